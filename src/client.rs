@@ -1,0 +1,2 @@
+//! A blocking Varlink client, for the CLI, PAM and tests.
+#![forbid(unsafe_code)]

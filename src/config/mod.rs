@@ -1,0 +1,224 @@
+//! The configuration file and the board profiles: text in, checked values out.
+//!
+//! Unknown keys are refused with the file, the line and the nearest known key.
+#![forbid(unsafe_code)]
+
+pub mod board;
+pub mod paths;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::duration::human;
+
+mod duration;
+
+/// The whole of `twostepd.toml`. Every key has a default: an empty file is a valid configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where log lines go.
+    pub log: Log,
+    /// The button and what a hold means.
+    pub button: Button,
+    /// What a press brings back.
+    pub recovery: Recovery,
+    /// Who may open how many connections.
+    pub socket: Socket,
+    /// Which local users may speak for others.
+    pub grant: Grant,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `auto`: syslog where a log daemon answers, else stderr.
+    pub target: LogTarget,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: LogLevel,
+}
+
+/// See [`Log::target`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTarget {
+    /// Syslog where a log daemon answers, else stderr.
+    #[default]
+    Auto,
+    /// Syslog, connected again whenever the log daemon comes back.
+    Syslog,
+    /// Stderr with the journal's level prefix.
+    Stderr,
+}
+
+/// See [`Log::level`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Only what failed.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And how it happened.
+    Debug,
+    /// And each step.
+    Trace,
+}
+
+/// What a hold of the button means.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Button {
+    /// `false`: the button is not watched at all.
+    pub enabled: bool,
+    /// The hold that fires. 1 s to 20 s.
+    #[serde(with = "human")]
+    pub hold: Duration,
+    /// A level must last this long to count as a change. At most 200 ms.
+    #[serde(with = "human")]
+    pub debounce: Duration,
+    /// A hold longer than this is a stuck button: nothing more happens until it was released.
+    #[serde(with = "human")]
+    pub stuck_after: Duration,
+    /// Presses that begin earlier than this after the start are ignored.
+    #[serde(with = "human")]
+    pub grace: Duration,
+    /// Presses that begin earlier than this after a fired press are ignored.
+    #[serde(with = "human")]
+    pub cooldown: Duration,
+    /// Whether LEDs and beepers of the board are used.
+    pub feedback: bool,
+}
+
+/// What a press brings back, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recovery {
+    /// The account.
+    pub account: String,
+    /// Members of any of these groups are administrators; the account is put into the first that exists.
+    pub administrators: Vec<String>,
+    /// How long the account stays on while the default password is still set.
+    #[serde(with = "human")]
+    pub window: Duration,
+    /// Whether the first login must choose another password.
+    pub must_change_password: bool,
+    /// How the password is hashed.
+    pub hash: HashMethod,
+    /// The login shell of an account that has none, or one that refuses logins.
+    pub shell: String,
+    /// The home folder of an account that is made anew.
+    pub home: String,
+    /// How long another tool may hold the account files' lock before the press is reported as failed. At most 60 s.
+    #[serde(with = "human")]
+    pub lock_wait: Duration,
+    /// How long one hook may run.
+    #[serde(with = "human")]
+    pub hook_time: Duration,
+    /// Where the default password comes from.
+    pub password: Password,
+}
+
+/// See [`Recovery::hash`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashMethod {
+    /// yescrypt (`$y$`).
+    #[default]
+    Yescrypt,
+    /// SHA-512 crypt (`$6$`).
+    Sha512,
+}
+
+/// Where the default password comes from. At most one of `file`, `mac` and `interface` is given; with none it is the board's adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Password {
+    /// `{mac}` becomes the address in upper case without separators, `{mac:lower}` in lower case, `{mac:colons}` with colons.
+    pub template: String,
+    /// A file whose first line is the password (another sticker secret).
+    pub file: Option<String>,
+    /// The address itself, as on the sticker.
+    pub mac: Option<String>,
+    /// The interface whose permanent address is on the sticker.
+    pub interface: Option<String>,
+}
+
+/// Caps on the shared socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Socket {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one uid that is neither root nor granted.
+    pub connections_per_uid: usize,
+    /// Connections that only root and granted peers may take.
+    pub reserved: usize,
+    /// A connection without a call for this long is closed.
+    #[serde(with = "human")]
+    pub idle: Duration,
+}
+
+/// Which local users may speak for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grant {
+    /// Login services: they may start logins of any account.
+    pub login: Vec<String>,
+    /// Carriers between the phone and the engine.
+    pub authenticator: Vec<String>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { target: LogTarget::Auto, level: LogLevel::Info }
+    }
+}
+
+impl Default for Button {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            hold: Duration::from_secs(3),
+            debounce: Duration::from_millis(20),
+            stuck_after: Duration::from_secs(30),
+            grace: Duration::from_secs(2),
+            cooldown: Duration::from_secs(5),
+            feedback: true,
+        }
+    }
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            account: "admin".into(),
+            administrators: ["administrators", "sudo", "wheel"].map(String::from).into(),
+            window: Duration::from_secs(3600),
+            must_change_password: false,
+            hash: HashMethod::Yescrypt,
+            shell: "/bin/sh".into(),
+            home: "/var/lib/twostep/home".into(),
+            lock_wait: Duration::from_secs(15),
+            hook_time: Duration::from_secs(30),
+            password: Password::default(),
+        }
+    }
+}
+
+impl Default for Password {
+    fn default() -> Self {
+        Self { template: "{mac}".into(), file: None, mac: None, interface: None }
+    }
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self { connections: 512, connections_per_uid: 32, reserved: 64, idle: Duration::from_secs(300) }
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the daemon's files are; the demo and the tests put all of them into one folder.
+
+use std::path::{Path, PathBuf};
+
+/// The folders and files of one installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Holds passwd, group, shadow and gshadow.
+    pub accounts: PathBuf,
+    /// Holds twostepd.toml, board.toml and recovery.d/.
+    pub config: PathBuf,
+    /// Holds recovery.json, pressed, key and engine/; survives a power cut.
+    pub state: PathBuf,
+    /// Holds the sockets and `recovered`; empty after a boot.
+    pub run: PathBuf,
+    /// The shipped board profiles.
+    pub boards: PathBuf,
+    /// Tallies of pam_faillock.
+    pub faillock: PathBuf,
+    /// Where `sys` and `proc` are mounted: `/`, but for tests.
+    pub root: PathBuf,
+}
+
+impl Paths {
+    /// An installed system.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            accounts: "/etc".into(),
+            config: "/etc/twostep".into(),
+            state: "/var/lib/twostep".into(),
+            run: "/run/twostep".into(),
+            boards: "/usr/share/twostep/board-configs".into(),
+            faillock: "/run/faillock".into(),
+            root: "/".into(),
+        }
+    }
+
+    /// Everything in one scratch folder: the sockets at its top, the account files in `etc`.
+    #[must_use]
+    pub fn scratch(folder: &Path) -> Self {
+        Self {
+            accounts: folder.join("etc"),
+            config: folder.join("config"),
+            state: folder.join("state"),
+            run: folder.into(),
+            boards: folder.join("board-configs"),
+            faillock: folder.join("faillock"),
+            root: folder.join("root"),
+        }
+    }
+
+    /// The shared socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("twostep.sock")
+    }
+
+    /// Root's own socket.
+    #[must_use]
+    pub fn recovery_socket(&self) -> PathBuf {
+        self.run.join("recovery.sock")
+    }
+
+    /// What a press intended and how far it came.
+    #[must_use]
+    pub fn recovery_record(&self) -> PathBuf {
+        self.state.join("recovery.json")
+    }
+
+    /// The number of the last press; changing it starts the hooks.
+    #[must_use]
+    pub fn stamp(&self) -> PathBuf {
+        self.state.join("pressed")
+    }
+
+    /// Tells PAM which account is admitted when the engine cannot decide, and until when.
+    #[must_use]
+    pub fn recovered(&self) -> PathBuf {
+        self.run.join("recovered")
+    }
+
+    /// The integrator's hooks.
+    #[must_use]
+    pub fn hooks(&self) -> PathBuf {
+        self.config.join("recovery.d")
+    }
+}

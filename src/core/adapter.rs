@@ -1,0 +1,1 @@
+//! Facts about network adapters in, the first adapter out.

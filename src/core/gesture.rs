@@ -1,0 +1,1 @@
+//! Edges and time in; pressed, fired, stuck out.

@@ -1,0 +1,1 @@
+//! Wrong answers in; wait or lock out.

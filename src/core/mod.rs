@@ -1,0 +1,15 @@
+//! Pure decisions: events and facts in, wishes out.
+//!
+//! Nothing here opens a file, reads a clock, draws a random number or uses `unsafe`; time, facts and randomness are parameters.
+#![forbid(unsafe_code)]
+
+pub mod adapter;
+pub mod gesture;
+pub mod lockout;
+pub mod login;
+pub mod policy;
+pub mod recovery;
+pub mod setup;
+pub mod shadow;
+pub mod time;
+pub mod totp;

@@ -1,0 +1,1 @@
+//! The text of the account files in, the edited text out.

@@ -1,0 +1,1 @@
+//! A code, a time and the used steps in; the verdict out.

@@ -1,0 +1,25 @@
+//! twostep: the reset button and the second step of a Linux NAS.
+//!
+//! Read from the top down; each layer uses only those above it (`tests/layers.rs` checks it).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`core`] | pure decisions: no I/O, no clock, no randomness, no unsafe |
+//! | [`proto`] | what goes over the sockets: Varlink and the privileged channel |
+//! | [`sys`] | the kernel, libcrypt, PAM and systemd behind small traits; the only unsafe code |
+//! | [`config`] | the configuration file, the board profiles and their detection |
+//! | [`log`] | the log facade's way to syslog or to the journal |
+//! | [`client`] | a blocking Varlink client |
+//! | [`supervisor`] | the root process: button, recovery, accounts, the engine's keeper |
+//! | [`engine`] | the unprivileged process that answers the shared socket |
+//! | [`cli`] | the operator's command |
+
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod core;
+pub mod engine;
+pub mod log;
+pub mod proto;
+pub mod supervisor;
+pub mod sys;

@@ -1,0 +1,1 @@
+//! NUL-ended JSON frames, capped.

@@ -1,0 +1,12 @@
+//! What goes over the sockets: frames, Varlink calls and replies, one module per interface, and the privileged channel.
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod admin;
+pub mod frame;
+pub mod login;
+pub mod privileged;
+pub mod recovery;
+pub mod secret;
+pub mod server;
+pub mod varlink;

@@ -1,0 +1,1 @@
+//! What engine and supervisor may say to each other: a closed list.

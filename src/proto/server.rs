@@ -1,0 +1,1 @@
+//! Connections: accepting, caps, calls in, replies out.

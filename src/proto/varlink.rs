@@ -1,0 +1,1 @@
+//! Varlink calls, replies, errors and introspection.

@@ -1,0 +1,1 @@
+//! The account files: an account brought back, or turned off.

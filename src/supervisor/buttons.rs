@@ -1,0 +1,1 @@
+//! The button sources of a board, each with its own gesture.

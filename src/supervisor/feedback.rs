@@ -1,0 +1,1 @@
+//! Lights and beeps while the button is held, and after.

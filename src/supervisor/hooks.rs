@@ -1,0 +1,1 @@
+//! The integrator's programs that run once after each press.

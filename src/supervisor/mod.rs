@@ -1,0 +1,10 @@
+//! The root process: it watches the button, brings the account back, and keeps the engine alive.
+#![forbid(unsafe_code)]
+
+pub mod accounts;
+pub mod buttons;
+pub mod feedback;
+pub mod hooks;
+pub mod password;
+pub mod recovery;
+pub mod sessions;

@@ -1,0 +1,1 @@
+//! A fired press carried out, step by step.

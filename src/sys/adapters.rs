@@ -1,0 +1,1 @@
+//! Facts about network adapters, read from sysfs, the device tree and ethtool.

@@ -1,0 +1,1 @@
+//! Password hashes by the system's own libcrypt.

@@ -1,0 +1,1 @@
+//! GPIO lines: buttons by event or polled, and output pins.

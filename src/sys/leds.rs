@@ -1,0 +1,1 @@
+//! Lights under /sys/class/leds.

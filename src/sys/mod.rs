@@ -1,0 +1,14 @@
+//! The machine: clocks, buttons, lights, adapters, peers, libcrypt, files, sandbox, systemd.
+//!
+//! The only unsafe code of the project lives here, each block with the reason why it is sound.
+
+pub mod adapters;
+pub mod atomic_file;
+pub mod clock;
+pub mod crypt;
+pub mod gpio;
+pub mod input;
+pub mod leds;
+pub mod peer;
+pub mod sandbox;
+pub mod systemd;

@@ -1,0 +1,1 @@
+//! What a process gives up: user, files, system calls.
