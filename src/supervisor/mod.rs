@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod args;
 pub mod buttons;
 pub mod feedback;
 pub mod hooks;
