@@ -45,9 +45,6 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
         config: PathBuf,
     },
-    /// The engine process; started by `run` and `demo` alone.
-    #[command(hide = true)]
-    Engine,
 }
 
 /// The definition, for the manual page and the completions.

@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod args;
 pub mod buttons;
+mod child;
 pub mod feedback;
 pub mod hooks;
 pub mod password;
