@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::config::board::{Board, Button};
 use crate::config::paths::Paths;
 use crate::config::{Config, LogLevel, LogTarget};
-use crate::proto::secret::Secret;
-use crate::sys::crypt;
+use crate::sys::crypt::{self, Method};
 
 /// The address on the simulated board's sticker.
 pub const STICKER: &str = "00:08:9B:C0:FF:EE";
@@ -75,18 +74,19 @@ fn shadow() -> io::Result<String> {
     // Day 20000 is 2024-10-04: a last change that no password policy of the demo looks at.
     let mut text = String::from("root:*:20000:0:99999:7:::\nadmin:!:20000:0:99999:7::1:\n");
     for (name, password) in PEOPLE {
-        let hash = crypt::hash(&Secret::new(password.into()), crate::config::HashMethod::Yescrypt).map_err(io::Error::other)?;
+        let hash = crypt::hash(password, Method::Yescrypt).map_err(io::Error::other)?;
         text.push_str(&format!("{name}:{}:20000:0:99999:7:::\n", hash.as_str()));
     }
     Ok(text)
 }
 
 fn write_once(path: &Path, mode: u32, text: impl FnOnce() -> io::Result<String>) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
-        Ok(mut file) => file.write_all(text()?.as_bytes()).map_err(|e| named(path, &e)),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(e) => Err(named(path, &e)),
+    if path.try_exists().map_err(|e| named(path, &e))? {
+        return Ok(());
     }
+    let text = text()?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| named(path, &e))?;
+    file.write_all(text.as_bytes()).map_err(|e| named(path, &e))
 }
 
 fn named(path: &Path, e: &io::Error) -> io::Error {
