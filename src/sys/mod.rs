@@ -10,5 +10,6 @@ pub mod gpio;
 pub mod input;
 pub mod leds;
 pub mod peer;
+pub mod process;
 pub mod sandbox;
 pub mod systemd;
