@@ -77,6 +77,18 @@ impl Paths {
         self.state.join("pressed")
     }
 
+    /// The number of the last press whose hooks were started.
+    #[must_use]
+    pub fn hooks_ran(&self) -> PathBuf {
+        self.state.join("hooks-ran")
+    }
+
+    /// Room kept for a press on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.state.join("reserve")
+    }
+
     /// Tells PAM which account is admitted when the engine cannot decide, and until when.
     #[must_use]
     pub fn recovered(&self) -> PathBuf {

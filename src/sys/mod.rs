@@ -12,5 +12,6 @@ pub mod input;
 pub mod leds;
 mod nodes;
 pub mod peer;
+pub mod process;
 pub mod sandbox;
 pub mod systemd;
