@@ -96,9 +96,7 @@ impl RecoveryInterface {
     }
 
     async fn press(&self, hold_ms: u64) -> Result<Reply, Failure<Error>> {
-        self.0.buttons.press(Duration::from_millis(hold_ms)).await.map_err(|buttons::NotSimulated| Error::NotSimulated {})?;
-        // A press that fired is carried out when its caller gets the answer.
-        self.0.settled().await;
+        self.0.press(Duration::from_millis(hold_ms)).await.map_err(|buttons::NotSimulated| Error::NotSimulated {})?;
         Ok(Reply::DONE)
     }
 }

@@ -57,6 +57,8 @@ pub struct Machine {
     pub user: Option<(Uid, Gid)>,
     /// The uid that counts as root beside 0.
     pub owner: u32,
+    /// Whether the supervisor runs the hooks itself; under systemd a path unit does.
+    pub runs_hooks: bool,
 }
 
 /// Why the supervisor could not start.
@@ -108,6 +110,11 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     Ok(())
 }
 
+fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
+    let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
+    Ok(Spec { listener, handover: serde_json::to_value(handover)?, user: machine.user })
+}
+
 /// Turns one event after another into deeds.
 async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>, stop: impl Future<Output = ()>) -> Result<(), Fault> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -115,14 +122,15 @@ async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>
     let mut tick = tokio::time::interval(systemd::watchdog_period().unwrap_or(TICK));
     // The first tick of an interval comes at once.
     tick.tick().await;
+    let mut window = station.window();
     let mut preparing = None;
     tokio::pin!(stop);
     loop {
-        let ends = station.window_ends().await?;
+        let ends = *window.borrow_and_update();
         tokio::select! {
-            Some(event) = events.recv() => react(station, &event, &mut preparing),
-            () = until(ends) => station.end_window().await,
-            () = station.window_changed.notified() => {}
+            Some(event) = events.recv() => react(station, event, &mut preparing),
+            () = end_of(ends) => station.end_window(),
+            _ = window.changed() => {}
             _ = tick.tick() => {
                 systemd::alive();
                 station.tell_engine(Tell::Tick);
@@ -133,4 +141,100 @@ async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>
         }
     }
     Ok(())
+}
+
+/// What one event means. The hash is prepared while the button is held, so that firing finds it ready.
+fn react(station: &Arc<Station>, event: ButtonEvent, preparing: &mut Option<Preparing>) {
+    let ButtonEvent { source, event } = event;
+    match &event {
+        Event::Pressed => *preparing = Some(station.prepare()),
+        Event::Holding { .. } => station.feedback.show(Pattern::Tick),
+        Event::Fired { held } => {
+            info!("{source}: held for {} ms", held.as_millis());
+            station.carry_out(&source, preparing.take());
+        }
+        Event::Released { fired: false, .. } => station.feedback.show(Pattern::Off),
+        Event::Released { .. } => {}
+        Event::Ignored { reason } => info!("{source}: press ignored: {reason}"),
+        Event::Stuck { held } => {
+            warn!("{source}: held for {} s: taken as stuck, nothing more happens until it was released", held.as_secs());
+            station.feedback.show(Pattern::Off);
+        }
+        Event::Missing { reason } => warn!("{source}: missing: {reason}"),
+        Event::Ready => info!("{source}: ready"),
+    }
+    station.publish(on_the_wire(&source, &event));
+}
+
+fn on_the_wire(source: &str, event: &Event) -> wire::Event {
+    let (kind, held, detail) = match event {
+        Event::Pressed => (wire::EventKind::Pressed, Duration::ZERO, None),
+        Event::Holding { held } => (wire::EventKind::Holding, *held, None),
+        Event::Fired { held } => (wire::EventKind::Fired, *held, None),
+        Event::Released { held, .. } => (wire::EventKind::Released, *held, None),
+        Event::Ignored { reason } => (wire::EventKind::Ignored, Duration::ZERO, Some(reason.to_string())),
+        Event::Stuck { held } => (wire::EventKind::Stuck, *held, None),
+        Event::Missing { reason } => (wire::EventKind::Missing, Duration::ZERO, Some(reason.clone())),
+        Event::Ready => (wire::EventKind::Ready, Duration::ZERO, None),
+    };
+    let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+    wire::Event { event: kind, source: source.into(), held_ms, detail }
+}
+
+/// Waits for the end of an open window; for ever where none is open.
+async fn end_of(window: Option<BootTime>) {
+    match window {
+        Some(ends) => {
+            if let Err(e) = clock::wait_for(ends).await {
+                error!("no timer for the window's end ({e}); looking again in a minute");
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Says at the start already whether there is a default password, not only at the press.
+async fn report_password(station: Arc<Station>) {
+    match station.default_password().await {
+        Ok(found) => info!("default password: from {}", found.origin),
+        Err(e) => error!("there is no default password, a press will be refused: {e}"),
+    }
+}
+
+/// The folders, where packaging has not made them.
+fn lay_folders(paths: &Paths) -> io::Result<()> {
+    for (folder, mode) in [(&paths.state, 0o711), (&paths.run, 0o755)] {
+        DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(|e| named(folder, &e))?;
+    }
+    Ok(())
+}
+
+/// Keeps a second supervisor of the same folder out.
+fn claim(paths: &Paths) -> io::Result<Flock<File>> {
+    let path = paths.run.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| named(&path, &e))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, _)| io::Error::other(format!("{}: another twostepd is running here; stop it first", path.display())))
+}
+
+/// A listening socket that takes the place of the former one in one step, so that no client finds none.
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let fresh = path.with_extension("new");
+    let bound = || -> io::Result<UnixListener> {
+        match fs::remove_file(&fresh) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, Permissions::from_mode(mode))?;
+        fs::rename(&fresh, path)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bound().map_err(|e| named(path, &e))
+}
+
+fn named(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }

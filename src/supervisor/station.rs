@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::{error, info, warn};
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::buttons::{Buttons, NotSimulated};
@@ -17,8 +17,9 @@ use super::password::{self, DefaultPassword, NoStableAddress};
 use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction, WindowEnd};
 use super::run::Machine;
 use crate::core::recovery::Phase;
+use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
-use crate::sys::systemd;
+use crate::sys::atomic_file::RealDisk;
 
 /// How many events a slow listener may lag behind before it loses some.
 const EVENTS: usize = 64;
@@ -34,9 +35,9 @@ pub struct Station {
     pub buttons: Buttons,
     /// Its lights and beepers.
     pub feedback: Feedback,
-    /// The window may have changed: the loop looks again.
-    pub window_changed: Notify,
     recovery: Mutex<Recovery>,
+    /// When the open window's end has to be looked at.
+    window: watch::Sender<Option<BootTime>>,
     events: broadcast::Sender<wire::Event>,
     engine: mpsc::Sender<Tell>,
     /// Presses that are being carried out.
@@ -55,7 +56,7 @@ impl Station {
             machine,
             buttons,
             feedback,
-            window_changed: Notify::new(),
+            window: watch::Sender::new(recovery.window_ends()),
             recovery: Mutex::new(recovery),
             events: broadcast::Sender::new(EVENTS),
             engine,
@@ -81,10 +82,10 @@ impl Station {
         }
     }
 
-    /// When the open window's end has to be looked at.
+    /// When the open window's end has to be looked at, as it changes.
     #[must_use]
-    pub fn window_ends(self: &Arc<Self>) -> JoinHandle<Option<crate::core::time::BootTime>> {
-        self.with(|_, recovery| recovery.window_ends())
+    pub fn window(&self) -> watch::Receiver<Option<BootTime>> {
+        self.window.subscribe()
     }
 
     /// The default password as it is now.
@@ -139,17 +140,18 @@ impl Station {
                 Ok(StartAction::Nothing | StartAction::WindowGoesOn(_)) => {}
                 Err(e) => error!("an earlier press: {e}"),
             }
-            station.window_changed.notify_one();
             station.under_way.send_modify(|count| *count -= 1);
         });
     }
 
     /// Looks whether the window has ended.
-    pub async fn end_window(self: &Arc<Self>) {
-        match join(self.with(|_, recovery| recovery.window_ended(&recovery::now()))).await {
-            Ok(end) => self.window_closed(end),
+    pub fn end_window(self: &Arc<Self>) {
+        // Until it has been looked at, there is nothing to wait for.
+        self.window.send_replace(None);
+        drop(self.with(|station, recovery| match recovery.window_ended(&recovery::now()) {
+            Ok(end) => station.window_closed(end),
             Err(e) => error!("the account could not be turned off, it is tried again in a minute: {e}"),
-        }
+        }));
     }
 
     /// Turns the account off. To its end, also where the caller has gone.
@@ -162,7 +164,6 @@ impl Station {
             if off.is_ok() {
                 station.window_closed(WindowEnd::TurnedOff);
             }
-            station.window_changed.notify_one();
             off
         });
         join(off).await
@@ -203,9 +204,9 @@ impl Station {
     fn follow_up(self: &Arc<Self>, done: &Done) {
         self.tell_engine(Tell::Recovered(done.account.clone()));
         self.feedback.show(Pattern::Fired);
-        self.window_changed.notify_one();
-        if !systemd::booted() {
-            hooks::spawn(self.machine.paths.clone(), self.machine.config.recovery.clone());
+        if self.machine.runs_hooks {
+            let (station, account) = (Arc::clone(self), done.account.clone());
+            drop(spawn_blocking(move || run_hooks(&station.machine, &account)));
         }
         info!("{} is back: second step off, default password set", done.account);
     }
@@ -230,8 +231,17 @@ impl Station {
         let station = Arc::clone(self);
         spawn_blocking(move || {
             let mut recovery = station.lock();
-            act(&station, &mut recovery)
+            let outcome = act(&station, &mut recovery);
+            let ends = recovery.window_ends();
+            station.window.send_if_modified(|window| std::mem::replace(window, ends) != ends);
+            outcome
         })
+    }
+}
+
+fn run_hooks(machine: &Machine, account: &str) {
+    if let Err(e) = hooks::run_pending(&RealDisk, &machine.paths, account, machine.config.recovery.hook_time) {
+        error!("the hooks were not run: {e}");
     }
 }
 

@@ -1,8 +1,13 @@
 //! The one place where clocks are read.
 
+use std::io;
 use std::time::Duration;
 
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::time::{ClockId, clock_gettime};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::core::time::{BootTime, Monotonic, Wall};
 
@@ -27,4 +32,34 @@ pub fn boot_time() -> BootTime {
 #[must_use]
 pub fn wall() -> Wall {
     Wall(clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |t| t.tv_sec()))
+}
+
+/// Waits until that time since boot, also through suspend: a machine that wakes up after it goes on at once.
+///
+/// # Errors
+/// Where the kernel has no timer left.
+pub async fn wait_for(moment: BootTime) -> io::Result<()> {
+    let timer = TimerFd::new(timerfd::ClockId::CLOCK_BOOTTIME, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    // A zero would switch the timer off.
+    let moment = moment.0.max(Duration::from_nanos(1));
+    timer.set(Expiration::OneShot(TimeSpec::from_duration(moment)), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+    AsyncFd::with_interest(timer, Interest::READABLE)?.readable().await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_moment_that_has_passed_is_not_waited_for() {
+        wait_for(BootTime::default()).await.unwrap();
+        wait_for(boot_time()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_moment_to_come_is_waited_for() {
+        let moment = boot_time() + Duration::from_millis(30);
+        wait_for(moment).await.unwrap();
+        assert!(boot_time() >= moment);
+    }
 }

@@ -45,7 +45,14 @@ fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
             told
         })
     };
-    let machine = Machine { paths: paths.clone(), config, board: scratch::board(), user: None, owner: nix::unistd::getuid().as_raw() };
+    let machine = Machine {
+        paths: paths.clone(),
+        config,
+        board: scratch::board(),
+        user: None,
+        owner: nix::unistd::getuid().as_raw(),
+        runs_hooks: true,
+    };
     let ran = run::block_on(machine, move || drop(ready.send(())), async {
         if stop.await.is_err() {
             // A tour that went well: the demo stays up until somebody stops it.
