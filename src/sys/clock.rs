@@ -1,6 +1,7 @@
 //! The one place where clocks are read.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -43,7 +44,9 @@ pub async fn wait_for(moment: BootTime) -> io::Result<()> {
     // A zero would switch the timer off.
     let moment = moment.0.max(Duration::from_nanos(1));
     timer.set(Expiration::OneShot(TimeSpec::from_duration(moment)), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-    AsyncFd::with_interest(timer, Interest::READABLE)?.readable().await.map(drop)
+    // SAFETY: the descriptor is open, and owned by what is registered until that is dropped.
+    let timer = unsafe { AsyncFd::register_with_interest(OwnedFd::from(timer), Interest::READABLE) }?;
+    timer.readable().await.map(drop)
 }
 
 #[cfg(test)]

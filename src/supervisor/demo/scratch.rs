@@ -75,7 +75,7 @@ fn shadow() -> io::Result<String> {
     let mut text = String::from("root:*:20000:0:99999:7:::\nadmin:!:20000:0:99999:7::1:\n");
     for (name, password) in PEOPLE {
         let hash = crypt::hash(password, Method::Yescrypt).map_err(io::Error::other)?;
-        text.push_str(&format!("{name}:{}:20000:0:99999:7:::\n", hash.as_str()));
+        text.push_str(&format!("{name}:{}:20000:0:99999:7:::\n", hash.hash.as_str()));
     }
     Ok(text)
 }
