@@ -1,2 +1,4 @@
 //! The operator's command.
 #![forbid(unsafe_code)]
+
+pub mod identify;
