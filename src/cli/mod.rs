@@ -4,14 +4,16 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod identify;
 mod output;
 mod recovery;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::args::{Args, Command};
+use self::args::{Args, Command, Recovery};
 use self::output::Failed;
 
 /// The command, from its arguments to its exit code: 0 done, 1 refused or failed, 2 wrong command line, 3 the daemon does not answer.
@@ -19,7 +21,8 @@ use self::output::Failed;
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
-        Command::Recovery(command) => recovery::run(command, &args.dir, args.json),
+        Command::Recovery(Recovery::Identify(what)) => return identify::run(Path::new("/"), what),
+        Command::Recovery(Recovery::Call(command)) => recovery::run(command, &args.dir, args.json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::args::Recovery;
+use super::args::RecoveryCall;
 use super::output::{self, Failed};
 use crate::client::{self, Client};
 use crate::core::time::Wall;
@@ -26,27 +26,23 @@ struct Hold {
 ///
 /// # Errors
 /// See [`Failed`].
-pub fn run(command: &Recovery, dir: &Path, json: bool) -> Result<(), Failed> {
-    if let Recovery::Identify { gpio, seconds } = command {
-        return super::identify::run(*gpio, *seconds);
-    }
+pub fn run(command: &RecoveryCall, dir: &Path, json: bool) -> Result<(), Failed> {
     let mut client = Client::connect(&dir.join("recovery.sock"), PATIENCE).map_err(hint)?;
     match command {
-        Recovery::Status => {
+        RecoveryCall::Status => {
             let status: Status = call(&mut client, "Status", &Empty {})?;
             if json { output::json(&status) } else { output::line(describe(&status, clock::wall())) }
         }
-        Recovery::Monitor => monitor(&mut client, json),
-        Recovery::Press { hold } => {
+        RecoveryCall::Monitor => monitor(&mut client, json),
+        RecoveryCall::Press { hold } => {
             client.set_time_limit(Some(PATIENCE + Duration::from_millis(hold.unsigned_abs())))?;
             done(call(&mut client, "Press", &Hold { hold_ms: *hold })?, json, "pressed and released")
         }
-        Recovery::Disable => done(call(&mut client, "DisableAccount", &Empty {})?, json, "the account is off"),
-        Recovery::ShowPassword => {
+        RecoveryCall::Disable => done(call(&mut client, "DisableAccount", &Empty {})?, json, "the account is off"),
+        RecoveryCall::ShowPassword => {
             let shown: DefaultPassword = call(&mut client, "ShowDefaultPassword", &Empty {})?;
             if json { output::json(&shown) } else { output::line(shown.password.expose()) }
         }
-        Recovery::Identify { .. } => Ok(()),
     }
 }
 
