@@ -145,6 +145,11 @@ impl Inbox {
         self.held.start = end;
         self.searched = 0;
         self.complete = None;
+        self.shrink();
+    }
+
+    /// Gives the memory back where nothing is held.
+    pub fn shrink(&mut self) {
         if self.held.is_empty() {
             self.held = 0..0;
             self.memory = Vec::new();
