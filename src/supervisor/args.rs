@@ -45,6 +45,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
         config: PathBuf,
     },
+    /// One password check; started by the supervisor alone.
+    #[command(hide = true)]
+    PasswordWorker,
 }
 
 /// The definition, for the manual page and the completions.

@@ -11,6 +11,7 @@ mod demo;
 pub mod feedback;
 pub mod hooks;
 pub mod password;
+mod password_worker;
 pub mod recovery;
 mod recovery_socket;
 mod run;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Command::Demo { once, dir } => demo::main(once, dir.as_deref()),
         Command::Validate { files } => validate::run(&files, &Paths::system()),
         Command::Hooks { config } => exit(run_hooks(&config)),
+        Command::PasswordWorker => password_worker::main(),
     }
 }
 
