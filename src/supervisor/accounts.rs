@@ -77,7 +77,11 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAdministratorsGroup(names) => {
-                write!(f, "none of the groups {} exists: the account is in no administrators' group (recovery.administrators)", names.join(", "))
+                write!(
+                    f,
+                    "none of the groups {} exists: the account is in no administrators' group (recovery.administrators)",
+                    names.join(", ")
+                )
             }
             Self::NoShell(shell) => write!(f, "{shell} is no program: the account keeps its login shell (recovery.shell)"),
             Self::File(error) => error.fmt(f),

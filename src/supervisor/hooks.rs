@@ -113,7 +113,8 @@ fn find(folder: &Path) -> Vec<Hook> {
     let Ok(found) = folder.symlink_metadata() else { return Vec::new() };
     let unsafe_folder = refusal(&found, found.is_dir());
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_hook_name(name)).collect();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_hook_name(name)).collect();
     names.sort();
     names.truncate(MOST);
     let hook = |name: String| {

@@ -39,7 +39,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// The bytes kept for a full disk.
 const RESERVE: usize = 256 << 10;
 
-/// The longest outcome that the record keeps, in bytes.
+/// The longest outcome that the record keeps, in characters.
 const OUTCOME: usize = 1000;
 
 /// What every clock says now.
@@ -419,7 +419,7 @@ impl Recovery {
         let Record { press, former, .. } = record.clone();
         log::error!("press {press} was refused: {error}");
         audit(&record, "refused");
-        let outcome = cut(format!("refused: {error}"));
+        let outcome = cut(&format!("refused: {error}"));
         match former {
             Some(former) => {
                 let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
@@ -494,7 +494,7 @@ impl Recovery {
         self.retry = None;
         log::info!(target: "audit", "recovery account={account} outcome={outcome:?}");
         if let Some(record) = self.record.as_mut().filter(|record| record.account == account) {
-            (record.phase, record.outcome) = (phase, cut(outcome.into()));
+            (record.phase, record.outcome) = (phase, cut(outcome));
             self.keep_or_forget();
         }
         self.refill_reserve();
@@ -562,9 +562,8 @@ fn audit(record: &Record, what: &str) {
     log::info!(target: "audit", "recovery press={press} account={account} source={source:?} outcome={what:?}");
 }
 
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(OUTCOME));
-    text
+fn cut(text: &str) -> String {
+    text.chars().take(OUTCOME).collect()
 }
 
 /// A press number on disk: digits and a line feed.
@@ -585,7 +584,11 @@ fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {
         },
     };
     let aside = path.with_extension("json.bad");
-    log::error!("{}: {reason}; set aside as {}. If a press left the account on, turn it off: twostep recovery disable", path.display(), aside.display());
+    log::error!(
+        "{}: {reason}; set aside as {}. If a press left the account on, turn it off: twostep recovery disable",
+        path.display(),
+        aside.display()
+    );
     if let Err(error) = atomic_file::rename(disk, &path, &aside) {
         log::error!("{error}");
     }

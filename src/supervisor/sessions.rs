@@ -101,7 +101,8 @@ impl Search {
     fn matches(&self, pid: i32) -> bool {
         let read = |file: &str| std::fs::read_to_string(self.proc.join(pid.to_string()).join(file)).unwrap_or_default();
         let status = read("status");
-        is_alive(&status) && (real_uid(&status) == Some(self.uid) || self.slice.as_deref().is_some_and(|slice| is_in_slice(&read("cgroup"), slice)))
+        is_alive(&status)
+            && (real_uid(&status) == Some(self.uid) || self.slice.as_deref().is_some_and(|slice| is_in_slice(&read("cgroup"), slice)))
     }
 }
 

@@ -396,3 +396,39 @@ fn foreign_lock_file(folder: &Path) -> Option<(PathBuf, i32)> {
         matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(nix::Error::EPERM)).then_some((path, pid))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_list_is_kept() {
+        // Version 2; owner rw, user 1000 r, group r, mask r, others nothing (the kernel's posix_acl_xattr_entry, little endian).
+        let entries: [(u16, u16, u32); 5] = [(1, 6, !0), (2, 4, 1000), (4, 4, !0), (16, 4, !0), (32, 0, !0)];
+        let entry = |(tag, perm, id): (u16, u16, u32)| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
+        let list: Vec<u8> = 2_u32.to_le_bytes().into_iter().chain(entries.into_iter().flat_map(entry)).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shadow");
+        fs::write(&path, "old").unwrap();
+        let name = CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: both names end in NUL, and the kernel reads `list.len()` bytes of `list`.
+        let set = unsafe { libc::setxattr(name.as_ptr(), KEPT_ATTRIBUTES[2].as_ptr(), list.as_ptr().cast(), list.len(), 0) };
+        if set != 0 {
+            eprintln!("SKIPPED: this file system keeps no access lists");
+            return;
+        }
+        replace(&RealDisk, &path, b"new", 0o600).unwrap();
+        let mut kept = [0_u8; 256];
+        // SAFETY: both names end in NUL, and the kernel writes at most `kept.len()` bytes into `kept`.
+        let length = unsafe { libc::getxattr(name.as_ptr(), KEPT_ATTRIBUTES[2].as_ptr(), kept.as_mut_ptr().cast(), kept.len()) };
+        assert_eq!(&kept[..usize::try_from(length).unwrap()], list);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        replace(&RealDisk, &folder.path().join("pressed"), b"1", 0o644).unwrap();
+        assert_eq!(fs::metadata(folder.path().join("pressed")).unwrap().mode() & 0o7777, 0o644);
+    }
+}

@@ -120,10 +120,12 @@ fn library() -> Result<&'static Library, CryptError> {
 impl Library {
     fn load(names: &[&CStr]) -> Result<Self, CryptError> {
         // SAFETY: each name ends in NUL, and loading libcrypt runs no code of its own that could break ours. It is never unloaded.
-        let handle = names.iter().map(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) }).find(|h| !h.is_null());
+        let handle =
+            names.iter().map(|name| unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) }).find(|h| !h.is_null());
         let handle = handle.ok_or_else(|| CryptError::NoLibrary(load_error()))?;
         // SAFETY: the handle is the library's and stays valid, the name ends in NUL.
-        let (crypt_r, gensalt_rn) = unsafe { (libc::dlsym(handle, c"crypt_r".as_ptr()), libc::dlsym(handle, c"crypt_gensalt_rn".as_ptr())) };
+        let (crypt_r, gensalt_rn) =
+            unsafe { (libc::dlsym(handle, c"crypt_r".as_ptr()), libc::dlsym(handle, c"crypt_gensalt_rn".as_ptr())) };
         if crypt_r.is_null() {
             return Err(CryptError::NoLibrary("it has no crypt_r".into()));
         }

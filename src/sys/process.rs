@@ -49,7 +49,13 @@ impl Process {
         let none = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: the descriptor is open, and a null siginfo is allowed: the kernel then fills one in itself.
         let sent = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, libc::c_long::from(pidfd.as_raw_fd()), libc::c_long::from(signal as i32), none, 0_i64)
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                libc::c_long::from(pidfd.as_raw_fd()),
+                libc::c_long::from(signal as i32),
+                none,
+                0_i64,
+            )
         };
         if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
