@@ -7,6 +7,7 @@ pub mod adapter;
 pub mod gesture;
 pub mod lockout;
 pub mod login;
+pub mod pattern;
 pub mod policy;
 pub mod recovery;
 pub mod setup;
