@@ -99,8 +99,10 @@ impl Rules {
 
     fn socket(&mut self, socket: &Socket) {
         self.count("socket.connections", socket.connections, 2, 65_536);
-        self.count("socket.connections_per_uid", socket.connections_per_uid, 1, socket.connections.max(1));
-        self.count("socket.reserved", socket.reserved, 1, socket.connections.saturating_sub(1).max(1));
+        self.count("socket.connections_per_uid", socket.connections_per_uid, 1, 65_536);
+        self.want(socket.reserved > 0, "socket.reserved", "at least 1: else strangers could keep root out");
+        let text = format!("{} must be less than socket.connections, which is {}", socket.reserved, socket.connections);
+        self.want(socket.reserved < socket.connections, "socket.reserved", &text);
         self.span("socket.idle", socket.idle, Duration::from_secs(1), Duration::from_secs(24 * 3600));
     }
 
