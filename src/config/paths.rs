@@ -53,6 +53,18 @@ impl Paths {
         }
     }
 
+    /// The configuration file.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
+        self.config.join("twostepd.toml")
+    }
+
+    /// The operator's own board profile; where it exists it is the one.
+    #[must_use]
+    pub fn board(&self) -> PathBuf {
+        self.config.join("board.toml")
+    }
+
     /// The shared socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

@@ -8,6 +8,7 @@ pub mod gesture;
 pub mod lockout;
 pub mod login;
 pub mod peer;
+pub mod pattern;
 pub mod policy;
 pub mod recovery;
 pub mod setup;

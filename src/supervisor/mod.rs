@@ -19,7 +19,8 @@ pub mod sessions;
 mod station;
 
 use std::fmt::Display;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -28,8 +29,9 @@ use nix::unistd::{Gid, Uid, User, geteuid};
 use self::args::{Args, Command};
 use self::run::{Fault, Machine};
 use crate::config::board::Board;
+use crate::config::detect;
 use crate::config::paths::Paths;
-use crate::config::{Config, validate};
+use crate::config::{self, Config};
 use crate::sys::atomic_file::RealDisk;
 use crate::sys::systemd;
 
@@ -42,7 +44,7 @@ pub fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { config } => exit(run(&config)),
         Command::Demo { once, dir } => demo::main(once, dir.as_deref()),
-        Command::Validate { files } => validate::run(&files, &Paths::system()),
+        Command::Validate { files } => validate(&files),
         Command::Hooks { config } => exit(run_hooks(&config)),
         Command::PasswordWorker => password_worker::main(),
     }
@@ -64,12 +66,33 @@ fn run(config: &Path) -> Result<(), Fault> {
     let paths = Paths::system();
     let config = Config::load(config)?;
     crate::log::init(&config.log, "twostepd");
-    let board = Board::of_this_machine(&paths)?;
-    log::info!("board: {}", board.name);
+    let board = board(&paths);
     let user = engine_user()?;
     let owner = Uid::effective().as_raw();
     let machine = Machine { paths, config, board, user, owner, runs_hooks: !systemd::booted() };
     run::block_on(machine, || {}, std::future::pending())
+}
+
+/// The board's profile. Without one no button is watched, and everything else works.
+fn board(paths: &Paths) -> Board {
+    match detect::choose(paths) {
+        Ok(board) => {
+            log::info!("board: {}", board.name);
+            board
+        }
+        Err(e) => {
+            log::error!("no button is watched: {e}");
+            Board::without_button()
+        }
+    }
+}
+
+fn validate(files: &[PathBuf]) -> ExitCode {
+    match config::validate::validate(files, &Paths::system(), &mut io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        // Whoever reads our output has seen enough of what is wrong.
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// The engine's user; none where this process could not change to it.
