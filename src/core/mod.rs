@@ -13,6 +13,7 @@ pub mod import;
 pub mod lockout;
 pub mod login;
 pub mod otpauth;
+pub mod peer;
 pub mod policy;
 pub mod recovery;
 pub mod recovery_code;
