@@ -68,7 +68,9 @@ fn explain(error: client::Error) -> Failed {
     let client::Error::Service(failure) = &error else { return Failed::Call(error) };
     match failure.typed::<Error>() {
         Some(Error::PermissionDenied {}) => Failed::Refused("only root may do that (try sudo)".into()),
-        Some(Error::NotSimulated {}) => Failed::Refused("this board has a real button: press it, or choose the board profile `simulated`".into()),
+        Some(Error::NotSimulated {}) => {
+            Failed::Refused("this board has a real button: press it, or choose the board profile `simulated`".into())
+        }
         Some(Error::NoStableAddress { reason }) => Failed::Refused(format!("there is no default password: {reason}")),
         Some(Error::AccountsFailed { reason }) => Failed::Refused(reason),
         None => Failed::Call(error),

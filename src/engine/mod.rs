@@ -4,6 +4,7 @@
 //! is [`Order::Start`]; when the channel closes, the supervisor is gone and the engine ends. It keeps nothing that a crash may not take.
 #![forbid(unsafe_code)]
 
+mod root;
 pub mod store;
 
 use std::fmt;
@@ -12,16 +13,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use log::{info, warn};
+use log::info;
 use tokio::net::UnixListener;
+use tokio::sync::mpsc;
 
+use self::root::{News, RootChannel};
 use crate::config::Handover;
 use crate::proto::privileged::{Channel, Notice, Order};
 use crate::proto::server::{Limits, Server};
-use crate::sys::{peer, sandbox};
+use crate::sys::peer;
 
 /// How long the supervisor may take for its first message.
 const START_TIME: Duration = Duration::from_secs(10);
+
+/// How many pieces of news may wait.
+const NEWS: usize = 8;
 
 /// Why the engine could not start, or had to end.
 #[derive(Debug)]
@@ -97,9 +103,12 @@ async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::n
     let server = server(&handover);
     let listener = UnixListener::from_std(listener)?;
     channel.send(&Notice::Ready {}).await?;
+    let (tell, news) = mpsc::channel(NEWS);
+    let (_root, channel) = RootChannel::new(channel, tell);
+    tokio::spawn(listen(news));
     tokio::select! {
         never = server.serve(listener) => match never {},
-        ended = obey(channel) => ended,
+        ended = channel.run() => ended.map_err(|e| Fault::Channel(e.to_string())),
     }
 }
 
@@ -130,16 +139,12 @@ fn server(handover: &Handover) -> Server {
     Server::new(peer::identify).limits(limits).privileged(move |peer| peer.is_root() || peer.uid == owner)
 }
 
-/// Does what the supervisor says until it closes the channel.
-async fn obey(mut channel: Channel) -> Result<(), Fault> {
-    loop {
-        match channel.receive().await {
-            Ok(Some(Order::Ping {})) => channel.send(&Notice::Alive {}).await?,
-            Ok(Some(Order::Recovered { account })) => info!("{account} was brought back by the button"),
-            Ok(Some(Order::RecoveryOver { account })) => info!("{account} is off again"),
-            Ok(Some(Order::Start { .. })) => return Err(Fault::Channel("started twice".into())),
-            Ok(None) => return Ok(()),
-            Err(e) => return Err(Fault::Channel(e.to_string())),
+/// Hears what root says by itself.
+async fn listen(mut news: mpsc::Receiver<News>) {
+    while let Some(news) = news.recv().await {
+        match news {
+            News::Recovered(account) => info!("{account} was brought back by the button"),
+            News::RecoveryOver(account) => info!("{account} is off again"),
         }
     }
 }

@@ -7,6 +7,8 @@
 //!     │ Order::Ping ────────────────────► │   at each tick of the watchdog
 //!     │ ◄─────────────────── Notice::Alive │   once for each Ping
 //!     │ Order::Recovered, RecoveryOver ─► │   as they happen
+//!     │ ◄─────────── Notice::CheckPassword │   at most OPEN_CHECKS unanswered, each with a number never used before
+//!     │ Order::PasswordChecked ─────────► │   once for each
 //! ```
 //!
 //! The supervisor treats every byte from the engine as hostile: an unknown, oversized, repeated or out-of-state message ends the engine
@@ -22,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::frame::{self, Inbox, Outbox};
+use super::secret::Secret;
 
 /// The argument that makes `twostepd` the engine.
 pub const ENGINE_ARGUMENT: &str = "engine";
@@ -49,6 +52,36 @@ pub enum Order {
     },
     /// Answer [`Notice::Alive`], or be replaced.
     Ping {},
+    /// What a [`Notice::CheckPassword`] came to.
+    PasswordChecked {
+        /// Its number.
+        id: u64,
+        /// What it came to.
+        outcome: PasswordOutcome,
+    },
+}
+
+/// What a password check came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum PasswordOutcome {
+    /// The password is the account's.
+    Accepted {},
+    /// It is not; the next one is looked at after so many seconds, where it is not at once.
+    Wrong {
+        /// At least 1.
+        retry_after: Option<u64>,
+    },
+    /// It was not looked at: too many wrong ones before.
+    Waiting {
+        /// At least 1.
+        retry_after: u64,
+    },
+    /// Nothing was decided.
+    Unavailable {
+        /// For the log and for people.
+        reason: String,
+    },
 }
 
 /// What the engine tells the supervisor.
@@ -59,6 +92,31 @@ pub enum Notice {
     Ready {},
     /// The answer to [`Order::Ping`].
     Alive {},
+    /// Is this the account's password?
+    CheckPassword {
+        /// Larger than that of every check before.
+        id: u64,
+        /// At most [`ACCOUNT_CAP`] bytes.
+        account: String,
+        /// At most [`PASSWORD_CAP`] bytes.
+        password: Secret,
+    },
+}
+
+/// How many password checks of an engine may be unanswered.
+pub const OPEN_CHECKS: usize = 8;
+
+/// The longest account name in bytes: what useradd and domain controllers allow.
+pub const ACCOUNT_CAP: usize = 256;
+
+/// The longest password in bytes: PAM_MAX_RESP_SIZE.
+pub const PASSWORD_CAP: usize = 512;
+
+/// Whether a text can be an account's name: neither a field of passwd nor a path nor an option can be broken out of.
+#[must_use]
+pub fn is_account(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, ':' | '/' | ',');
+    !name.is_empty() && name.len() <= ACCOUNT_CAP && !name.starts_with(['-', '+']) && !name.contains(odd)
 }
 
 /// One end of the socketpair between engine and supervisor.
@@ -133,6 +191,8 @@ impl Channel {
 pub struct Ledger {
     ready: bool,
     pings: u32,
+    last_check: u64,
+    open_checks: usize,
 }
 
 /// The engine said what it may not say now.
@@ -155,6 +215,11 @@ impl Ledger {
         self.pings == 1
     }
 
+    /// Notes that a password check was answered.
+    pub fn answered(&mut self) {
+        self.open_checks = self.open_checks.saturating_sub(1);
+    }
+
     /// Whether `notice` may come now; each serves once.
     ///
     /// # Errors
@@ -169,6 +234,15 @@ impl Ledger {
             Notice::Alive {} if self.pings == 0 => Err(OutOfTurn("alive said without being asked")),
             Notice::Alive {} => {
                 self.pings = 0;
+                Ok(())
+            }
+            Notice::CheckPassword { id, account, password } => {
+                let fits = is_account(account) && password.expose().len() <= PASSWORD_CAP && !password.expose().contains('\0');
+                if !self.ready || *id <= self.last_check || self.open_checks >= OPEN_CHECKS || !fits {
+                    return Err(OutOfTurn("a password check that may not be asked"));
+                }
+                self.last_check = *id;
+                self.open_checks += 1;
                 Ok(())
             }
         }
@@ -195,6 +269,28 @@ mod tests {
         let mut ledger = Ledger::default();
         assert!(ledger.ping());
         assert!(!ledger.ping());
+    }
+
+    fn check(id: u64, account: &str, password: &str) -> Notice {
+        Notice::CheckPassword { id, account: account.into(), password: Secret::new(password.into()) }
+    }
+
+    #[test]
+    fn a_password_check_needs_a_new_number_a_free_place_and_a_name_that_can_be_one() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.admit(&check(1, "alice", "a")).is_err(), "before ready");
+        ledger.admit(&Notice::Ready {}).unwrap();
+        for id in 1..=OPEN_CHECKS as u64 {
+            ledger.admit(&check(id, "alice", "a")).unwrap();
+        }
+        assert!(ledger.admit(&check(99, "alice", "a")).is_err(), "too many at once");
+        ledger.answered();
+        assert!(ledger.admit(&check(3, "alice", "a")).is_err(), "a number used before");
+        for name in ["", "a:b", "../x", "-x", "a\nb", &"x".repeat(ACCOUNT_CAP + 1)] {
+            assert!(ledger.admit(&check(100, name, "a")).is_err(), "{name:?}");
+        }
+        assert!(ledger.admit(&check(100, "alice", &"x".repeat(PASSWORD_CAP + 1))).is_err());
+        assert!(ledger.admit(&check(100, "DOMAIN\\alice", "a")).is_ok());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! the button: this is a task of its own, and each message is read only as far as its cap.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -20,6 +21,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use super::guesses::Guesses;
+use super::monitor::Monitor;
+use super::password_worker::Judge;
 use crate::core::time::Monotonic;
 use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn};
 use crate::sys::clock;
@@ -33,9 +37,13 @@ const STEADY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Spec {
     /// The shared socket, listening.
-    pub listener: std::os::unix::net::UnixListener,
+    pub listener: UnixListener,
     /// `config::Handover`, serialised.
     pub handover: Value,
+    /// How passwords are checked for it.
+    pub judge: Judge,
+    /// The wrong ones, counted.
+    pub guesses: Guesses,
     /// The user it becomes; absent where the supervisor is not root, or in a demo.
     pub user: Option<(Uid, Gid)>,
 }
@@ -65,7 +73,10 @@ enum Ended {
 /// Keeps one engine running until `tells` is closed.
 #[derive(Debug)]
 pub struct Keeper {
-    spec: Spec,
+    listener: UnixListener,
+    handover: Value,
+    user: Option<(Uid, Gid)>,
+    monitor: Monitor,
     tells: mpsc::Receiver<Tell>,
     recovered: Option<String>,
     delay: Duration,
@@ -75,7 +86,8 @@ impl Keeper {
     /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
     #[must_use]
     pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<String>) -> Self {
-        Self { spec, tells, recovered, delay: FIRST_DELAY }
+        let Spec { listener, handover, judge, guesses, user } = spec;
+        Self { listener, handover, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -133,6 +145,7 @@ impl Keeper {
         };
         info!("engine started (pid {})", child.id().unwrap_or_default());
         let ended = self.converse(&mut child, channel).await;
+        self.monitor.forget();
         if matches!(ended, Ended::Stopping) {
             // Its channel is closed: it finishes what it has begun.
             if tokio::time::timeout(Duration::from_secs(2), child.wait()).await.is_ok() {
@@ -147,7 +160,7 @@ impl Keeper {
 
     async fn converse(&mut self, child: &mut Child, mut channel: Channel) -> Ended {
         let mut ledger = Ledger::default();
-        let start = Order::Start { handover: self.spec.handover.clone(), recovered: self.recovered.clone() };
+        let start = Order::Start { handover: self.handover.clone(), recovered: self.recovered.clone() };
         if let Err(e) = channel.send(&start).await {
             return Ended::Io(e);
         }
@@ -155,10 +168,14 @@ impl Keeper {
             tokio::select! {
                 status = child.wait() => return status.map_or_else(Ended::Io, Ended::Exited),
                 notice = channel.receive() => match notice {
-                    Ok(Some(notice)) => if let Err(why) = admit(&mut ledger, &notice) { return Ended::OutOfTurn(why.to_string()) },
+                    Ok(Some(notice)) => if let Err(why) = self.admit(&mut ledger, notice) { return Ended::OutOfTurn(why.to_string()) },
                     Ok(None) => return last_words(child).await,
                     Err(e) => return Ended::OutOfTurn(e.to_string()),
                 },
+                order = self.monitor.answer() => {
+                    ledger.answered();
+                    if let Err(e) = channel.send(&order).await { return Ended::Io(e) }
+                }
                 tell = self.tells.recv() => {
                     let Some(tell) = tell else { return Ended::Stopping };
                     if tell == Tell::Tick && !ledger.ping() {
@@ -172,17 +189,28 @@ impl Keeper {
         }
     }
 
+    /// Everything from the engine passes here.
+    fn admit(&mut self, ledger: &mut Ledger, notice: Notice) -> Result<(), OutOfTurn> {
+        ledger.admit(&notice)?;
+        match notice {
+            Notice::Ready {} => info!("engine ready"),
+            Notice::Alive {} => {}
+            Notice::CheckPassword { id, account, password } => self.monitor.check_password(id, account, password),
+        }
+        Ok(())
+    }
+
     /// Starts this very program again; standard input is the channel, standard output the listening socket.
     fn spawn(&self) -> std::io::Result<(Child, Channel)> {
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-        let listener = self.spec.listener.try_clone()?;
+        let (ours, theirs) = UnixStream::pair()?;
+        let listener = self.listener.try_clone()?;
         let mut command = std::process::Command::new("/proc/self/exe");
         command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
         if let Ok(journal) = std::env::var("JOURNAL_STREAM") {
             command.env("JOURNAL_STREAM", journal);
         }
-        if let Some((uid, gid)) = self.spec.user {
+        if let Some((uid, gid)) = self.user {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }
         ours.set_nonblocking(true)?;
@@ -197,13 +225,4 @@ async fn last_words(child: &mut Child) -> Ended {
         Ok(status) => status.map_or_else(Ended::Io, Ended::Exited),
         Err(_) => Ended::OutOfTurn("channel closed, process goes on".into()),
     }
-}
-
-/// Everything from the engine passes here.
-fn admit(ledger: &mut Ledger, notice: &Notice) -> Result<(), OutOfTurn> {
-    ledger.admit(notice)?;
-    if *notice == (Notice::Ready {}) {
-        info!("engine ready");
-    }
-    Ok(())
 }

@@ -9,7 +9,9 @@ pub mod buttons;
 mod child;
 mod demo;
 pub mod feedback;
+mod guesses;
 pub mod hooks;
+mod monitor;
 pub mod password;
 mod password_worker;
 pub mod recovery;
@@ -27,6 +29,7 @@ use clap::Parser;
 use nix::unistd::{Gid, Uid, User, geteuid};
 
 use self::args::{Args, Command};
+use self::password_worker::Judge;
 use self::run::{Fault, Machine};
 use crate::config::board::Board;
 use crate::config::detect;
@@ -69,7 +72,7 @@ fn run(config: &Path) -> Result<(), Fault> {
     let board = board(&paths);
     let user = engine_user()?;
     let owner = Uid::effective().as_raw();
-    let machine = Machine { paths, config, board, user, owner, runs_hooks: !systemd::booted() };
+    let machine = Machine { paths, config, board, judge: Judge::Pam, user, owner, runs_hooks: !systemd::booted() };
     run::block_on(machine, || {}, std::future::pending())
 }
 
@@ -101,7 +104,8 @@ fn engine_user() -> Result<Option<(Uid, Gid)>, Fault> {
         return Err("run needs root: the button changes /etc/shadow (see `twostepd demo` for a look without root)".into());
     }
     let found = User::from_name(ENGINE_USER)?;
-    let user = found.ok_or_else(|| format!("there is no user {ENGINE_USER}: make it with `systemd-sysusers` or `useradd --system {ENGINE_USER}`"))?;
+    let user = found
+        .ok_or_else(|| format!("there is no user {ENGINE_USER}: make it with `systemd-sysusers` or `useradd --system {ENGINE_USER}`"))?;
     Ok(Some((user.uid, user.gid)))
 }
 

@@ -26,6 +26,8 @@ use tokio::sync::mpsc;
 use super::buttons::{ButtonEvent, Buttons};
 use super::child::{Keeper, Spec, Tell};
 use super::feedback::Pattern;
+use super::guesses::Guesses;
+use super::password_worker::Judge;
 use super::recovery::Recovery;
 use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
@@ -36,6 +38,7 @@ use crate::core::gesture::Event;
 use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
 use crate::proto::server::Server;
+use crate::sys::atomic_file::RealDisk;
 use crate::sys::{clock, peer, systemd};
 
 /// Where no service manager names a period, the engine is asked this often whether it is alive.
@@ -53,6 +56,8 @@ pub struct Machine {
     pub config: Config,
     /// The board.
     pub board: Board,
+    /// How passwords are checked.
+    pub judge: Judge,
     /// The user that the engine becomes; absent where the supervisor is not root, or in a demo.
     pub user: Option<(Uid, Gid)>,
     /// The uid that counts as root beside 0.
@@ -112,7 +117,8 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
 
 fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
     let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
-    Ok(Spec { listener, handover: serde_json::to_value(handover)?, user: machine.user })
+    let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
+    Ok(Spec { listener, handover: serde_json::to_value(handover)?, judge: machine.judge.clone(), guesses, user: machine.user })
 }
 
 /// Turns one event after another into deeds.

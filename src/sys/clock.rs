@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -10,6 +11,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::core::clock::{BootId, Moment};
 use crate::core::time::{BootTime, Monotonic, Wall};
 
 fn read(clock: ClockId) -> Duration {
@@ -33,6 +35,32 @@ pub fn boot_time() -> BootTime {
 #[must_use]
 pub fn wall() -> Wall {
     Wall(clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |t| t.tv_sec()))
+}
+
+/// All clocks at once.
+#[must_use]
+pub fn moment() -> Moment {
+    Moment { wall: wall(), boot: boot_time(), boot_id: boot_id(), synchronised: synchronised() }
+}
+
+/// This boot's identity; all zeros where the kernel does not tell.
+#[must_use]
+pub fn boot_id() -> BootId {
+    static THIS_BOOT: OnceLock<BootId> = OnceLock::new();
+    *THIS_BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        BootId(u128::from_str_radix(&digits, 16).unwrap_or(0).to_be_bytes())
+    })
+}
+
+/// Whether the kernel holds the wall clock for synchronised (adjtimex(2), STA_UNSYNC).
+fn synchronised() -> bool {
+    // SAFETY: a timex of zeros is valid, and with `modes` 0 the call only reads.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: as above; `state` outlives the call.
+    let known = unsafe { libc::adjtimex(&raw mut state) } >= 0;
+    known && state.status & libc::STA_UNSYNC == 0
 }
 
 /// Waits until that time since boot, also through suspend: a machine that wakes up after it goes on at once.

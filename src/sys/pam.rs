@@ -78,12 +78,16 @@ struct Answer<'a> {
     given: bool,
 }
 
+type Start = unsafe extern "C" fn(*const c_char, *const c_char, *const Conversation, *mut *mut c_void) -> c_int;
+type WithCode = unsafe extern "C" fn(*mut c_void, c_int) -> c_int;
+type GetItem = unsafe extern "C" fn(*const c_void, c_int, *mut *const c_void) -> c_int;
+
 struct Library {
-    start: unsafe extern "C" fn(*const c_char, *const c_char, *const Conversation, *mut *mut c_void) -> c_int,
-    authenticate: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
-    acct_mgmt: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
-    get_item: unsafe extern "C" fn(*const c_void, c_int, *mut *const c_void) -> c_int,
-    end: unsafe extern "C" fn(*mut c_void, c_int) -> c_int,
+    start: Start,
+    authenticate: WithCode,
+    acct_mgmt: WithCode,
+    get_item: GetItem,
+    end: WithCode,
 }
 
 /// Checks `password` of `account` by the PAM service `service`.
@@ -133,11 +137,11 @@ impl Library {
         // SAFETY: each of these functions has had this signature since Linux-PAM 0.x (pam_appl.h), and none is null.
         unsafe {
             Ok(Self {
-                start: std::mem::transmute::<*mut c_void, _>(find(c"pam_start")?),
-                authenticate: std::mem::transmute::<*mut c_void, _>(find(c"pam_authenticate")?),
-                acct_mgmt: std::mem::transmute::<*mut c_void, _>(find(c"pam_acct_mgmt")?),
-                get_item: std::mem::transmute::<*mut c_void, _>(find(c"pam_get_item")?),
-                end: std::mem::transmute::<*mut c_void, _>(find(c"pam_end")?),
+                start: std::mem::transmute::<*mut c_void, Start>(find(c"pam_start")?),
+                authenticate: std::mem::transmute::<*mut c_void, WithCode>(find(c"pam_authenticate")?),
+                acct_mgmt: std::mem::transmute::<*mut c_void, WithCode>(find(c"pam_acct_mgmt")?),
+                get_item: std::mem::transmute::<*mut c_void, GetItem>(find(c"pam_get_item")?),
+                end: std::mem::transmute::<*mut c_void, WithCode>(find(c"pam_end")?),
             })
         }
     }
@@ -156,7 +160,9 @@ impl Library {
         }
         let mut user = ptr::null();
         // SAFETY: as above; the item is a text that ends in NUL and belongs to the handle.
-        let same = unsafe { (self.get_item)(handle, ITEM_USER, &raw mut user) == SUCCESS && !user.is_null() && CStr::from_ptr(user.cast()) == account };
+        let same = unsafe {
+            (self.get_item)(handle, ITEM_USER, &raw mut user) == SUCCESS && !user.is_null() && CStr::from_ptr(user.cast()) == account
+        };
         if same { code } else { PERM_DENIED }
     }
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use tokio::sync::oneshot;
 
+use super::password_worker::Judge;
 use super::run::{self, Machine};
 use crate::config::paths::Paths;
 
@@ -49,6 +50,7 @@ fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
         paths: paths.clone(),
         config,
         board: scratch::board(),
+        judge: Judge::Shadow(paths.accounts.join("shadow")),
         user: None,
         owner: nix::unistd::getuid().as_raw(),
         runs_hooks: true,
