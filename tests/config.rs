@@ -104,7 +104,7 @@ fn broken_syntax_is_told_with_its_line() {
 
 #[test]
 fn a_section_written_as_a_list_is_refused() {
-    assert_eq!(refusal("log = [\"auto\", \"info\"]"), "twostepd.toml:1: \"log\" is a section, not a list: write [log]");
+    assert_eq!(refusal("log = [\"auto\", \"info\"]"), "twostepd.toml:1: \"log\" is a section: write [log]");
     assert!(refusal("recovery.password = []").contains("\"password\" is a section"));
 }
 

@@ -105,7 +105,7 @@ pub enum Button {
 
 /// A GPIO line, by offset or by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "line: expected the line's offset (a number) or its name (a text in quotes)")]
+#[serde(untagged, expecting = "expected the line's offset (a number) or its name (a text in quotes)")]
 pub enum Line {
     /// Its offset on the chip.
     Offset(u32),
@@ -176,8 +176,8 @@ impl Board {
 
     fn check(&self, may_be_none: bool) -> Vec<Finding> {
         let mut found = Findings(Vec::new());
-        found.want(label(&self.name), "name", "give the board's name in at most 64 characters");
-        found.want(label(&self.origin), "origin", "say in at most 128 characters where the facts were taken from");
+        found.want(label(&self.name), "name", "give the board's name in at most 128 characters");
+        found.want(shown(&self.origin, 512), "origin", "say in at most 512 characters where the facts were taken from");
         found.want(
             may_be_none || !self.buttons.is_empty(),
             "button",
@@ -262,7 +262,11 @@ impl Findings {
 
 /// A short text that can be shown in a line.
 fn label(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && !text.trim().is_empty() && !text.chars().any(char::is_control)
+    shown(text, 128)
+}
+
+fn shown(text: &str, most: usize) -> bool {
+    text.len() <= most && !text.trim().is_empty() && !text.chars().any(char::is_control)
 }
 
 fn file_name(text: &str) -> bool {

@@ -165,25 +165,27 @@ pub(super) fn profiles(folder: &Path) -> Result<Vec<std::path::PathBuf>, Error> 
     Ok(files)
 }
 
-/// The profile of this machine: `board.toml` where it exists, else the shipped one that fits.
-///
-/// # Errors
-/// Where none fits, or `board.toml` is wrong. Its text says what was seen and what to do.
-pub fn choose(paths: &Paths) -> Result<Board, NoBoard> {
-    match Board::load(&paths.board()) {
-        Ok(board) => return Ok(board),
-        Err(Error::Read { reason, .. }) if reason.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(NoBoard::Refused(error)),
-    }
-    let boards = Boards::load_dir(&paths.boards).unwrap_or_else(|error| Boards { profiles: Vec::new(), refused: vec![error] });
-    for error in &boards.refused {
-        log::warn!("board: profile left out: {error}");
-    }
-    let machine = Machine::read(&paths.root);
-    match boards.fitting(&machine).as_slice() {
-        [board] => Ok((*board).clone()),
-        [] => Err(NoBoard::Unknown { machine, paths: paths.clone(), tried: boards.profiles.len() }),
-        several => Err(NoBoard::Ambiguous { names: several.iter().map(|b| b.name.clone()).collect(), paths: paths.clone() }),
+impl Board {
+    /// The profile of this machine: `board.toml` where it exists, else the shipped one that fits.
+    ///
+    /// # Errors
+    /// Where none fits, or `board.toml` is wrong. Its text says what was seen and what to do.
+    pub fn of_this_machine(paths: &Paths) -> Result<Self, NoBoard> {
+        match Self::load(&paths.board()) {
+            Ok(board) => return Ok(board),
+            Err(Error::Read { reason, .. }) if reason.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(NoBoard::Refused(error)),
+        }
+        let boards = Boards::load_dir(&paths.boards).unwrap_or_else(|error| Boards { profiles: Vec::new(), refused: vec![error] });
+        for error in &boards.refused {
+            log::warn!("board: profile left out: {error}");
+        }
+        let machine = Machine::read(&paths.root);
+        match boards.fitting(&machine).as_slice() {
+            [board] => Ok((*board).clone()),
+            [] => Err(NoBoard::Unknown { machine, paths: paths.clone(), tried: boards.profiles.len() }),
+            several => Err(NoBoard::Ambiguous { names: several.iter().map(|b| b.name.clone()).collect(), paths: paths.clone() }),
+        }
     }
 }
 

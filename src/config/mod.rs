@@ -9,8 +9,10 @@ pub mod detect;
 mod document;
 mod duration;
 mod error;
+mod fault;
 mod nearest;
 pub mod paths;
+mod place;
 pub mod validate;
 
 use std::fmt;

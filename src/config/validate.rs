@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use super::board::Board;
 use super::detect::profiles;
@@ -14,6 +15,15 @@ use super::{Config, Error, text_of};
 enum Kind {
     Configuration,
     Profile,
+}
+
+/// [`validate`] to stdout, as a process ends: 0 all good, 1 not.
+#[must_use]
+pub fn run(files: &[PathBuf], paths: &Paths) -> ExitCode {
+    match validate(files, paths, &mut io::stdout().lock()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// Checks the files, or without any all that are installed, and prints a line `FILE: ok` or the errors for each.
