@@ -3,8 +3,10 @@
 
 pub mod account;
 pub mod admin;
+mod connection;
 pub mod frame;
 pub mod login;
+mod parameters;
 pub mod privileged;
 pub mod recovery;
 pub mod secret;
