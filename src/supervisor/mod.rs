@@ -21,8 +21,7 @@ pub mod sessions;
 mod station;
 
 use std::fmt::Display;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,9 +31,8 @@ use self::args::{Args, Command};
 use self::password_worker::Judge;
 use self::run::{Fault, Machine};
 use crate::config::board::Board;
-use crate::config::detect;
 use crate::config::paths::Paths;
-use crate::config::{self, Config};
+use crate::config::{Config, validate};
 use crate::sys::atomic_file::RealDisk;
 use crate::sys::systemd;
 
@@ -47,7 +45,7 @@ pub fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { config } => exit(run(&config)),
         Command::Demo { once, dir } => demo::main(once, dir.as_deref()),
-        Command::Validate { files } => validate(&files),
+        Command::Validate { files } => validate::run(&files, &Paths::system()),
         Command::Hooks { config } => exit(run_hooks(&config)),
         Command::PasswordWorker => password_worker::main(),
     }
@@ -78,7 +76,7 @@ fn run(config: &Path) -> Result<(), Fault> {
 
 /// The board's profile. Without one no button is watched, and everything else works.
 fn board(paths: &Paths) -> Board {
-    match detect::choose(paths) {
+    match Board::of_this_machine(paths) {
         Ok(board) => {
             log::info!("board: {}", board.name);
             board
@@ -87,14 +85,6 @@ fn board(paths: &Paths) -> Board {
             log::error!("no button is watched: {e}");
             Board::without_button()
         }
-    }
-}
-
-fn validate(files: &[PathBuf]) -> ExitCode {
-    match config::validate::validate(files, &Paths::system(), &mut io::stdout()) {
-        Ok(true) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough of what is wrong.
-        Ok(false) | Err(_) => ExitCode::FAILURE,
     }
 }
 
