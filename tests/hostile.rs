@@ -17,7 +17,7 @@ mod raw;
 #[path = "support/service.rs"]
 mod service;
 
-use raw::{ServerProcess, claimed, connect_as, cut_off, exchange, others_are_served, receive, send};
+use raw::{ServerProcess, claimed, connect_as, cut_off, exchange, others_are_served, receive, refused, send};
 use service::{FOR_EVER, SOON, Service, Setup, Told};
 
 /// The user who may call everything; others get PermissionDenied from io.twostep.Recovery.
@@ -74,7 +74,7 @@ fn sixty_four_mebibytes_without_an_end_are_cut_off_at_the_cap() {
             let mut attacker = connect_as(OWNER, &server.socket());
             std::thread::spawn(move || {
                 let chunk = [b'x'; 64 * 1024];
-                (0..1024).find(|_| attacker.write_all(&chunk).is_err())
+                (0..1024).find(|_| refused(attacker.write_all(&chunk)))
             })
         })
         .collect();
@@ -158,7 +158,7 @@ fn a_frame_that_drips_is_not_waited_for() {
     let mut attacker = connect_as(OWNER, &service.socket());
     // One byte whenever nothing has come back for a moment.
     attacker.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let drips = (0..4000).find(|_| attacker.write_all(b" ").is_err() || cut_off(&attacker));
+    let drips = (0..4000).find(|_| refused(attacker.write_all(b" ")) || cut_off(&attacker));
     assert!(drips.is_some());
     assert!(others_are_served(&service.socket()));
 }
@@ -347,7 +347,7 @@ fn whoever_reads_nothing_is_cut_off_and_nothing_is_kept_for_it() {
     let attackers: Vec<_> = (0..8)
         .map(|_| {
             let (mut attacker, calls) = (connect_as(OWNER, &server.socket()), calls.clone());
-            std::thread::spawn(move || (0..100).any(|_| attacker.write_all(calls.as_bytes()).is_err()))
+            std::thread::spawn(move || (0..100).any(|_| refused(attacker.write_all(calls.as_bytes()))))
         })
         .collect();
     assert!(others_are_served(&server.socket()));

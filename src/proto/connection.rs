@@ -198,7 +198,7 @@ impl Reader {
     }
 
     async fn read_frame(&mut self) -> Result<(), End> {
-        while !self.inbox.has_frame().map_err(End::Frame)? {
+        while !self.inbox.has_frame() {
             self.read().await?;
         }
         Ok(())
@@ -261,7 +261,7 @@ async fn serve_one(
     handlers: &[Box<dyn Handler>],
     patience: &Patience,
 ) -> Result<(), End> {
-    if !reader.inbox.has_frame().map_err(End::Frame)? {
+    if !reader.inbox.has_frame() {
         reader.receive(patience).await?;
     }
     // A caller that never pauses must not keep the thread from the others.

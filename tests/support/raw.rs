@@ -60,6 +60,11 @@ pub fn exchange(stream: &UnixStream, text: &str) -> Option<String> {
     receive(&mut BufReader::new(stream))
 }
 
+/// Whether writing failed because the service has closed the connection (and not because it does not read).
+pub fn refused(written: std::io::Result<()>) -> bool {
+    written.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset))
+}
+
 /// Waits until the service closes the connection.
 pub fn cut_off(mut stream: &UnixStream) -> bool {
     match stream.read(&mut [0]) {

@@ -117,6 +117,8 @@ impl Interface for Board {
                 origin: "simulated".into(),
             })),
             Call::DisableAccount {} => {
+                // As if it had to wait for a lock.
+                tokio::task::yield_now().await;
                 self.state.lock().unwrap().0 = AccountState::Disabled;
                 let _ = self.told.send(Told::Disabled);
                 Ok(Reply::DONE)
