@@ -17,6 +17,29 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
+/// A delegated role (Q22). Both reach the same methods; which of the two somebody holds is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// System Management.
+    SystemManagement,
+    /// Access Management.
+    AccessManagement,
+}
+
+impl Role {
+    /// As the protocol writes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SystemManagement => "system_management",
+            Self::AccessManagement => "access_management",
+        }
+    }
+}
+
 /// What a peer is, as the kernel, the configuration, the directory and the store know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
