@@ -7,9 +7,23 @@ use rusqlite::params;
 use super::error::StoreError;
 use super::revoked::Kind;
 use super::seal::{Hashed, random};
-use super::view::Tx;
+use super::view::{Tx, View};
+use crate::core::login::CodeState;
 use crate::core::time::Wall;
 use crate::proto::secret::Secret;
+
+impl View<'_> {
+    /// What is known of a code of the account.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn recovery_code(&self, uid: u32, code: &Secret) -> Result<CodeState, StoreError> {
+        let hash = self.hash(Hashed::RecoveryCode, uid, code.expose().as_bytes());
+        let sql = "SELECT used_at IS NOT NULL FROM recovery_codes WHERE uid = ? AND hash = ?";
+        let used = self.first(sql, params![uid, hash], |row| row.get::<_, bool>(0))?;
+        Ok(used.map_or(CodeState::Unknown, |used| if used { CodeState::Used } else { CodeState::Unused }))
+    }
+}
 
 impl Tx<'_> {
     /// Replaces the account's codes; the former set is revoked for good.
