@@ -229,7 +229,7 @@ impl Client {
     }
 
     fn receive<R: DeserializeOwned>(&mut self) -> Result<(R, bool), Error> {
-        while !self.inbox.has_frame().map_err(no_reply)? {
+        while !self.inbox.has_frame() {
             match self.socket.read(self.inbox.space().map_err(no_reply)?) {
                 Ok(0) => return Err(Error::Closed),
                 Ok(count) => self.inbox.filled(count),

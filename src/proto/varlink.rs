@@ -172,6 +172,15 @@ pub struct Request<'a> {
     pub upgrade: bool,
 }
 
+impl<'a> Request<'a> {
+    /// Reads a frame; `None` where it is no call.
+    #[must_use]
+    pub fn read(frame: &'a str) -> Option<Self> {
+        // Serde would take an array as a struct as well.
+        if frame.trim_ascii_start().starts_with('{') { serde_json::from_str(frame).ok() } else { None }
+    }
+}
+
 /// A call as a client writes it.
 #[derive(Debug, Serialize)]
 pub struct Call<'a, P> {
