@@ -38,7 +38,6 @@ pub type OpenLogin = Arc<Turn<Login>>;
 pub type OpenSetup = Arc<Turn<Setup>>;
 
 /// See the module.
-#[derive(Debug)]
 pub struct Desk {
     /// What must outlive a crash.
     pub store: Store,
@@ -81,7 +80,6 @@ impl From<Silent> for Trouble {
 }
 
 /// What the engine is built from.
-#[derive(Debug)]
 pub struct Parts {
     /// See [`Desk::store`].
     pub store: Store,

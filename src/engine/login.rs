@@ -30,7 +30,6 @@ use crate::sys::clock;
 const TEXT_CAP: usize = 256;
 
 /// The interface.
-#[derive(Debug)]
 pub struct LoginInterface(pub Arc<Desk>);
 
 impl From<Trouble> for Error {

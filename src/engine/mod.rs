@@ -4,6 +4,10 @@
 //! is [`Order::Start`]; when the channel closes, the supervisor is gone and the engine ends. It keeps nothing that a crash may not take.
 #![forbid(unsafe_code)]
 
+mod desk;
+pub mod directory;
+mod login;
+mod mail;
 mod root;
 pub mod store;
 
