@@ -140,6 +140,19 @@ pub enum Feedback {
 }
 
 impl Board {
+    /// A machine whose button is not known: nothing is watched, everything else works.
+    #[must_use]
+    pub fn without_button() -> Self {
+        Self {
+            name: "unknown".into(),
+            origin: "no profile fits".into(),
+            detect: Detect::default(),
+            buttons: Vec::new(),
+            feedback: Vec::new(),
+            sticker: None,
+        }
+    }
+
     /// Reads a profile.
     ///
     /// # Errors

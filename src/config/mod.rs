@@ -42,6 +42,18 @@ pub struct Config {
     pub grant: Grant,
 }
 
+/// What the supervisor hands to the engine at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// The checked configuration.
+    pub config: Config,
+    /// Where everything is.
+    pub paths: paths::Paths,
+    /// The uid that counts as root beside 0: whoever runs a demo.
+    pub owner: u32,
+}
+
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

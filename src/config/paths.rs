@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// The folders and files of one installation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Paths {
     /// Holds passwd, group, shadow and gshadow.
     pub accounts: PathBuf,
@@ -84,6 +87,18 @@ impl Paths {
     #[must_use]
     pub fn stamp(&self) -> PathBuf {
         self.state.join("pressed")
+    }
+
+    /// The number of the last press whose hooks were started.
+    #[must_use]
+    pub fn hooks_ran(&self) -> PathBuf {
+        self.state.join("hooks-ran")
+    }
+
+    /// Room kept for a press on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.state.join("reserve")
     }
 
     /// Tells PAM which account is admitted when the engine cannot decide, and until when.

@@ -25,7 +25,7 @@ use crate::sys::input::Key;
 /// Hardware that fails sooner than this after it was opened is opened again only when a device came or went.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
 
-/// How long [`Buttons::press`] waits for the release to be noticed.
+/// How long [`Buttons::press`] waits for the watching to begin, and for the release to be noticed.
 const NOTICED: Duration = Duration::from_secs(2);
 
 /// What happened at one source.
@@ -56,7 +56,8 @@ pub struct NotSimulated;
 #[derive(Debug)]
 pub struct Buttons {
     sources: Vec<Source>,
-    simulated: Option<(Mutex<Finger>, watch::Receiver<State>)>,
+    /// The simulated ones; the first is the one that is pressed.
+    simulated: Vec<(Mutex<Finger>, watch::Receiver<State>)>,
     /// Ended by its drop.
     tasks: JoinSet<()>,
 }
@@ -94,7 +95,7 @@ impl Buttons {
     /// is: `/`. The start-up grace begins now.
     #[must_use]
     pub fn start(board: &Board, settings: &config::Button, root: &Path, events: mpsc::Sender<ButtonEvent>) -> Self {
-        let mut buttons = Self { sources: Vec::new(), simulated: None, tasks: JoinSet::new() };
+        let mut buttons = Self { sources: Vec::new(), simulated: Vec::new(), tasks: JoinSet::new() };
         let start = clock::monotonic();
         for button in board.buttons.iter().filter(|_| settings.enabled) {
             let gesture = Gesture::new(settings.into(), start);
@@ -115,7 +116,7 @@ impl Buttons {
                 board::Button::Simulated { .. } => {
                     let (finger, hardware) = simulated();
                     buttons.tasks.spawn(attend(hardware, gesture, reporter));
-                    buttons.simulated.get_or_insert((Mutex::new(finger), seen.clone()));
+                    buttons.simulated.push((Mutex::new(finger), seen.clone()));
                     Kind::Simulated
                 }
             };
@@ -136,12 +137,13 @@ impl Buttons {
     /// # Errors
     /// The board has none.
     pub async fn press(&self, hold: Duration) -> Result<(), NotSimulated> {
-        let (finger, state) = self.simulated.as_ref().ok_or(NotSimulated)?;
-        let finger = finger.lock().await;
+        let (finger, state) = self.simulated.first().ok_or(NotSimulated)?;
+        let (finger, mut state) = (finger.lock().await, state.clone());
+        // Pressed before it is watched, it would be held at the start.
+        let _ = tokio::time::timeout(NOTICED, state.wait_for(|state| *state != State::Missing)).await;
         let held = finger.press();
         tokio::time::sleep(hold).await;
         drop(held);
-        let mut state = state.clone();
         // Late or not, the press is over.
         let _ = tokio::time::timeout(NOTICED, state.wait_for(|state| *state != State::Held)).await;
         Ok(())
@@ -197,26 +199,31 @@ impl Reporter {
 
 /// Watches one source, until nobody listens.
 async fn attend(mut hardware: impl Hardware, mut gesture: Gesture, reporter: Reporter) {
-    let mut said = None;
+    // What was said once need not be said for each device that comes and goes meanwhile, nor why it is gone after that it is.
+    let (mut said, mut just_gone) = (None, false);
     loop {
-        let (reason, again) = match hardware.open() {
-            Err(reason) => (reason, false),
+        let reason = match hardware.open() {
             Ok(mut port) => {
                 let opened = port.now();
                 let Ok(reason) = follow(&mut hardware, &mut port, &mut gesture, &reporter).await else { return };
-                said = None;
-                (reason, port.now() - opened >= SHORT_LIVED)
+                gesture.vanish();
+                (said, just_gone) = (None, port.now() - opened >= SHORT_LIVED);
+                reason
+            }
+            Err(reason) if just_gone || said.as_ref() == Some(&reason) => {
+                (said, just_gone) = (Some(reason), false);
+                hardware.changed().await;
+                continue;
+            }
+            Err(reason) => {
+                said = Some(reason.clone());
+                reason
             }
         };
-        gesture.vanish();
-        // What was said once need not be said for each device that comes and goes meanwhile.
-        if said.as_ref() != Some(&reason) {
-            if reporter.say(gesture.state(), [Event::Missing { reason: reason.clone() }]).await.is_err() {
-                return;
-            }
-            said = Some(reason);
+        if reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
+            return;
         }
-        if !again {
+        if !just_gone {
             hardware.changed().await;
         }
     }
@@ -253,4 +260,168 @@ fn learn(port: &mut impl Port, gesture: &mut Gesture, news: &News) -> io::Result
 
 fn failed(error: &io::Error) -> String {
     format!("the device is gone: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+    use crate::core::gesture::Ignored;
+    use crate::core::gesture::Level::{self, Pressed, Released};
+    use crate::core::time::Monotonic;
+    use crate::sys::button::fake::{Fake, Step};
+
+    const SETTINGS: Settings = Settings {
+        hold: Duration::from_secs(3),
+        debounce: Duration::from_millis(20),
+        stuck_after: Duration::from_secs(30),
+        grace: Duration::from_secs(2),
+        cooldown: Duration::from_secs(5),
+    };
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// What a source says while its hardware plays the script.
+    fn said(steps: Vec<Step>) -> Vec<Event> {
+        let hardware = Fake::new(steps);
+        let (sender, mut events) = mpsc::channel(100);
+        let reporter = Reporter { source: "reset".into(), state: watch::channel(State::Missing).0, events: sender };
+        let gesture = Gesture::new(SETTINGS, Monotonic::default());
+        block_on(async {
+            // It never ends by itself: the script does, and then nothing is left to wait for.
+            tokio::select! {
+                biased;
+                () = attend(hardware.clone(), gesture, reporter) => {}
+                () = std::future::ready(()) => {}
+            }
+        });
+        hardware.assert_played();
+        std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.event).collect()
+    }
+
+    fn edge(until: u64, level: Level) -> [Step; 2] {
+        [Step::News { deadline: None, until, edges: vec![(level, Some(until))], lost: false }, Step::Level(Ok(level))]
+    }
+
+    fn due(deadline: u64, level: Level) -> [Step; 2] {
+        let news = Step::News { deadline: Some(deadline), until: deadline, edges: Vec::new(), lost: false };
+        [news, Step::Level(Ok(level))]
+    }
+
+    fn opened(level: Level) -> [Step; 2] {
+        [Step::Open(Ok(())), Step::Level(Ok(level))]
+    }
+
+    fn held(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_level_is_read_again_before_firing() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend([10_020, 11_000, 12_000].into_iter().flat_map(|at| due(at, Pressed)));
+        // The release event was lost.
+        steps.extend(due(13_000, Released));
+        assert_eq!(
+            said(steps),
+            [
+                Event::Ready,
+                Event::Pressed,
+                Event::Holding { held: held(1000) },
+                Event::Holding { held: held(2000) },
+                Event::Released { held: held(2000), fired: false }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_held_button_fires_at_its_own_deadline() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend([10_020, 11_000, 12_000, 13_000].into_iter().flat_map(|at| due(at, Pressed)));
+        let fired = said(steps).into_iter().filter(|event| matches!(event, Event::Fired { .. })).collect::<Vec<_>>();
+        assert_eq!(fired, [Event::Fired { held: held(3000) }]);
+    }
+
+    #[test]
+    fn a_device_that_vanishes_while_held_and_comes_back_held_does_not_fire() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend(due(10_020, Pressed));
+        steps.extend([Step::Fails { until: 10_500 }, Step::Open(Err("no such device")), Step::Changed { until: 10_600 }]);
+        steps.extend([Step::Open(Err("no such device")), Step::Changed { until: 10_700 }]);
+        steps.extend(opened(Pressed));
+        steps.extend(due(40_700, Pressed));
+        let said = said(steps);
+        assert_eq!(said[..2], [Event::Ready, Event::Pressed]);
+        assert!(matches!(&said[2], Event::Missing { reason } if reason.starts_with("the device is gone")), "{said:?}");
+        assert_eq!(said[3..], [Event::Ignored { reason: Ignored::HeldBefore }, Event::Stuck { held: held(30_000) }]);
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_said_once_and_found_when_it_comes() {
+        let mut steps = Vec::new();
+        for until in [100, 200, 300] {
+            steps.extend([Step::Open(Err("none")), Step::Changed { until }]);
+        }
+        steps.extend([Step::Open(Err("not this one")), Step::Changed { until: 400 }]);
+        steps.extend(opened(Released));
+        let missing = |reason: &str| Event::Missing { reason: reason.into() };
+        assert_eq!(said(steps), [missing("none"), missing("not this one"), Event::Ready]);
+    }
+
+    #[test]
+    fn a_device_that_is_replaced_is_opened_anew() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.push(Step::Gone { until: 5_000 });
+        steps.extend(opened(Released));
+        assert_eq!(said(steps), [Event::Ready, Event::Missing { reason: "the device is gone".into() }, Event::Ready]);
+    }
+
+    #[test]
+    fn a_device_that_fails_at_once_is_not_opened_again_and_again() {
+        let failing = || [Step::Open(Ok(())), Step::Level(Err(io::ErrorKind::Other))];
+        let mut steps = Vec::new();
+        steps.extend(failing());
+        steps.push(Step::Changed { until: 7_000 });
+        steps.extend(failing());
+        assert_eq!(said(steps).len(), 2);
+    }
+
+    #[test]
+    fn lost_edges_start_the_hold_anew() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend(due(10_020, Pressed));
+        steps.extend([Step::News { deadline: Some(11_000), until: 10_900, edges: Vec::new(), lost: true }, Step::Level(Ok(Pressed))]);
+        steps.extend([11_900, 12_900, 13_900].into_iter().flat_map(|at| due(at, Pressed)));
+        assert_eq!(said(steps).last(), Some(&Event::Fired { held: held(3000) }));
+    }
+
+    #[test]
+    fn nothing_is_watched_where_the_button_is_not_enabled() {
+        let board = Board {
+            name: "Board".into(),
+            origin: "test".into(),
+            detect: board::Detect::default(),
+            buttons: vec![board::Button::Simulated { name: "simulated".into() }],
+            feedback: Vec::new(),
+            sticker: None,
+        };
+        let settings = config::Button { enabled: false, ..config::Button::default() };
+        block_on(async {
+            let buttons = Buttons::start(&board, &settings, Path::new("/"), mpsc::channel(1).0);
+            assert_eq!(buttons.sources(), []);
+            assert_eq!(buttons.press(Duration::ZERO).await, Err(NotSimulated));
+        });
+    }
 }

@@ -149,3 +149,127 @@ impl Port for Simulated {
         Ok(self.0.borrow().0)
     }
 }
+
+/// Hardware that plays a script: it fails on a call out of order, and on steps left over.
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::collections::VecDeque;
+    use std::future::pending;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// One call that is expected, and its answer. Times in milliseconds.
+    #[derive(Debug)]
+    pub enum Step {
+        /// Looking for the hardware.
+        Open(Result<(), &'static str>),
+        /// Asking for the real level.
+        Level(Result<Level, io::ErrorKind>),
+        /// Waiting with this deadline, until that time, for these edges and their stamps.
+        News { deadline: Option<u64>, until: u64, edges: Vec<(Level, Option<u64>)>, lost: bool },
+        /// Waiting, until the hardware fails.
+        Fails { until: u64 },
+        /// Waiting, until the device's node is gone.
+        Gone { until: u64 },
+        /// Waiting for devices that come and go.
+        Changed { until: u64 },
+    }
+
+    #[derive(Debug, Default)]
+    struct Script {
+        steps: VecDeque<Step>,
+        now: u64,
+    }
+
+    /// The hardware, and each port that was opened.
+    #[derive(Debug, Clone)]
+    pub struct Fake(Arc<Mutex<Script>>);
+
+    impl Fake {
+        pub fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+            Self(Arc::new(Mutex::new(Script { steps: steps.into_iter().collect(), now: 0 })))
+        }
+
+        /// To be called at the end.
+        pub fn assert_played(&self) {
+            let script = self.0.lock().unwrap();
+            assert!(script.steps.is_empty(), "left over: {:?}", script.steps);
+        }
+
+        fn is_next(&self, kind: impl Fn(&Step) -> bool) -> bool {
+            self.0.lock().unwrap().steps.front().is_some_and(kind)
+        }
+
+        /// The next step; none at the end of the script.
+        fn take(&self) -> Option<Step> {
+            let mut script = self.0.lock().unwrap();
+            let step = script.steps.pop_front()?;
+            if let Step::News { until, .. } | Step::Fails { until } | Step::Gone { until } | Step::Changed { until } = &step {
+                script.now = *until;
+            }
+            Some(step)
+        }
+    }
+
+    fn ms(ms: u64) -> Monotonic {
+        Monotonic(Duration::from_millis(ms))
+    }
+
+    impl Hardware for Fake {
+        type Port = Self;
+
+        fn open(&mut self) -> Result<Self, String> {
+            match self.take() {
+                Some(Step::Open(Ok(()))) => Ok(self.clone()),
+                Some(Step::Open(Err(reason))) => Err(reason.into()),
+                other => panic!("opened instead of {other:?}"),
+            }
+        }
+
+        async fn changed(&mut self) {
+            match self.take() {
+                Some(Step::Changed { .. }) => {}
+                None => pending().await,
+                other => panic!("waited for devices instead of {other:?}"),
+            }
+        }
+
+        async fn gone(&mut self) {
+            if !self.is_next(|step| matches!(step, Step::Gone { .. })) {
+                pending().await
+            }
+            self.take();
+        }
+    }
+
+    impl Port for Fake {
+        async fn news(&mut self, deadline: Option<Monotonic>) -> io::Result<News> {
+            if self.is_next(|step| matches!(step, Step::Gone { .. })) {
+                pending().await
+            }
+            match self.take() {
+                Some(Step::News { deadline: expected, edges, lost, .. }) => {
+                    assert_eq!(deadline, expected.map(ms));
+                    let edges = edges.into_iter().map(|(level, stamp)| Edge { level, stamp: stamp.map(ms) }).collect();
+                    Ok(News { edges, lost })
+                }
+                Some(Step::Fails { .. }) => Err(io::Error::from_raw_os_error(nix::libc::ENODEV)),
+                None => pending().await,
+                other => panic!("waited for edges instead of {other:?}"),
+            }
+        }
+
+        fn now(&self) -> Monotonic {
+            ms(self.0.lock().unwrap().now)
+        }
+
+        fn level(&mut self) -> io::Result<Level> {
+            match self.take() {
+                Some(Step::Level(level)) => level.map_err(io::Error::from),
+                other => panic!("asked for the level instead of {other:?}"),
+            }
+        }
+    }
+}

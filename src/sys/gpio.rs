@@ -52,9 +52,9 @@ pub enum LineId {
     Name(String),
 }
 
-/// All GPIO chips that can be opened, in the order of their numbers. `root` is where `dev` is.
+/// All GPIO chips, in the order of their numbers, or why they cannot be opened. `root` is where `dev` is.
 #[must_use]
-pub fn chips(root: &Path) -> Vec<Chip> {
+pub fn chips(root: &Path) -> Vec<Result<Chip, String>> {
     let folder = root.join("dev");
     let mut numbers: Vec<u32> = fs::read_dir(&folder)
         .into_iter()
@@ -64,9 +64,9 @@ pub fn chips(root: &Path) -> Vec<Chip> {
     numbers.sort_unstable();
     let open = |number| {
         let node = folder.join(format!("gpiochip{number}"));
-        Chip::new(&node).inspect_err(|error| log::debug!("button: {}: {error}", node.display())).ok()
+        Chip::new(&node).map_err(|error| format!("{}: {error}", node.display()))
     };
-    numbers.into_iter().filter_map(open).collect()
+    numbers.into_iter().map(open).collect()
 }
 
 impl Place {
@@ -74,14 +74,17 @@ impl Place {
         let present = chips(root);
         let path = self.chip.strip_prefix('/').map(|rest| root.join(rest));
         let is = |chip: &Chip| chip.label() == self.chip || chip.name() == self.chip || path.as_deref() == Some(chip.path());
-        let mut fitting = present.iter().filter(|chip| is(chip));
+        let mut fitting = present.iter().flatten().filter(|chip| is(chip));
         match (fitting.next(), fitting.next()) {
             (Some(chip), None) => self.line_of(chip),
             (Some(_), Some(_)) => Err(format!("two GPIO chips are called \"{}\": give the name or the path", self.chip)),
             (None, _) => {
                 let mut reason = format!("no GPIO chip \"{}\" (there are:", self.chip);
                 for chip in &present {
-                    let _ = write!(reason, " {} \"{}\"", chip.name(), chip.label());
+                    let _ = match chip {
+                        Ok(chip) => write!(reason, " {} \"{}\"", chip.name(), chip.label()),
+                        Err(error) => write!(reason, " {error}"),
+                    };
                 }
                 Err(reason + if present.is_empty() { " none)" } else { ")" })
             }
@@ -175,10 +178,7 @@ impl Hardware for Gpio {
         let flags = self.place.flags(LineRequestFlags::INPUT);
         match self.poll {
             None => EventPort::open(&line, flags).map(GpioPort::Events).map_err(|error| explain(&line, &error)),
-            Some(every) => {
-                let pin = line.request(flags, 0, CONSUMER).and_then(CdevPin::new).map_err(|error| explain(&line, &error))?;
-                PolledPort::new(pin, self.place.active_low, every).map(GpioPort::Polled).map_err(|error| error.to_string())
-            }
+            Some(every) => PolledPort::open(&line, flags, self.place.active_low, every).map(GpioPort::Polled),
         }
     }
 
@@ -299,18 +299,20 @@ pub struct PolledPort {
 }
 
 impl PolledPort {
-    fn new(pin: CdevPin, active_low: bool, every: Duration) -> io::Result<Self> {
+    fn open(line: &Line, flags: LineRequestFlags, active_low: bool, every: Duration) -> Result<Self, String> {
+        let pin = line.request(flags, 0, CONSUMER).and_then(CdevPin::new).map_err(|error| explain(line, &error))?;
         let mut every = interval(every.max(Duration::from_millis(1)));
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut port = Self { pin, active_low, every, last: Level::Released, asked: clock::monotonic() };
-        port.last = port.level()?;
+        port.level().map_err(|error| error.to_string())?;
         Ok(port)
     }
 
     fn level(&mut self) -> io::Result<Level> {
         // The pin speaks of volts, not of the request's polarity.
         let pressed = if self.active_low { self.pin.is_low() } else { self.pin.is_high() };
-        pressed.map(level).map_err(io::Error::other)
+        self.last = pressed.map(level).map_err(io::Error::other)?;
+        Ok(self.last)
     }
 
     async fn news(&mut self, deadline: Option<Monotonic>) -> io::Result<News> {
@@ -319,10 +321,52 @@ impl PolledPort {
         // Where we were kept from asking for long, a release may have gone unseen.
         let lost = now - self.asked > self.every.period() * 4 + Duration::from_millis(200);
         self.asked = now;
-        let level = self.level()?;
-        let edges = if level == self.last { Vec::new() } else { vec![Edge { level, stamp: None }] };
-        self.last = level;
+        let (last, level) = (self.last, self.level()?);
+        let edges = if level == last { Vec::new() } else { vec![Edge { level, stamp: None }] };
         Ok(News { edges, lost })
+    }
+}
+
+/// A free line, claimed to see what it does: by event, or polled where it has no interrupt.
+pub struct FreeLine(GpioPort, Level);
+
+impl FreeLine {
+    /// Claims it as an input, without any polarity. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words for an operator.
+    pub fn claim(line: &Line) -> Result<Self, String> {
+        let mut port = match EventPort::open(line, LineRequestFlags::INPUT) {
+            Ok(port) => GpioPort::Events(port),
+            Err(_) => GpioPort::Polled(PolledPort::open(line, LineRequestFlags::INPUT, false, Duration::from_millis(50))?),
+        };
+        let level = port.level().map_err(|error| error.to_string())?;
+        Ok(Self(port, level))
+    }
+
+    /// Whether it has no interrupt.
+    #[must_use]
+    pub fn polled(&self) -> bool {
+        matches!(self.0, GpioPort::Polled(_))
+    }
+
+    /// Whether it is high, as last seen.
+    #[must_use]
+    pub fn is_high(&self) -> bool {
+        self.1 == Level::Pressed
+    }
+
+    /// Waits until its level is another one, and says whether it is high now.
+    ///
+    /// # Errors
+    /// The line is gone.
+    pub async fn changed(&mut self) -> io::Result<bool> {
+        let before = self.1;
+        while self.1 == before {
+            self.0.news(None).await?;
+            self.1 = self.0.level()?;
+        }
+        Ok(self.is_high())
     }
 }
 

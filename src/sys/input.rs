@@ -63,13 +63,13 @@ impl Found {
     }
 }
 
-/// All input devices that can be opened, in the order of their numbers. `root` is where `dev` is.
+/// All input devices, in the order of their numbers, or why they cannot be opened. `root` is where `dev` is.
 #[must_use]
-pub fn devices(root: &Path) -> Vec<Found> {
+pub fn devices(root: &Path) -> Vec<Result<Found, String>> {
     found(root, false)
 }
 
-fn found(root: &Path, write: bool) -> Vec<Found> {
+fn found(root: &Path, write: bool) -> Vec<Result<Found, String>> {
     let folder = root.join("dev/input");
     let mut numbers: Vec<u32> = fs::read_dir(&folder)
         .into_iter()
@@ -77,14 +77,14 @@ fn found(root: &Path, write: bool) -> Vec<Found> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("event")?.parse().ok())
         .collect();
     numbers.sort_unstable();
-    numbers.into_iter().filter_map(|number| open(&folder, &folder.join(format!("event{number}")), write)).collect()
+    numbers.into_iter().map(|number| open(&folder, &folder.join(format!("event{number}")), write)).collect()
 }
 
-fn open(folder: &Path, node: &Path, write: bool) -> Option<Found> {
+fn open(folder: &Path, node: &Path, write: bool) -> Result<Found, String> {
     let file = OpenOptions::new().read(true).write(write).open(node);
-    let device = file.and_then(RawDevice::try_from).inspect_err(|error| log::debug!("button: {}: {error}", node.display())).ok()?;
+    let device = file.and_then(RawDevice::try_from).map_err(|error| format!("{}: {error}", node.display()))?;
     let name = device.name().unwrap_or_default().to_owned();
-    Some(Found { node: node.to_path_buf(), name, links: links(&folder.join("by-path"), node), device })
+    Ok(Found { node: node.to_path_buf(), name, links: links(&folder.join("by-path"), node), device })
 }
 
 fn links(folder: &Path, node: &Path) -> Vec<String> {
@@ -177,13 +177,14 @@ impl Key {
         Self { root: root.into(), device: device.into(), key: key(key_text), grab, nodes: Nodes::new(folders.into()) }
     }
 
-    fn missing(&self, key: KeyCode, present: &[Found]) -> String {
+    fn missing(&self, key: KeyCode, present: &[Result<Found, String>]) -> String {
         let key = key_name(key);
-        if let Some(found) = present.iter().find(|found| found.is(&self.device)) {
+        if let Some(found) = present.iter().flatten().find(|found| found.is(&self.device)) {
             let keys: Vec<_> = found.keys().into_iter().take(MOST_NAMED).map(key_name).collect();
             return format!("the input device \"{}\" has no {key}, but {}", found.name, keys.join(", "));
         }
-        let names: Vec<_> = present.iter().take(MOST_NAMED).map(|found| format!("\"{}\"", found.name)).collect();
+        let name = |found: &Result<Found, String>| found.as_ref().map_or_else(Clone::clone, |found| format!("\"{}\"", found.name));
+        let names: Vec<_> = present.iter().take(MOST_NAMED).map(name).collect();
         let names = if names.is_empty() { "none".into() } else { names.join(", ") };
         format!("no input device \"{}\" with {key} (there are: {names}); twostep recovery identify shows what each sends", self.device)
     }
@@ -195,10 +196,9 @@ impl Hardware for Key {
     fn open(&mut self) -> Result<KeyPort, String> {
         let key = self.key.clone()?;
         let mut present = devices(&self.root);
-        let Some(place) = present.iter().position(|found| found.is(&self.device) && found.keys().contains(&key)) else {
-            return Err(self.missing(key, &present));
-        };
-        let mut found = present.swap_remove(place);
+        let fits = |found: &mut Result<Found, String>| found.as_ref().is_ok_and(|f| f.is(&self.device) && f.keys().contains(&key));
+        let fitting = present.extract_if(.., fits).next();
+        let Some(Ok(mut found)) = fitting else { return Err(self.missing(key, &present)) };
         self.nodes.opened(&found.node);
         if self.grab
             && let Err(error) = found.device.grab()
@@ -284,7 +284,7 @@ impl Beeper {
     /// # Errors
     /// There is none.
     pub fn open(root: &Path, name: &str) -> Result<Self, String> {
-        for found in found(root, true).into_iter().filter(|found| found.is(name)) {
+        for found in found(root, true).into_iter().flatten().filter(|found| found.is(name)) {
             let knows = |sound| found.device.supported_sounds().is_some_and(|sounds| sounds.contains(sound));
             let tone = knows(SoundCode::SND_TONE);
             if tone || knows(SoundCode::SND_BELL) {
