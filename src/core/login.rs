@@ -196,7 +196,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// Opens a login, after [`Decision::Verify`].
+    /// Opens a login, after [`Decision::Verify`](super::decision::Decision::Verify).
     #[must_use]
     pub fn open(origin: Origin, now: BootTime) -> Self {
         Self { origin, state: State::Open { until: now + LIFE, mailed: None } }
