@@ -402,6 +402,14 @@ fn the_longest_frame_is_read_and_one_byte_more_is_not() {
     assert_eq!(reply_to(&service, &padded(frame::MAX + 1)), None);
 }
 
+#[test]
+fn a_name_too_long_for_the_error_that_repeats_it_is_cut_off() {
+    let service = start();
+    let call = |length: usize| format!(r#"{{"method":"{}.Status"}}"#, "x".repeat(length));
+    assert!(reply_to(&service, &call(60_000)).unwrap().contains("InterfaceNotFound"));
+    assert_eq!(reply_to(&service, &call(frame::MAX - 22)), None);
+}
+
 /// Raises this process's own limit, or says why the test can't be run.
 fn room_for_descriptors(count: u64) -> Option<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
