@@ -77,7 +77,9 @@ fn landlock(least: landlock::ABI) -> bool {
     let here = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(least))
-        .and_then(|ruleset| if least < landlock::ABI::V4 { Ok(ruleset) } else { ruleset.handle_access(landlock::AccessNet::from_all(least)) })
+        .and_then(
+            |ruleset| if least < landlock::ABI::V4 { Ok(ruleset) } else { ruleset.handle_access(landlock::AccessNet::from_all(least)) },
+        )
         .and_then(Ruleset::create)
         .is_ok();
     if !here {
