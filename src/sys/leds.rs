@@ -65,7 +65,11 @@ impl Led {
         let Some((trigger, settings)) = &self.before.trigger else { return Ok(()) };
         self.write("trigger", trigger)?;
         // Each as far as it goes: some triggers show what cannot be written.
-        settings.iter().fold(Ok(()), |done, (file, text)| self.write(file, text).and(done))
+        let mut done = Ok(());
+        for (file, text) in settings {
+            done = self.write(file, text).and(done);
+        }
+        done
     }
 }
 
