@@ -1,2 +1,396 @@
 //! A blocking Varlink client, for the CLI, PAM and tests.
+//!
+//! One call at a time; a reply is awaited no longer than the time limit. It raises no SIGPIPE, so it can live in a process that it does not
+//! own. What it does not do: reconnect, run several calls at once, read interface descriptions.
+//!
+//! ```no_run
+//! use std::{path::Path, time::Duration};
+//! use twostep::client::Client;
+//! use twostep::proto::recovery::{Event, Status};
+//! use twostep::proto::varlink::Empty;
+//!
+//! # fn main() -> Result<(), twostep::client::Error> {
+//! let mut client = Client::connect(Path::new("/run/twostep/recovery.sock"), Duration::from_secs(5))?;
+//! let status: Status = client.call("io.twostep.Recovery.Status", &Empty {})?;
+//! println!("{}", status.board);
+//! client.set_time_limit(None)?;
+//! for event in client.call_more::<Event>("io.twostep.Recovery.Monitor", &Empty {})? {
+//!     println!("{:?}", event?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io::{self, Read};
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, setsockopt, socket, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::proto::frame::{self, Inbox, Outbox};
+use crate::proto::varlink::{Call, Response};
+use crate::sys::peer::identify;
+
+/// Why a call has no reply.
+#[derive(Debug)]
+pub enum Error {
+    /// Nobody listens there, or nobody accepted in time.
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server at that socket is run by this uid, and root was asked for.
+    NotRoot {
+        /// Who runs it.
+        uid: u32,
+    },
+    /// The service did not answer within the time limit.
+    TimedOut,
+    /// The service closed the connection before it answered.
+    Closed,
+    /// The connection failed.
+    Io(io::Error),
+    /// The call is too long for a frame.
+    Frame(frame::Error),
+    /// What came is no Varlink reply, or none of the expected form.
+    Protocol(String),
+    /// The service answered with an error.
+    Service(ServiceFailure),
+}
+
+/// An error that a service answered with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceFailure {
+    /// Its full name: interface, dot, error.
+    pub name: String,
+    /// Its parameters: an object.
+    pub parameters: Value,
+}
+
+impl ServiceFailure {
+    /// The error as one of an interface's errors (`proto::*::Error`), or `None` where it is none of them.
+    #[must_use]
+    pub fn typed<E: DeserializeOwned>(&self) -> Option<E> {
+        let tagged = serde_json::json!({ "error": self.name, "parameters": self.parameters });
+        serde_json::from_value(tagged).ok()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { path, source } => write!(f, "can't connect to {}: {source} (is twostepd running?)", path.display()),
+            Self::NotRoot { uid } => write!(f, "the service is run by uid {uid}, not by root: it is not to be trusted"),
+            Self::TimedOut => f.write_str("the service did not answer in time"),
+            Self::Closed => f.write_str("the service closed the connection without an answer"),
+            Self::Io(error) => write!(f, "the connection to the service failed: {error}"),
+            Self::Frame(error) => write!(f, "the call can't be sent: {error}"),
+            Self::Protocol(what) => write!(f, "the service answered with what is no reply: {what}"),
+            Self::Service(failure) => failure.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for ServiceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match &self.parameters {
+            Value::Object(members) if !members.is_empty() => write!(f, " {}", self.parameters),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Connect { source, .. } => Some(source),
+            Self::Io(error) => Some(error),
+            Self::Frame(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // What a socket with SO_RCVTIMEO or SO_SNDTIMEO says when the time is over.
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// One connection to a service.
+#[derive(Debug)]
+pub struct Client {
+    socket: UnixStream,
+    inbox: Inbox,
+    outbox: Outbox,
+    /// Replies of an earlier call are still to come, or the connection failed: no other call may be made.
+    spent: bool,
+}
+
+impl Client {
+    /// Connects to the service at `path`. `limit` holds for connecting, and until changed for each call.
+    ///
+    /// # Errors
+    /// [`Error::Connect`]
+    pub fn connect(path: &Path, limit: Duration) -> Result<Self, Error> {
+        let connected = connect_within(path, limit);
+        let socket = connected.map_err(|source| Error::Connect { path: path.into(), source })?;
+        let client = Self::over(socket);
+        client.set_time_limit(Some(limit))?;
+        Ok(client)
+    }
+
+    /// Over a socket that is connected already, without a time limit.
+    #[must_use]
+    pub fn over(socket: UnixStream) -> Self {
+        Self { socket, inbox: Inbox::new(), outbox: Outbox::new(), spent: false }
+    }
+
+    /// How long each sending and each reply may take from now on; `None` and zero are for ever.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it.
+    pub fn set_time_limit(&self, limit: Option<Duration>) -> Result<(), Error> {
+        let limit = limit.filter(|limit| !limit.is_zero());
+        self.socket.set_read_timeout(limit)?;
+        self.socket.set_write_timeout(limit)?;
+        Ok(())
+    }
+
+    /// Refuses a service that is not run by root. Before a password is sent, where the socket's folder does not vouch for it.
+    ///
+    /// The kernel tells who called listen(2): the supervisor, also where the engine answers.
+    ///
+    /// # Errors
+    /// [`Error::NotRoot`]
+    pub fn require_root(&self) -> Result<(), Error> {
+        match identify(self.socket.as_fd())?.uid {
+            0 => Ok(()),
+            uid => Err(Error::NotRoot { uid }),
+        }
+    }
+
+    /// Calls `method` (its full name) and waits for the reply. `parameters` is a struct, or [`Empty`](crate::proto::varlink::Empty).
+    ///
+    /// # Errors
+    /// [`Error::Service`] where the service answers with an error; the client can be used on then. After any other it is spent.
+    pub fn call<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize) -> Result<R, Error> {
+        self.send(&Call { method, parameters, oneway: false, more: false })?;
+        let (reply, continues) = self.receive()?;
+        if continues { Err(Error::Protocol("several replies to a call that asked for one".into())) } else { Ok(reply) }
+    }
+
+    /// Calls `method` and returns its replies as they come; each is awaited for the time limit. Until the last has been taken, no other call
+    /// can be made.
+    ///
+    /// # Errors
+    /// As with [`call`](Self::call).
+    pub fn call_more<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize) -> Result<Stream<'_, R>, Error> {
+        self.send(&Call { method, parameters, oneway: false, more: true })?;
+        Ok(Stream { client: self, ended: false, reply: PhantomData })
+    }
+
+    /// Calls `method` and wants no reply.
+    ///
+    /// # Errors
+    /// Where it can't be sent.
+    pub fn call_oneway(&mut self, method: &str, parameters: &impl Serialize) -> Result<(), Error> {
+        self.send(&Call { method, parameters, oneway: true, more: false })?;
+        self.spent = false;
+        Ok(())
+    }
+
+    fn send<P: Serialize>(&mut self, call: &Call<'_, P>) -> Result<(), Error> {
+        if self.spent {
+            return Err(Error::Protocol("an earlier call has not ended".into()));
+        }
+        self.outbox.put(call).map_err(Error::Frame)?;
+        self.spent = true;
+        let sent = send_all(&self.socket, self.outbox.bytes());
+        self.outbox.clear();
+        Ok(sent?)
+    }
+
+    fn receive<R: DeserializeOwned>(&mut self) -> Result<(R, bool), Error> {
+        while !self.inbox.has_frame() {
+            match self.socket.read(self.inbox.space().map_err(no_reply)?) {
+                Ok(0) => return Err(Error::Closed),
+                Ok(count) => self.inbox.filled(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Some(frame) = self.inbox.take().map_err(no_reply)? else { return Err(Error::Closed) };
+        let response = Response::read(&frame).ok_or_else(|| Error::Protocol("no object, or one with wrong members".into()))?;
+        let parameters = response.parameters.map_or("{}", |raw| raw.get());
+        if let Some(name) = response.error {
+            let parameters = serde_json::from_str(parameters).map_err(|error| misfit(&error))?;
+            self.spent = false;
+            return Err(Error::Service(ServiceFailure { name: name.into_owned(), parameters }));
+        }
+        let reply = serde_json::from_str(parameters).map_err(|error| misfit(&error))?;
+        self.spent = response.continues;
+        Ok((reply, response.continues))
+    }
+}
+
+/// The replies of a call with `more`. Ends after the last reply, or the first error.
+#[derive(Debug)]
+pub struct Stream<'a, R> {
+    client: &'a mut Client,
+    ended: bool,
+    reply: PhantomData<R>,
+}
+
+impl<R: DeserializeOwned> Iterator for Stream<'_, R> {
+    type Item = Result<R, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let received = self.client.receive();
+        self.ended = !matches!(received, Ok((_, true)));
+        Some(received.map(|(reply, _)| reply))
+    }
+}
+
+fn no_reply(error: frame::Error) -> Error {
+    Error::Protocol(error.to_string())
+}
+
+/// Serde's own words might quote a secret from the reply, so only the place is told.
+fn misfit(error: &serde_json::Error) -> Error {
+    Error::Protocol(format!("unexpected parameters at line {} column {}", error.line(), error.column()))
+}
+
+/// connect(2) waits while the backlog is full; SO_SNDTIMEO bounds that, so it is set first.
+fn connect_within(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let address = UnixAddr::new(path)?;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let microseconds = i64::try_from(limit.as_micros()).unwrap_or(i64::MAX);
+    setsockopt(&socket, sockopt::SendTimeout, &TimeVal::microseconds(microseconds))?;
+    connect(socket.as_raw_fd(), &address)?;
+    Ok(UnixStream::from(socket))
+}
+
+/// `UnixStream::write` would raise SIGPIPE in a process that has not switched it off.
+fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    use super::*;
+    use crate::proto::varlink::Empty;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// A client, and the other end after it has answered whatever comes with `answer`.
+    fn answered_with(answer: &[u8]) -> (Client, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answer).unwrap();
+        let client = Client::over(ours);
+        client.set_time_limit(Some(SHORT)).unwrap();
+        (client, theirs)
+    }
+
+    fn call(client: &mut Client) -> Result<Empty, Error> {
+        client.call("org.example.Test.Ask", &Empty {})
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_is_given_up() {
+        let (mut client, _service) = answered_with(b"{\"parameters\":{}");
+        assert!(matches!(call(&mut client), Err(Error::TimedOut)));
+        // A late answer must not be taken for the next call's.
+        assert!(matches!(call(&mut client), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn a_service_that_goes_away_is_noticed() {
+        let (mut client, service) = answered_with(b"{\"parameters\":{}");
+        drop(service);
+        assert!(matches!(call(&mut client), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused_and_not_quoted() {
+        let long = vec![b' '; frame::MAX + 2];
+        for answer in [&b"hunter2\0"[..], b"[]\0", b"{\"parameters\":\"hunter2\"}\0", b"\xff\0", b"{\"continues\":true}\0", &long] {
+            let (mut client, _service) = answered_with(answer);
+            match call(&mut client) {
+                Err(Error::Protocol(what)) => assert!(!what.contains("hunter2"), "{what}"),
+                other => panic!("{other:?} to {:?}", String::from_utf8_lossy(answer)),
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_service_does_not_end_the_connection() {
+        let (mut client, _service) = answered_with(b"{\"error\":\"org.example.Test.No\"}\0{}\0");
+        match call(&mut client) {
+            Err(Error::Service(failure)) => assert_eq!(failure.to_string(), "org.example.Test.No"),
+            other => panic!("{other:?}"),
+        }
+        assert!(call(&mut client).is_ok());
+    }
+
+    #[test]
+    fn nobody_listening_is_told_with_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nothing.sock");
+        let error = Client::connect(&path, SHORT).unwrap_err().to_string();
+        assert!(error.contains("nothing.sock") && error.contains("twostepd"), "{error}");
+    }
+
+    #[test]
+    fn a_service_that_does_not_accept_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full.sock");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut waiting = Vec::new();
+        let refused = (0..10).find_map(|_| Client::connect(&path, SHORT).map(|client| waiting.push(client)).err());
+        assert!(matches!(refused, Some(Error::Connect { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_service_run_by_a_user_is_not_taken_for_root() {
+        let (client, _service) = answered_with(b"");
+        match client.require_root() {
+            Ok(()) => assert!(nix::unistd::geteuid().is_root()),
+            Err(Error::NotRoot { uid }) => assert_eq!(uid, nix::unistd::geteuid().as_raw()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

@@ -3,8 +3,12 @@
 
 pub mod account;
 pub mod admin;
+#[cfg(test)]
+mod agreement;
+mod connection;
 pub mod frame;
 pub mod login;
+mod parameters;
 pub mod privileged;
 pub mod recovery;
 pub mod secret;

@@ -11,6 +11,8 @@ pub mod gpio;
 pub mod input;
 pub mod leds;
 mod nodes;
+pub mod pam;
 pub mod peer;
+pub mod process;
 pub mod sandbox;
 pub mod systemd;

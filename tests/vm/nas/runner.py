@@ -1,0 +1,168 @@
+"""Finds scenarios, runs them on machines of their own, two at a time, and says what came of it."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import importlib
+import pathlib
+import pkgutil
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+
+from . import installation, layers
+from .machine import OUT, Machine, accelerated
+
+SCENARIOS = pathlib.Path(__file__).resolve().parent.parent / "scenarios"
+
+
+@dataclasses.dataclass
+class Scenario:
+    """One function of scenarios/*.py; its docstring begins with the requirements it shows."""
+
+    name: str
+    function: object
+    needs_package: bool
+
+    @property
+    def requirements(self):
+        """The numbers before the colon of the docstring."""
+        return " ".join((self.function.__doc__ or "").split()).partition(":")[0]
+
+    @property
+    def claim(self):
+        """The docstring's first sentence, behind the numbers."""
+        text = " ".join((self.function.__doc__ or "").split()).partition(":")[2].strip()
+        return re.split(r"(?<=\.)\s", text)[0]
+
+
+class Bed:
+    """Hands machines to one scenario and takes them back, whatever happened."""
+
+    def __init__(self, name, layer):
+        self.name, self.layer = name, layer
+        self._stack = contextlib.ExitStack()
+        self.machines = []
+
+    def machine(self, cold=False, icount=False, started=True):
+        """A machine of its own: resumed from the snapshot, or booted cold from its disk."""
+        machine = self._stack.enter_context(Machine(self.name, self.layer, icount=icount))
+        self.machines.append(machine)
+        if started:
+            machine.cold_boot() if cold else machine.resume()
+        return machine
+
+    def close(self):
+        """Ends all its machines."""
+        self._stack.close()
+
+
+def found():
+    """Every scenario, in the order of the files and of the functions in them."""
+    scenarios = []
+    for module in sorted(pkgutil.iter_modules([str(SCENARIOS)]), key=lambda m: m.name):
+        module = importlib.import_module(f"scenarios.{module.name}")
+        functions = [f for f in vars(module).values() if callable(f) and getattr(f, "__module__", "") == module.__name__ and not f.__name__.startswith("_")]
+        for function in sorted(functions, key=lambda f: f.__code__.co_firstlineno):
+            if function.__doc__ is None or not re.match(r"[CQB]\d", function.__doc__) and module.NEEDS_PACKAGE:
+                raise SystemExit(f"{function.__name__}: its docstring must begin with the requirements it shows")
+            scenarios.append(Scenario(function.__name__, function, module.NEEDS_PACKAGE))
+    return scenarios
+
+
+def run(args):
+    """Runs the chosen scenarios; the exit code."""
+    chosen = [s for s in found() if not args.names or any(n in s.name for n in args.names)]
+    if args.list:
+        for scenario in chosen:
+            print(f"{scenario.name:44} {scenario.requirements:20} {scenario.claim}")
+        return 0
+    skipped = [s for s in chosen if s.needs_package and args.deb is None]
+    chosen = [s for s in chosen if s not in skipped]
+    if not chosen:
+        print("vm: no scenario of that name" if not skipped else "vm: these scenarios need --deb FILE.deb", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    _sweep()
+    began = time.monotonic()
+    base = {False: layers.booted()}
+    if any(s.needs_package for s in chosen):
+        base[True] = layers.installed(args.deb.resolve(), installation.prepare, installation.RECIPE)
+    print(f"vm: {len(chosen)} scenarios, {args.jobs} at a time, {accelerated()}", flush=True)
+    failed = _run_all(chosen, base, args)
+    note = f", {len(skipped)} skipped" if skipped else ""
+    print(f"vm: all scenarios took {time.monotonic() - began:.0f} s")
+    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed{note}", flush=True)
+    return 1 if failed else 0
+
+
+def _run_all(chosen, base, args):
+    failed = []
+    stop = threading.Event()
+    beds = set()
+    # Emulators stop for no signal sent to our terminal (they are sessions of their own): whatever ends us, end them.
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        tasks = [pool.submit(_run_one, s, base[s.needs_package], beds, stop) for s in chosen]
+        try:
+            for task in concurrent.futures.as_completed(tasks):
+                scenario, seconds, trouble = task.result()
+                if trouble is None:
+                    print(f"ok      {scenario.name:44} {seconds:5.1f} s  {scenario.requirements}", flush=True)
+                elif trouble:
+                    failed.append(scenario.name)
+                    print(f"FAILED  {scenario.name:44} {seconds:5.1f} s  {scenario.requirements}: {scenario.claim}\n{trouble}", flush=True)
+                    if not args.keep_going:
+                        stop.set()
+        except BaseException:
+            stop.set()
+            for bed in list(beds):
+                for machine in list(bed.machines):
+                    machine.power_cut()
+            raise
+    return failed
+
+
+def _run_one(scenario, layer, beds, stop):
+    """Runs one; (scenario, seconds, None or what went wrong)."""
+    began = time.monotonic()
+    if stop.is_set():
+        return scenario, 0.0, ""
+    bed = Bed(scenario.name, layer)
+    beds.add(bed)
+    try:
+        scenario.function(bed)
+        return scenario, time.monotonic() - began, None
+    except Exception:  # noqa: BLE001: whatever it was, it is reported and the next scenario runs
+        return scenario, time.monotonic() - began, "" if stop.is_set() else _report(bed)
+    finally:
+        beds.discard(bed)
+        bed.close()
+
+
+def _report(bed):
+    """The failure, the daemon's journal and the end of the serial console of each machine."""
+    lines = [traceback.format_exc()]
+    for number, machine in enumerate(bed.machines, 1):
+        journal = "(off)"
+        if machine.running:
+            try:
+                journal = machine.sh("journalctl -q --no-pager -o short-monotonic -n 60 -u twostepd -u twostep-recovery.service -u ssh -u systemd-logind", check=False, timeout=30)
+            except Exception as error:  # noqa: BLE001
+                journal = f"(no journal: {error})"
+        lines += [f"--- machine {number}: journal ---", journal, f"--- machine {number}: serial console ---", machine.serial()]
+    return "\n".join("    " + line for text in lines for line in text.splitlines())
+
+
+def _sweep():
+    """Removes what runs that were killed have left: folders that no emulator uses."""
+    used = set()
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            used.add((process / "cmdline").read_bytes())
+    for folder in (OUT / "run").glob("*"):
+        if not any(str(folder).encode() in line for line in used):
+            shutil.rmtree(folder, ignore_errors=True)
