@@ -300,7 +300,9 @@ impl Beeper {
     /// The device is gone.
     pub fn sound(&mut self, hertz: u16) -> io::Result<()> {
         let (code, value) = if self.tone { (SoundCode::SND_TONE, hertz) } else { (SoundCode::SND_BELL, u16::from(hertz > 0)) };
-        self.device.send_events(&[InputEvent::new(EventType::SOUND.0, code.0, value.into())])
+        // The report ends the event for whoever reads this device.
+        let report = InputEvent::new(EventType::SYNCHRONIZATION.0, SynchronizationCode::SYN_REPORT.0, 0);
+        self.device.send_events(&[InputEvent::new(EventType::SOUND.0, code.0, value.into()), report])
     }
 }
 
