@@ -1,2 +1,340 @@
 //! The log facade's way out: syslog, with reconnection, or stderr in the journal's format.
+//!
+//! ```text
+//!            a line can't be sent, and a new connection can't take it either
+//! connected ─────────────────────────────────────────────────────────────────► none: this line goes to stderr
+//!     ▲                                                                          │
+//!     └───────────── the next line finds the log daemon back ◄───────────────────┘
+//! ```
+//!
+//! A line is one line: control characters in it are shown, not sent, so that what a stranger typed can't look like another line. Lines with
+//! the target `audit` begin with `audit: `. A log daemon that takes nothing costs [`PATIENCE`] once, then nothing until it takes lines again.
+//!
+//! What this does not do: keep lines for later, send over the network, tell which lines are secret (`proto::secret` does).
 #![forbid(unsafe_code)]
+
+use std::env;
+use std::fmt::{self, Write as _};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use syslog::{Facility, LogFormat, LoggerBackend, Severity};
+
+use crate::config::{self, LogLevel, LogTarget};
+
+/// Where the log daemon listens.
+const SOCKET: &str = "/dev/log";
+
+/// How long a line may wait for a log daemon that is alive but busy.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The longest message in bytes; every log daemon in use takes a datagram of this size.
+const LONGEST: usize = 4096;
+
+/// The target of lines that belong to the audit trail.
+const AUDIT: &str = "audit";
+
+/// Sends what the `log` macros say to where `config` wants it, from now on. `name` is what lines are filed under.
+///
+/// A second call changes nothing: the first logger stays for the life of the process.
+pub fn init(config: &config::Log, name: &str) {
+    let journal = env::var("JOURNAL_STREAM").ok();
+    let wanted = destination(config.target, is_journal(journal.as_deref(), io::stderr()), Path::new(SOCKET).exists());
+    let logger = match wanted {
+        Destination::Syslog => Logger::syslog(SOCKET, name, io::stderr()),
+        Destination::Stderr => Logger::plain(io::stderr(), io::stderr().is_terminal()),
+    };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(filter(config.level));
+    }
+}
+
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Trace => LevelFilter::Trace,
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Destination {
+    Syslog,
+    Stderr,
+}
+
+fn destination(wanted: LogTarget, stderr_is_journal: bool, log_daemon: bool) -> Destination {
+    match wanted {
+        LogTarget::Syslog => Destination::Syslog,
+        LogTarget::Auto if log_daemon && !stderr_is_journal => Destination::Syslog,
+        LogTarget::Auto | LogTarget::Stderr => Destination::Stderr,
+    }
+}
+
+/// Whether the journal reads this stream: `JOURNAL_STREAM` names its device and inode (systemd.exec(5)). The variable alone proves nothing,
+/// it is inherited by programs whose stderr goes elsewhere.
+fn is_journal(variable: Option<&str>, stream: impl AsFd) -> bool {
+    let Some((device, inode)) = variable.and_then(|text| text.split_once(':')) else { return false };
+    let Ok(found) = nix::sys::stat::fstat(stream) else { return false };
+    device.parse() == Ok(found.st_dev) && inode.parse() == Ok(found.st_ino)
+}
+
+/// One way out for log lines.
+pub struct Logger {
+    way: Mutex<Way>,
+}
+
+struct Way {
+    syslog: Option<Syslog>,
+    plain: Box<dyn Write + Send>,
+    /// Words instead of the journal's `<N>`.
+    for_people: bool,
+}
+
+impl fmt::Debug for Logger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Logger")
+    }
+}
+
+impl Logger {
+    /// To the log daemon at `socket`, filed under `name`; lines that it does not take go to `plain`.
+    #[must_use]
+    pub fn syslog(socket: impl Into<PathBuf>, name: &str, plain: impl Write + Send + 'static) -> Self {
+        let syslog = Syslog { socket: socket.into(), form: Rfc3164 { name: name.into() }, open: None, stalled: false };
+        Self { way: Mutex::new(Way { syslog: Some(syslog), plain: Box::new(plain), for_people: false }) }
+    }
+
+    /// To `plain`: each line behind the journal's `<N>` (sd-daemon(3)), or behind a word where people read it.
+    #[must_use]
+    pub fn plain(plain: impl Write + Send + 'static, for_people: bool) -> Self {
+        Self { way: Mutex::new(Way { syslog: None, plain: Box::new(plain), for_people }) }
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Of the libraries only what an operator must know.
+        let ours = metadata.target() == AUDIT || metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
+        ours || metadata.level() <= Level::Warn
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let line = line(record);
+            // A panic while the lock was held leaves a way that still works.
+            self.way.lock().unwrap_or_else(PoisonError::into_inner).send(record.level(), &line);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+impl Way {
+    fn send(&mut self, level: Level, line: &str) {
+        if self.syslog.as_mut().is_some_and(|syslog| syslog.send(level, line).is_ok()) {
+            return;
+        }
+        // One write, so that the lines of two processes don't mix. There is nowhere left to complain about its failure.
+        let _ = match self.for_people {
+            true => self.plain.write_all(format!("{:<5} {line}\n", level.as_str()).as_bytes()),
+            false => self.plain.write_all(format!("<{}>{line}\n", severity(level) as u8).as_bytes()),
+        };
+    }
+}
+
+struct Syslog {
+    socket: PathBuf,
+    form: Rfc3164,
+    open: Option<syslog::Logger<LoggerBackend, Rfc3164>>,
+    /// The last line found a full queue: don't wait again until a line gets through.
+    stalled: bool,
+}
+
+impl Syslog {
+    fn send(&mut self, level: Level, line: &str) -> Result<(), syslog::Error> {
+        let refused = match &mut self.open {
+            Some(open) => match write(open, level, line) {
+                Ok(()) => return self.got_through(),
+                Err(error) => Some(error),
+            },
+            None => None,
+        };
+        if refused.as_ref().is_some_and(is_full) {
+            return Err(self.stall(refused));
+        }
+        // The log daemon was restarted: its socket is another one now.
+        self.open = None;
+        let open = self.open.insert(connect(&self.socket, &self.form, self.stalled)?);
+        match write(open, level, line) {
+            Ok(()) => self.got_through(),
+            Err(error) if is_full(&error) => Err(self.stall(Some(error))),
+            Err(error) => {
+                self.open = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn got_through(&mut self) -> Result<(), syslog::Error> {
+        self.set_stalled(false);
+        Ok(())
+    }
+
+    fn stall(&mut self, error: Option<syslog::Error>) -> syslog::Error {
+        self.set_stalled(true);
+        error.unwrap_or_else(|| io::Error::from(io::ErrorKind::WouldBlock).into())
+    }
+
+    fn set_stalled(&mut self, stalled: bool) {
+        if self.stalled == stalled {
+            return;
+        }
+        self.stalled = stalled;
+        // Where this fails, the worst is one more wait of PATIENCE.
+        if let Some(LoggerBackend::Unix(socket)) = self.open.as_ref().map(|open| &open.backend) {
+            let _ = socket.set_nonblocking(stalled);
+        }
+    }
+}
+
+fn connect(path: &Path, form: &Rfc3164, stalled: bool) -> Result<syslog::Logger<LoggerBackend, Rfc3164>, syslog::Error> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(path)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_nonblocking(stalled)?;
+    Ok(syslog::Logger::new(LoggerBackend::Unix(socket), form.clone()))
+}
+
+fn write(open: &mut syslog::Logger<LoggerBackend, Rfc3164>, level: Level, line: &str) -> Result<(), syslog::Error> {
+    open.formatter.format(&mut open.backend, severity(level), line)
+}
+
+/// Alive, but its queue is full: a new connection would not help.
+fn is_full(error: &syslog::Error) -> bool {
+    let (syslog::Error::Write(error) | syslog::Error::Io(error)) = error else { return false };
+    error.kind() == io::ErrorKind::WouldBlock
+}
+
+fn severity(level: Level) -> Severity {
+    match level {
+        Level::Error => Severity::LOG_ERR,
+        Level::Warn => Severity::LOG_WARNING,
+        Level::Info => Severity::LOG_INFO,
+        Level::Debug | Level::Trace => Severity::LOG_DEBUG,
+    }
+}
+
+/// RFC 3164 without the time, which the receiver then adds (§4.3.2): it knows the local time zone, the `syslog` crate writes UTC as if it
+/// were local.
+#[derive(Clone)]
+struct Rfc3164 {
+    name: String,
+}
+
+impl LogFormat<&str> for Rfc3164 {
+    fn format<W: Write>(&self, to: &mut W, severity: Severity, line: &str) -> syslog::Result<()> {
+        let priority = Facility::LOG_AUTHPRIV as u8 | severity as u8;
+        write!(to, "<{priority}>{}[{}]: {line}", self.name, std::process::id()).map_err(syslog::Error::Write)
+    }
+}
+
+/// A record as one line of at most [`LONGEST`] bytes.
+fn line(record: &Record<'_>) -> String {
+    let mut line = OneLine(String::new());
+    if record.target() == AUDIT {
+        line.0.push_str("audit: ");
+    }
+    if write!(line, "{}", record.args()).is_err() {
+        line.0.push('…');
+    }
+    line.0
+}
+
+/// Shows control characters instead of passing them on; full at [`LONGEST`] bytes.
+struct OneLine(String);
+
+impl fmt::Write for OneLine {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            // Room for the longest escape.
+            if self.0.len() + 12 > LONGEST {
+                return Err(fmt::Error);
+            }
+            match letter {
+                _ if letter.is_control() || is_direction(letter) => self.0.extend(letter.escape_default()),
+                _ => self.0.push(letter),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Line separators and marks that change the direction of writing: some viewers obey them.
+fn is_direction(letter: char) -> bool {
+    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(target: &str, message: &str) -> String {
+        line(&Record::builder().target(target).args(format_args!("{message}")).build())
+    }
+
+    #[test]
+    fn what_somebody_typed_cannot_begin_another_line() {
+        assert_eq!(text("twostep", "user \"a\nJan 1 sshd: accepted\""), "user \"a\\nJan 1 sshd: accepted\"");
+        assert_eq!(text("twostep", "\u{1b}[2J\r\0\u{85}\u{202e}x"), "\\u{1b}[2J\\r\\u{0}\\u{85}\\u{202e}x");
+        assert_eq!(text("twostep", "Zoë"), "Zoë");
+    }
+
+    #[test]
+    fn audit_lines_are_marked_and_nobody_else_can_mark_one() {
+        assert_eq!(text("audit", "press"), "audit: press");
+        assert_eq!(text("twostep", "press"), "press");
+    }
+
+    #[test]
+    fn an_endless_message_is_cut_at_a_letter() {
+        let cut = text("twostep", &"é\n".repeat(LONGEST));
+        assert!(cut.len() <= LONGEST && cut.ends_with('…'), "{} bytes", cut.len());
+    }
+
+    #[test]
+    fn auto_prefers_the_journal_then_the_log_daemon() {
+        use Destination::{Stderr, Syslog};
+        assert_eq!(destination(LogTarget::Auto, true, true), Stderr);
+        assert_eq!(destination(LogTarget::Auto, false, true), Syslog);
+        assert_eq!(destination(LogTarget::Auto, false, false), Stderr);
+        assert_eq!(destination(LogTarget::Syslog, true, false), Syslog);
+        assert_eq!(destination(LogTarget::Stderr, false, true), Stderr);
+    }
+
+    #[test]
+    fn an_inherited_journal_variable_is_not_believed() {
+        let (ours, other) = (UnixDatagram::unbound().unwrap(), UnixDatagram::unbound().unwrap());
+        let found = nix::sys::stat::fstat(&ours).unwrap();
+        let variable = format!("{}:{}", found.st_dev, found.st_ino);
+        assert!(is_journal(Some(&variable), &ours));
+        assert!(!is_journal(Some(&variable), &other));
+        assert!(!is_journal(Some("8"), &ours));
+        assert!(!is_journal(None, &ours));
+    }
+
+    #[test]
+    fn libraries_speak_only_when_it_matters() {
+        let logger = Logger::plain(io::sink(), false);
+        let enabled = |target: &str, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
+        assert!(enabled("twostep::engine", Level::Debug) && enabled("audit", Level::Info) && enabled("evdev", Level::Warn));
+        assert!(!enabled("evdev", Level::Info));
+    }
+}

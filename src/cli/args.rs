@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::identify;
+
 /// The reset button and the second step of a Linux NAS: the operator's command.
 #[derive(Debug, Parser)]
 #[command(name = "twostep", version, about, long_about = None, arg_required_else_help = true, after_help = EXIT_CODES)]
@@ -33,6 +35,15 @@ pub enum Command {
 /// See [`Command::Recovery`].
 #[derive(Debug, Subcommand)]
 pub enum Recovery {
+    #[command(flatten)]
+    Call(RecoveryCall),
+    /// Show live what each button of this machine sends, to write a board profile.
+    Identify(identify::Args),
+}
+
+/// What the daemon is asked.
+#[derive(Debug, Subcommand)]
+pub enum RecoveryCall {
     /// Show board, button, adapter, account and the last press.
     Status,
     /// Show what the button does, as it does it, until Ctrl-C.
@@ -47,15 +58,6 @@ pub enum Recovery {
     Disable,
     /// Show the password that a press would set.
     ShowPassword,
-    /// Show live what each button of this machine sends, to write a board profile.
-    Identify {
-        /// Also claim free GPIO lines and watch them.
-        #[arg(long)]
-        gpio: bool,
-        /// End after this many seconds; without it, at Ctrl-C.
-        #[arg(long, value_name = "SECONDS")]
-        seconds: Option<u64>,
-    },
 }
 
 /// A hold in milliseconds.

@@ -2,17 +2,32 @@
 
 /// For `#[serde(with = "human")]`.
 pub mod human {
+    use std::fmt;
     use std::time::Duration;
 
-    use serde::{Deserialize, Deserializer, Serializer, de};
+    use serde::de::{self, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    struct Span;
+
+    impl Visitor<'_> for Span {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a time span in quotes, like \"3s\" or \"1h\"")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
+            humantime::parse_duration(text).map_err(|e| E::custom(format!("\"{text}\" is no time span (like \"3s\" or \"1h\"): {e}")))
+        }
+    }
 
     /// Reads `1h 30m`, `3s`, `500ms`.
     ///
     /// # Errors
     /// Where the text is no time span.
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(from)?;
-        humantime::parse_duration(&text).map_err(|e| de::Error::custom(format!("\"{text}\" is no time span (like \"3s\" or \"1h\"): {e}")))
+        from.deserialize_str(Span)
     }
 
     /// Writes what [`deserialize`] reads.

@@ -4,15 +4,27 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+mod check;
+pub mod detect;
+mod document;
+mod duration;
+mod error;
+mod fault;
+mod nearest;
 pub mod paths;
+mod place;
+pub mod validate;
 
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::document::Document;
 use self::duration::human;
-
-mod duration;
+pub use self::error::{Error, Problem};
 
 /// The whole of `twostepd.toml`. Every key has a default: an empty file is a valid configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +40,20 @@ pub struct Config {
     pub socket: Socket,
     /// Which local users may speak for others.
     pub grant: Grant,
+    /// The second step of logins.
+    pub login: Login,
+}
+
+/// What the supervisor hands to the engine at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// The checked configuration.
+    pub config: Config,
+    /// Where everything is.
+    pub paths: paths::Paths,
+    /// The uid that counts as root beside 0: whoever runs a demo.
+    pub owner: u32,
 }
 
 /// Where log lines go.
@@ -136,7 +162,9 @@ pub enum HashMethod {
 }
 
 /// Where the default password comes from. At most one of `file`, `mac` and `interface` is given; with none it is the board's adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// The address is not in its `Debug` form.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Password {
     /// `{mac}` becomes the address in upper case without separators, `{mac:lower}` in lower case, `{mac:colons}` with colons.
@@ -164,6 +192,14 @@ pub struct Socket {
     pub idle: Duration,
 }
 
+/// The second step of logins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// Services whose clients keep no token (a file server): the engine itself may remember their address as a trusted device.
+    pub trust_by_address: Vec<String>,
+}
+
 /// Which local users may speak for others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -172,6 +208,52 @@ pub struct Grant {
     pub login: Vec<String>,
     /// Carriers between the phone and the engine.
     pub authenticator: Vec<String>,
+}
+
+impl Config {
+    /// Reads the configuration file. A missing one means the defaults.
+    ///
+    /// # Errors
+    /// Where it can't be read, or anything in it is wrong.
+    pub fn load(file: &Path) -> Result<Self, Error> {
+        match text_of(file) {
+            Ok(text) => Self::parse(&text, &file.to_string_lossy()),
+            Err(Error::Read { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a configuration from its text; `name` is what the errors call it.
+    ///
+    /// # Errors
+    /// Where anything in it is wrong: all of it, with the lines.
+    pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
+        let invalid = |problems| Error::Invalid { file: name.to_owned(), problems };
+        let document = Document::parse(text).map_err(invalid)?;
+        let shape = serde_json::to_value(Self::default()).unwrap_or_default();
+        let config: Self = document.read(&shape).map_err(invalid)?;
+        document.judge(config, check::config).map_err(invalid)
+    }
+}
+
+/// A file's text, capped.
+fn text_of(file: &Path) -> Result<String, Error> {
+    let read = |e| Error::Read { file: file.to_string_lossy().into_owned(), reason: e };
+    let mut bytes = Vec::new();
+    let cap = document::MAX_BYTES as u64 + 1;
+    std::fs::File::open(file).and_then(|f| f.take(cap).read_to_end(&mut bytes)).map_err(read)?;
+    String::from_utf8(bytes).map_err(|_| read(io::Error::new(io::ErrorKind::InvalidData, "it is no text in UTF-8")))
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Password")
+            .field("template", &self.template)
+            .field("file", &self.file)
+            .field("mac", &self.mac.as_ref().map(|_| "…"))
+            .field("interface", &self.interface)
+            .finish()
+    }
 }
 
 impl Default for Log {

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// The folders and files of one installation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Paths {
     /// Holds passwd, group, shadow and gshadow.
     pub accounts: PathBuf,
@@ -50,6 +53,18 @@ impl Paths {
         }
     }
 
+    /// The configuration file.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
+        self.config.join("twostepd.toml")
+    }
+
+    /// The operator's own board profile; where it exists it is the one.
+    #[must_use]
+    pub fn board(&self) -> PathBuf {
+        self.config.join("board.toml")
+    }
+
     /// The shared socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -68,10 +83,34 @@ impl Paths {
         self.state.join("recovery.json")
     }
 
+    /// The engine's own folder.
+    #[must_use]
+    pub fn engine(&self) -> PathBuf {
+        self.state.join("engine")
+    }
+
+    /// The engine's database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.engine().join("twostep.db")
+    }
+
     /// The number of the last press; changing it starts the hooks.
     #[must_use]
     pub fn stamp(&self) -> PathBuf {
         self.state.join("pressed")
+    }
+
+    /// The number of the last press whose hooks were started.
+    #[must_use]
+    pub fn hooks_ran(&self) -> PathBuf {
+        self.state.join("hooks-ran")
+    }
+
+    /// Room kept for a press on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.state.join("reserve")
     }
 
     /// Tells PAM which account is admitted when the engine cannot decide, and until when.

@@ -1,1 +1,823 @@
 //! Edges and time in; pressed, fired, stuck out.
+//!
+//! One [`Gesture`] per button source. It owns no clock and arms no timer: whoever watches the hardware feeds it edges
+//! ([`Gesture::edge`]), and the real level whenever [`Gesture::deadline`] has come ([`Gesture::timer`]).
+//!
+//! ```text
+//!              appear(released)                       edge(pressed)
+//!   ┌────────┐────────────────────────►┌─────────┐──────────────────►┌────────────┐
+//!   │ Absent │                         │  Ready  │                   │  Settling  │ the level must last `debounce`
+//!   └────────┘     ┌─────────┐────────►└─────────┘◄──────────────────└─────┬──────┘
+//!    ▲   │ appear  │ Waiting │ stable   ▲              edge(released)      │ debounce over: Pressed, or Ignored
+//!    │   └────────►└─────────┘ release  │                                  ▼    (start-up grace, cool-down)
+//!    │   (pressed)  ▲  held longer      │ stable release: Released   ┌────────────────────────────────────┐
+//!  vanish,          │  than             └────────────────────────────│ Held: Counting ──hold──► Fired     │
+//!  from anywhere    └──`stuck_after`: Stuck──────────────────────────│       Ignored                      │
+//!                                                                    └────────────────────────────────────┘
+//! ```
+//!
+//! What it promises: it fires at most once per press, only where a change from released to pressed was seen, only while the level
+//! just read is pressed, and only after `hold` of real hold. A release shorter than `debounce` is a bounce: the hold goes on, but the
+//! bounce does not count as hold, and as soon as the bounces of a press add up to more than `debounce` the hold begins anew. So
+//! a line that floats never fires. In doubt (lost edges, no trustworthy time stamp) a hold that counts is taken to be as short as it
+//! may have been, and where only a stable release helps, so is the release.
+//!
+//! What it does not do: read the hardware, decide what a fired press means, know of other sources.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::core::time::Monotonic;
+
+/// How often [`Event::Holding`] is said.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a hold means. See `config::Button` for the ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The hold that fires.
+    pub hold: Duration,
+    /// A level must last this long to count as a change.
+    pub debounce: Duration,
+    /// A hold longer than this is a stuck button. Where it is not longer than `hold`, nothing ever fires.
+    pub stuck_after: Duration,
+    /// Presses that begin earlier than this after the start are ignored.
+    pub grace: Duration,
+    /// Presses that begin earlier than this after the last firing are ignored.
+    pub cooldown: Duration,
+}
+
+/// What a button is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Nobody presses it.
+    Released,
+    /// Somebody or something presses it.
+    Pressed,
+}
+
+/// Why a press does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// It was already held when watching began: no change from released to pressed was seen.
+    HeldBefore,
+    /// It began within the start-up grace.
+    Grace,
+    /// It began within the cool-down after a fired press.
+    Cooldown,
+}
+
+/// What happened, for the supervisor, the feedback and `twostep recovery monitor`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A press that counts has begun.
+    Pressed,
+    /// Said once a second while the hold counts.
+    Holding {
+        /// The hold so far.
+        held: Duration,
+    },
+    /// The threshold was reached while still held. Once per press.
+    Fired {
+        /// The hold so far: never shorter than [`Settings::hold`].
+        held: Duration,
+    },
+    /// The press is over. Also follows an ignored press.
+    Released {
+        /// The hold.
+        held: Duration,
+        /// Whether this press had fired.
+        fired: bool,
+    },
+    /// A press that does not count.
+    Ignored {
+        /// Why.
+        reason: Ignored,
+    },
+    /// Held longer than [`Settings::stuck_after`]: nothing more happens until it was released.
+    Stuck {
+        /// The hold so far.
+        held: Duration,
+    },
+    /// The hardware is not there, or no longer.
+    Missing {
+        /// What was looked for, and how to help.
+        reason: String,
+    },
+    /// The next press counts.
+    Ready,
+}
+
+/// What a source looks like from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Released: the next press counts.
+    Ready,
+    /// Pressed, or waiting for a stable release.
+    Held,
+    /// Held for too long.
+    Stuck,
+    /// The hardware is not there.
+    Missing,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Absent,
+    Waiting { since: Monotonic, stuck: bool },
+    Ready,
+    Settling,
+    Held(Hold),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counting {
+    Yes,
+    Ignored,
+    Fired,
+}
+
+#[derive(Debug)]
+struct Hold {
+    /// When the press began; the stuck rule counts from here.
+    began: Monotonic,
+    /// What the hold is counted from: later than `began` by the bounces, or since they were too many.
+    since: Monotonic,
+    /// The bounces since `since` was last set anew, added up.
+    bounced: Duration,
+    /// How many [`Event::Holding`] were due.
+    ticks: u64,
+    counting: Counting,
+}
+
+/// One button's press, from the first edge to the stable release.
+#[derive(Debug)]
+pub struct Gesture {
+    settings: Settings,
+    start: Monotonic,
+    fired: Option<Monotonic>,
+    phase: Phase,
+    /// The level as last learnt.
+    level: Level,
+    /// Since when the level is what it is.
+    changed: Monotonic,
+    /// When the level was last learnt.
+    known: Monotonic,
+}
+
+impl Gesture {
+    /// A source whose hardware was not found yet. `start` is when the daemon started, for the grace.
+    #[must_use]
+    pub fn new(settings: Settings, start: Monotonic) -> Self {
+        Self { settings, start, fired: None, phase: Phase::Absent, level: Level::Released, changed: start, known: start }
+    }
+
+    /// What it looks like from outside.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Absent => State::Missing,
+            Phase::Ready => State::Ready,
+            Phase::Waiting { stuck: true, .. } => State::Stuck,
+            Phase::Waiting { .. } | Phase::Settling | Phase::Held(_) => State::Held,
+        }
+    }
+
+    /// The hardware was found, at this level. Held already: a release is waited for.
+    #[must_use]
+    pub fn appear(&mut self, now: Monotonic, level: Level) -> Vec<Event> {
+        (self.level, self.changed, self.known) = (level, now, now);
+        let (phase, event) = match level {
+            Level::Released => (Phase::Ready, Event::Ready),
+            Level::Pressed => (Phase::Waiting { since: now, stuck: false }, Event::Ignored { reason: Ignored::HeldBefore }),
+        };
+        self.phase = phase;
+        vec![event]
+    }
+
+    /// The hardware is gone. A press under way is over without a release and will not fire.
+    pub fn vanish(&mut self) {
+        self.phase = Phase::Absent;
+    }
+
+    /// An edge to `level`, read at `now`. `stamp` is when it happened by the kernel, given only where it is known to be of the monotonic
+    /// clock. Without it the edge is taken to have happened when it does the least.
+    #[must_use]
+    pub fn edge(&mut self, now: Monotonic, stamp: Option<Monotonic>, level: Level) -> Vec<Event> {
+        let mut events = Vec::new();
+        let at = match stamp {
+            Some(stamp) => stamp.clamp(self.known.min(now), now),
+            None => self.doubtful(now, level),
+        };
+        if level == self.level && level == Level::Pressed {
+            self.missed_release(at);
+        }
+        self.change(at, level, &mut events);
+        self.known = at;
+        events
+    }
+
+    /// The time is `now`, and the level, read after that, is `level`: whatever is due by then happens. To be called after edges and
+    /// at the [`deadline`](Self::deadline).
+    #[must_use]
+    pub fn timer(&mut self, now: Monotonic, level: Level) -> Vec<Event> {
+        let mut events = Vec::new();
+        if matches!(self.phase, Phase::Absent) {
+            return events;
+        }
+        if level != self.level {
+            self.change(self.doubtful(now, level), level, &mut events);
+        }
+        self.known = self.known.max(now);
+        self.settle(now, &mut events);
+        self.mature(now, &mut events);
+        events
+    }
+
+    /// Edges were lost: the level is `level`, and nothing is known of the time since it was last known. A hold that was
+    /// counting begins anew.
+    #[must_use]
+    pub fn resync(&mut self, now: Monotonic, level: Level) -> Vec<Event> {
+        if level == self.level {
+            match (&mut self.phase, level) {
+                (Phase::Held(hold), Level::Pressed) if hold.counting == Counting::Yes => hold.restart(now),
+                // A release that may end the hold is as early as it was.
+                (Phase::Held(Hold { counting: Counting::Yes, .. }), Level::Released) => {}
+                _ => self.changed = now,
+            }
+        }
+        self.timer(now, level)
+    }
+
+    /// When [`timer`](Self::timer) is to be called next; none while nothing is due however long it lasts.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Monotonic> {
+        let settled = self.changed + self.settings.debounce;
+        match (&self.phase, self.level) {
+            (Phase::Absent | Phase::Ready, _) | (Phase::Waiting { stuck: true, .. }, Level::Pressed) => None,
+            (Phase::Settling, _) | (Phase::Held(_) | Phase::Waiting { .. }, Level::Released) => Some(settled),
+            (Phase::Waiting { since, .. }, Level::Pressed) => Some(*since + self.settings.stuck_after),
+            (Phase::Held(hold), Level::Pressed) => {
+                let stuck = hold.began + self.settings.stuck_after;
+                if hold.counting != Counting::Yes {
+                    return Some(stuck);
+                }
+                let tick = hold.since + TICK.saturating_mul(u32::try_from(hold.ticks + 1).unwrap_or(u32::MAX));
+                Some(stuck.min(tick).min(hold.since + self.settings.hold))
+            }
+        }
+    }
+
+    /// When an edge happened of which nothing is known but that it was read at `now`.
+    fn doubtful(&self, now: Monotonic, level: Level) -> Monotonic {
+        let harmless = match &self.phase {
+            Phase::Held(Hold { counting: Counting::Ignored | Counting::Fired, .. }) | Phase::Waiting { .. } => Level::Pressed,
+            _ => Level::Released,
+        };
+        if level == harmless { self.known.min(now) } else { now }
+    }
+
+    /// A second press without a release: the release went unseen, some time since the level was last known.
+    fn missed_release(&mut self, at: Monotonic) {
+        match &mut self.phase {
+            Phase::Settling => self.changed = at,
+            Phase::Held(hold) if hold.counting == Counting::Yes => hold.bounce(at, at - self.known, self.settings.debounce),
+            _ => {}
+        }
+    }
+
+    /// The level changed at `at`, or is said again.
+    fn change(&mut self, at: Monotonic, level: Level, events: &mut Vec<Event>) {
+        let at = at.max(self.changed);
+        self.settle(at, events);
+        if level == self.level {
+            return;
+        }
+        let before = self.changed;
+        (self.level, self.changed) = (level, at);
+        match (&mut self.phase, level) {
+            (Phase::Ready, Level::Pressed) => self.phase = Phase::Settling,
+            (Phase::Settling, Level::Released) => self.phase = Phase::Ready,
+            (Phase::Held(hold), Level::Pressed) => hold.bounce(at, at - before, self.settings.debounce),
+            _ => {}
+        }
+        self.settle(at, events);
+    }
+
+    /// What an unchanged level brings by lasting until `now`.
+    fn settle(&mut self, now: Monotonic, events: &mut Vec<Event>) {
+        if now - self.changed < self.settings.debounce {
+            return;
+        }
+        match (&self.phase, self.level) {
+            (Phase::Settling, Level::Pressed) => self.accept(events),
+            (Phase::Held(hold), Level::Released) => {
+                events.push(Event::Released { held: self.changed - hold.since, fired: hold.counting == Counting::Fired });
+                self.phase = Phase::Ready;
+            }
+            (Phase::Waiting { .. }, Level::Released) => {
+                events.push(Event::Ready);
+                self.phase = Phase::Ready;
+            }
+            _ => {}
+        }
+    }
+
+    /// The press has lasted long enough to be one.
+    fn accept(&mut self, events: &mut Vec<Event>) {
+        let began = self.changed;
+        let reason = if began < self.start + self.settings.grace {
+            Some(Ignored::Grace)
+        } else if self.fired.is_some_and(|fired| began < fired + self.settings.cooldown) {
+            Some(Ignored::Cooldown)
+        } else {
+            None
+        };
+        let counting = if reason.is_some() { Counting::Ignored } else { Counting::Yes };
+        self.phase = Phase::Held(Hold { began, since: began, bounced: Duration::ZERO, ticks: 0, counting });
+        events.push(reason.map_or(Event::Pressed, |reason| Event::Ignored { reason }));
+    }
+
+    /// What a hold brings by lasting until `now`, at which the level was read.
+    fn mature(&mut self, now: Monotonic, events: &mut Vec<Event>) {
+        if self.level != Level::Pressed {
+            return;
+        }
+        let began = match &mut self.phase {
+            Phase::Held(hold) if now - hold.began < self.settings.stuck_after => {
+                if hold.count(now, self.settings.hold, events) {
+                    self.fired = Some(now);
+                }
+                return;
+            }
+            Phase::Held(hold) => hold.began,
+            Phase::Waiting { since, stuck: false } if now - *since >= self.settings.stuck_after => *since,
+            _ => return,
+        };
+        events.push(Event::Stuck { held: now - began });
+        self.phase = Phase::Waiting { since: began, stuck: true };
+    }
+}
+
+impl Hold {
+    /// The level was released for `span`, until `now`, which was too short to count.
+    fn bounce(&mut self, now: Monotonic, span: Duration, most: Duration) {
+        self.bounced = self.bounced.saturating_add(span);
+        if self.bounced > most {
+            self.restart(now);
+        } else {
+            self.since = self.since + span;
+        }
+    }
+
+    fn restart(&mut self, now: Monotonic) {
+        (self.since, self.bounced, self.ticks) = (now, Duration::ZERO, 0);
+    }
+
+    /// Says how long it is held, and whether it fires now.
+    fn count(&mut self, now: Monotonic, threshold: Duration, events: &mut Vec<Event>) -> bool {
+        let held = now - self.since;
+        if self.counting != Counting::Yes {
+            return false;
+        }
+        if held >= threshold {
+            self.counting = Counting::Fired;
+            events.push(Event::Fired { held });
+            return true;
+        }
+        if held.as_secs() > self.ticks {
+            self.ticks = held.as_secs();
+            events.push(Event::Holding { held });
+        }
+        false
+    }
+}
+
+impl fmt::Display for Ignored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HeldBefore => "it was held before it was watched",
+            Self::Grace => "it began too soon after the start",
+            Self::Cooldown => "it began too soon after a fired press",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTINGS: Settings = Settings {
+        hold: Duration::from_secs(3),
+        debounce: Duration::from_millis(20),
+        stuck_after: Duration::from_secs(30),
+        grace: Duration::from_secs(2),
+        cooldown: Duration::from_secs(5),
+    };
+
+    fn ms(ms: u64) -> Monotonic {
+        Monotonic(Duration::from_millis(ms))
+    }
+
+    fn held(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// A button whose edges arrive at once and whose deadlines are kept.
+    struct Button {
+        gesture: Gesture,
+        level: Level,
+        said: Vec<(u64, Event)>,
+    }
+
+    impl Button {
+        fn new(level: Level) -> Self {
+            let mut gesture = Gesture::new(SETTINGS, ms(0));
+            let said = gesture.appear(ms(0), level).into_iter().map(|e| (0, e)).collect();
+            Self { gesture, level, said }
+        }
+
+        fn say(&mut self, at: Monotonic, events: Vec<Event>) {
+            let at = u64::try_from(at.0.as_millis()).unwrap();
+            self.said.extend(events.into_iter().map(|e| (at, e)));
+        }
+
+        fn pass(&mut self, until: u64) {
+            while let Some(due) = self.gesture.deadline().filter(|due| *due <= ms(until)) {
+                let events = self.gesture.timer(due, self.level);
+                self.say(due, events);
+            }
+        }
+
+        fn set(&mut self, at: u64, level: Level) {
+            self.pass(at.saturating_sub(1));
+            self.level = level;
+            let events = self.gesture.edge(ms(at), Some(ms(at)), level);
+            self.say(ms(at), events);
+            let events = self.gesture.timer(ms(at), level);
+            self.say(ms(at), events);
+        }
+
+        fn press(&mut self, from: u64, to: u64) {
+            self.set(from, Level::Pressed);
+            self.set(to, Level::Released);
+            self.pass(to + 100);
+        }
+
+        fn fired(&self) -> Vec<u64> {
+            self.said.iter().filter(|(_, e)| matches!(e, Event::Fired { .. })).map(|(at, _)| *at).collect()
+        }
+    }
+
+    #[test]
+    fn three_seconds_fire_once_while_still_held() {
+        let mut button = Button::new(Level::Released);
+        button.press(10_000, 14_000);
+        assert_eq!(
+            button.said,
+            [
+                (0, Event::Ready),
+                (10_020, Event::Pressed),
+                (11_000, Event::Holding { held: held(1000) }),
+                (12_000, Event::Holding { held: held(2000) }),
+                (13_000, Event::Fired { held: held(3000) }),
+                (14_020, Event::Released { held: held(4000), fired: true }),
+            ]
+        );
+        assert_eq!(button.gesture.state(), State::Ready);
+        assert_eq!(button.gesture.deadline(), None, "an idle button needs no timer");
+    }
+
+    #[test]
+    fn a_press_of_2_8_seconds_does_nothing() {
+        let mut button = Button::new(Level::Released);
+        button.press(10_000, 12_800);
+        assert!(button.fired().is_empty());
+        assert_eq!(button.said.last(), Some(&(12_820, Event::Released { held: held(2800), fired: false })));
+    }
+
+    #[test]
+    fn a_tap_shorter_than_the_debounce_is_nothing_at_all() {
+        let mut button = Button::new(Level::Released);
+        button.press(10_000, 10_015);
+        assert_eq!(button.said, [(0, Event::Ready)]);
+    }
+
+    #[test]
+    fn a_bouncing_press_counts_from_the_last_bounce() {
+        let mut button = Button::new(Level::Released);
+        for (at, level) in [(0, Level::Pressed), (2, Level::Released), (3, Level::Pressed), (9, Level::Released)] {
+            button.set(10_000 + at, level);
+        }
+        button.press(10_011, 14_000);
+        assert_eq!(button.fired(), [13_011]);
+        assert_eq!(button.said.iter().filter(|(_, e)| *e == Event::Pressed).count(), 1);
+    }
+
+    #[test]
+    fn a_short_bounce_during_the_hold_is_forgiven_but_does_not_count_as_hold() {
+        let mut button = Button::new(Level::Released);
+        button.set(10_000, Level::Pressed);
+        button.set(11_500, Level::Released);
+        button.press(11_505, 14_000);
+        assert_eq!(button.fired(), [13_005]);
+    }
+
+    #[test]
+    fn a_release_of_the_debounce_time_ends_the_press() {
+        let mut button = Button::new(Level::Released);
+        button.set(10_000, Level::Pressed);
+        button.set(12_900, Level::Released);
+        button.press(12_920, 15_000);
+        assert!(button.fired().is_empty());
+        assert!(button.said.contains(&(12_920, Event::Released { held: held(2900), fired: false })), "{:?}", button.said);
+    }
+
+    #[test]
+    fn a_line_that_floats_never_fires() {
+        let mut button = Button::new(Level::Released);
+        button.set(10_000, Level::Pressed);
+        for step in 0..400 {
+            button.set(10_050 + 30 * step, if step % 2 == 0 { Level::Released } else { Level::Pressed });
+            button.set(10_055 + 30 * step, if step % 2 == 0 { Level::Pressed } else { Level::Released });
+            button.set(10_060 + 30 * step, Level::Pressed);
+        }
+        assert!(button.fired().is_empty());
+    }
+
+    #[test]
+    fn a_lost_release_does_not_fire() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(0), Level::Released);
+        let _ = gesture.edge(ms(10_000), None, Level::Pressed);
+        assert_eq!(gesture.timer(ms(10_020), Level::Pressed), [Event::Pressed]);
+        let _ = gesture.timer(ms(12_000), Level::Pressed);
+        let events = gesture.timer(ms(13_000), Level::Released);
+        assert_eq!(events, [Event::Released { held: held(2000), fired: false }]);
+        assert_eq!(gesture.state(), State::Ready);
+    }
+
+    #[test]
+    fn a_lost_release_followed_by_a_press_starts_the_hold_anew() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(0), Level::Released);
+        let _ = gesture.edge(ms(10_000), Some(ms(10_000)), Level::Pressed);
+        let _ = gesture.timer(ms(10_020), Level::Pressed);
+        let _ = gesture.timer(ms(11_000), Level::Pressed);
+        let _ = gesture.edge(ms(11_900), Some(ms(11_900)), Level::Pressed);
+        assert!(!gesture.timer(ms(13_000), Level::Pressed).iter().any(|e| matches!(e, Event::Fired { .. })));
+        assert_eq!(gesture.timer(ms(14_900), Level::Pressed), [Event::Fired { held: held(3000) }]);
+    }
+
+    #[test]
+    fn lost_edges_start_the_hold_anew() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(0), Level::Released);
+        let _ = gesture.edge(ms(10_000), Some(ms(10_000)), Level::Pressed);
+        let _ = gesture.timer(ms(10_020), Level::Pressed);
+        let _ = gesture.resync(ms(12_500), Level::Pressed);
+        assert_eq!(gesture.deadline(), Some(ms(13_500)), "the next tick");
+        assert_eq!(gesture.timer(ms(13_000), Level::Pressed), []);
+        assert_eq!(gesture.timer(ms(15_500), Level::Pressed), [Event::Fired { held: held(3000) }]);
+    }
+
+    #[test]
+    fn a_stall_with_a_release_in_it_does_not_fire_without_time_stamps() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(0), Level::Released);
+        let _ = gesture.edge(ms(10_000), None, Level::Pressed);
+        let _ = gesture.timer(ms(10_020), Level::Pressed);
+        // Two seconds later both edges are read at once.
+        let mut events = gesture.edge(ms(12_900), None, Level::Released);
+        events.extend(gesture.edge(ms(12_900), None, Level::Pressed));
+        events.extend(gesture.timer(ms(13_100), Level::Pressed));
+        assert_eq!(events, [Event::Released { held: held(20), fired: false }, Event::Pressed]);
+    }
+
+    #[test]
+    fn a_late_wake_up_still_measures_the_real_hold() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(0), Level::Released);
+        let mut events = gesture.edge(ms(12_500), Some(ms(10_000)), Level::Pressed);
+        events.extend(gesture.timer(ms(12_500), Level::Pressed));
+        assert_eq!(events, [Event::Pressed, Event::Holding { held: held(2500) }]);
+        assert_eq!(gesture.deadline(), Some(ms(13_000)));
+    }
+
+    #[test]
+    fn held_at_the_start_waits_for_a_release() {
+        let mut button = Button::new(Level::Pressed);
+        button.set(10_000, Level::Released);
+        button.pass(11_000);
+        assert_eq!(button.said, [(0, Event::Ignored { reason: Ignored::HeldBefore }), (10_020, Event::Ready)]);
+        button.press(12_000, 15_500);
+        assert_eq!(button.fired(), [15_000]);
+    }
+
+    #[test]
+    fn held_at_the_start_for_too_long_is_stuck() {
+        let mut button = Button::new(Level::Pressed);
+        button.pass(100_000);
+        assert_eq!(button.said.last(), Some(&(30_000, Event::Stuck { held: held(30_000) })));
+        assert_eq!(button.gesture.state(), State::Stuck);
+        assert_eq!(button.gesture.deadline(), None);
+    }
+
+    #[test]
+    fn a_stuck_button_fired_once_and_counts_again_after_a_stable_release() {
+        let mut button = Button::new(Level::Released);
+        button.set(10_000, Level::Pressed);
+        button.pass(60_000);
+        assert_eq!(button.fired(), [13_000]);
+        assert_eq!(button.said.last(), Some(&(40_000, Event::Stuck { held: held(30_000) })));
+        button.set(70_000, Level::Released);
+        button.press(70_010, 80_000);
+        assert_eq!(button.fired(), [13_000], "the release was too short");
+        assert_eq!(button.said.last(), Some(&(80_020, Event::Ready)));
+        button.press(90_000, 93_500);
+        assert_eq!(button.fired(), [13_000, 93_000]);
+    }
+
+    #[test]
+    fn presses_in_the_grace_and_in_the_cool_down_are_ignored_and_later_ones_count() {
+        let mut button = Button::new(Level::Released);
+        button.press(1_900, 6_000);
+        assert!(button.fired().is_empty());
+        assert!(button.said.contains(&(1_920, Event::Ignored { reason: Ignored::Grace })));
+        button.press(10_000, 13_100);
+        button.press(17_900, 22_000);
+        assert!(button.said.contains(&(17_920, Event::Ignored { reason: Ignored::Cooldown })));
+        button.press(23_000, 26_100);
+        assert_eq!(button.fired(), [13_000, 26_000]);
+    }
+
+    #[test]
+    fn a_device_that_vanishes_while_held_never_fires() {
+        let mut button = Button::new(Level::Released);
+        button.set(10_000, Level::Pressed);
+        button.pass(11_000);
+        button.gesture.vanish();
+        assert_eq!(button.gesture.deadline(), None);
+        assert_eq!(button.gesture.timer(ms(13_000), Level::Pressed), []);
+        let events = button.gesture.appear(ms(14_000), Level::Pressed);
+        assert_eq!(events, [Event::Ignored { reason: Ignored::HeldBefore }]);
+        button.pass(20_000);
+        button.set(20_000, Level::Released);
+        button.press(21_000, 24_500);
+        assert_eq!(button.fired(), [24_000]);
+    }
+
+    #[test]
+    fn the_cool_down_outlives_the_device() {
+        let mut button = Button::new(Level::Released);
+        button.press(10_000, 13_100);
+        button.gesture.vanish();
+        let _ = button.gesture.appear(ms(14_000), Level::Released);
+        button.press(14_500, 18_000);
+        assert_eq!(button.fired(), [13_000]);
+    }
+
+    /// What the button really did: levels in turn, beginning with released, each with its length in microseconds.
+    struct Truth(Vec<u64>);
+
+    impl Truth {
+        fn level(&self, at: u64) -> Level {
+            let mut end = 0;
+            let passed = self.0.iter().take_while(|span| {
+                end += **span;
+                end <= at
+            });
+            if passed.count() % 2 == 0 { Level::Released } else { Level::Pressed }
+        }
+
+        fn edges(&self) -> Vec<(u64, Level)> {
+            let mut at = 0;
+            let ends = self.0.iter().map(|span| {
+                at += span;
+                at
+            });
+            ends.enumerate().map(|(n, at)| (at, if n % 2 == 0 { Level::Pressed } else { Level::Released })).collect()
+        }
+
+        /// Whether, at `at`, the button has been pressed for `hold`, not counting bounces of at most `debounce` in all.
+        fn held(&self, at: u64, settings: &Settings) -> bool {
+            let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap();
+            let (mut end, mut pressed, mut released) = (at, 0, 0);
+            for (from, level) in self.edges().into_iter().filter(|(from, _)| *from <= at).rev() {
+                match level {
+                    Level::Pressed => pressed += end - from,
+                    Level::Released => released += end - from,
+                }
+                end = from;
+                if released > micros(settings.debounce) {
+                    return false;
+                }
+                if pressed >= micros(settings.hold) {
+                    return true;
+                }
+            }
+            false
+        }
+
+        /// Whether it was released for the debounce time somewhere between.
+        fn released(&self, from: u64, to: u64, settings: &Settings) -> bool {
+            self.edges().windows(2).any(|pair| {
+                let span = pair[1].0.min(to).saturating_sub(pair[0].0.max(from));
+                pair[0].1 == Level::Released && u128::from(span) >= settings.debounce.as_micros()
+            })
+        }
+    }
+
+    /// A watcher that wakes up late, loses edges when its queue of 16 is full, and loses single releases without knowing.
+    struct Watcher {
+        truth: Truth,
+        stamps: bool,
+        lateness: Vec<u64>,
+        lose_release: Vec<bool>,
+    }
+
+    impl Watcher {
+        fn run(self, settings: Settings) -> Result<(), TestCaseError> {
+            let at = |us: u64| Monotonic(Duration::from_micros(us));
+            let end: u64 = self.truth.0.iter().sum::<u64>() + 40_000_000;
+            let edges = self.truth.edges();
+            let (mut now, mut next, mut wakes, mut fired): (u64, usize, usize, Option<u64>) = (0, 0, 0, None);
+            let mut gesture = Gesture::new(settings, at(0));
+            let mut events = gesture.appear(at(0), self.truth.level(0));
+            while now < end {
+                let due = gesture.deadline().map_or(end, |d| u64::try_from(d.0.as_micros()).unwrap());
+                let wake = due.min(edges.get(next).map_or(end, |(at, _)| *at)).max(now) + self.lateness[wakes % self.lateness.len()];
+                now = wake;
+                wakes += 1;
+                let queue: Vec<_> = edges[next..].iter().take_while(|(at, _)| *at <= now).collect();
+                next += queue.len();
+                for (n, (when, level)) in queue.iter().take(16).enumerate() {
+                    if *level == Level::Released && self.lose_release[(next + n) % self.lose_release.len()] {
+                        continue;
+                    }
+                    events.extend(gesture.edge(at(now), self.stamps.then(|| at(*when)), *level));
+                }
+                let level = self.truth.level(now);
+                events.extend(if queue.len() > 16 { gesture.resync(at(now), level) } else { gesture.timer(at(now), level) });
+                for event in events.drain(..) {
+                    if let Event::Fired { held } = event {
+                        prop_assert_eq!(level, Level::Pressed);
+                        prop_assert!(held >= settings.hold);
+                        prop_assert!(self.truth.held(now, &settings), "fired at {} us: {:?}", now, self.truth.0);
+                        if let Some(before) = fired {
+                            prop_assert!(self.truth.released(before, now, &settings), "fired twice: {:?}", self.truth.0);
+                            prop_assert!(now - before >= u64::try_from(settings.cooldown.as_micros()).unwrap());
+                        }
+                        prop_assert!(now >= u64::try_from((settings.grace + settings.hold).as_micros()).unwrap());
+                        fired = Some(now);
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+
+    fn span() -> impl Strategy<Value = u64> {
+        prop_oneof![4 => 1..25_000u64, 2 => 25_000..900_000u64, 3 => 900_000..4_000_000u64, 1 => 4_000_000..40_000_000u64]
+    }
+
+    fn lateness() -> impl Strategy<Value = u64> {
+        prop_oneof![6 => 0..2_000u64, 3 => 2_000..60_000u64, 1 => 60_000..2_500_000u64]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1500))]
+
+        #[test]
+        fn fires_only_after_a_real_hold_and_once_per_press(
+            spans in prop::collection::vec(span(), 1..40),
+            stamps: bool,
+            lateness in prop::collection::vec(lateness(), 1..40),
+            lose_release in prop::collection::vec(prop::bool::weighted(0.1), 1..40),
+            debounce in prop_oneof![Just(0u64), 1..200u64],
+        ) {
+            let settings = Settings { debounce: held(debounce), grace: held(500), ..SETTINGS };
+            Watcher { truth: Truth(spans), stamps, lateness, lose_release }.run(settings)?;
+        }
+
+        #[test]
+        fn a_long_enough_press_fires_in_time(
+            before in 2_000u64..10_000,
+            bounces in prop::collection::vec(1u64..4, 0..4),
+            hold in 3_000u64..20_000,
+        ) {
+            let mut button = Button::new(Level::Released);
+            let mut at = before;
+            for bounce in bounces {
+                button.set(at, Level::Pressed);
+                button.set(at + bounce, Level::Released);
+                at += 2 * bounce;
+            }
+            button.press(at, at + hold + 1);
+            prop_assert_eq!(button.fired(), vec![at + 3_000]);
+        }
+    }
+}

@@ -1,1 +1,660 @@
-//! The life of a login.
+//! The life of a login: from the accepted password to the verified second step.
+//!
+//! ```text
+//!      │ the decision was `verify`
+//!      ▼                         a right answer
+//!    open ─────────────────────────────────────► verified ──► trust this device, once, within 1 min
+//!      │ ▲                                          │
+//!      │ └─ challenge (any enabled method, again)   ├─► counts as a recent second step for 10 min
+//!      │    wrong answer (counted per account)      ▼
+//!      └──────── 2 min (10 once a code was mailed), cancelled ──► over
+//! ```
+//! A login holds nothing that counts guesses or used codes: those belong to the account, so that a new login forgives nothing.
+//! A right answer changes the login only through [`Answered::login`], which the caller puts in place **after** the commit. Answers to one
+//! login are taken one after the other, since the tries of a mailed code are counted here.
+//!
+//! This module sends no mail, stores nothing, and knows neither who may call (see [`policy`](super::policy)) nor whether a second step is asked
+//! for (see [`decision`](super::decision)).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::{Account, Method};
+use super::clock::{ClockFault, Moment, PlausibleTime};
+use super::decision::Facilities;
+use super::email::{self, MailAnswer, MailBudget, MailedCode};
+use super::lockout::Gate;
+use super::recovery_code::RecoveryCode;
+use super::time::BootTime;
+use super::totp::{self, Enrolment, Mark, Skew, TimeStep, Verdict};
+
+/// How long a login waits for its second step.
+pub const LIFE: Duration = Duration::from_secs(120);
+/// How long after it a device may be trusted.
+pub const TRUST_WITHIN: Duration = Duration::from_secs(60);
+/// How long a verified login vouches for changes of its account (B13).
+pub const RECENT: Duration = Duration::from_secs(600);
+/// How long a trusted device is trusted.
+pub const TRUST_LIFE: Duration = Duration::from_secs(30 * 86_400);
+
+/// Why a call on a login is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoginFault {
+    /// It is over, or there never was one.
+    NoSuchLogin,
+    /// The account does not have this method.
+    MethodNotEnabled(Method),
+    /// The method can't be used now, and why.
+    MethodUnavailable(Method, String),
+    /// Only a verified login may do this: once, within its time.
+    NotVerified,
+}
+
+/// Why an answer was not judged: nothing was decided, nothing is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure<E> {
+    /// The call.
+    Fault(LoginFault),
+    /// The store.
+    Records(E),
+}
+
+impl<E> From<LoginFault> for Failure<E> {
+    fn from(fault: LoginFault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// The outcome of a typed answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Let in.
+    Verified,
+    /// Not the code; counted.
+    Wrong,
+    /// A code that was accepted before; not counted.
+    AlreadyUsed,
+    /// The login is over.
+    Expired,
+    /// Too many wrong answers: this one was not looked at.
+    Locked,
+}
+
+/// A mail that has to leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The address.
+    pub to: String,
+    /// The code in it.
+    pub code: MailedCode,
+}
+
+/// What the user is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// One line, complete in itself.
+    pub prompt: String,
+    /// The masked address, where a code was mailed.
+    pub sent_to: Option<String>,
+    /// A mail to send now.
+    pub mail: Option<Mail>,
+    /// Seconds until the answer is too late.
+    pub expires_in: u64,
+}
+
+/// What the store knows, looked up as it is needed. All of it is of the login's account.
+pub trait Records {
+    /// A failure of the store: nothing is decided.
+    type Error;
+    /// The enrolment in force.
+    ///
+    /// # Errors
+    /// The store's.
+    fn enrolment(&mut self) -> Result<Option<Enrolment>, Self::Error>;
+    /// How a step of the enrolment was marked.
+    ///
+    /// # Errors
+    /// The store's.
+    fn mark(&mut self, step: TimeStep) -> Result<Option<Mark>, Self::Error>;
+    /// Whether this is a recovery code of the account.
+    ///
+    /// # Errors
+    /// The store's.
+    fn recovery_code(&mut self, code: &RecoveryCode) -> Result<CodeState, Self::Error>;
+}
+
+/// What the store knows of a recovery code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeState {
+    /// Good, once.
+    Unused,
+    /// Spent.
+    Used,
+    /// None of the present list.
+    Unknown,
+}
+
+/// The outcome and all that has to be committed before it is told.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What to tell.
+    pub outcome: Outcome,
+    /// Wrong answers left before a wait.
+    pub attempts_left: Option<u32>,
+    /// Seconds until an answer is looked at.
+    pub retry_after: Option<u64>,
+    /// What a person should do.
+    pub hint: Option<String>,
+    /// The account from now on.
+    pub account: Account,
+    /// Steps to mark.
+    pub marks: Vec<(TimeStep, Mark)>,
+    /// A recovery code to use up.
+    pub spent: Option<RecoveryCode>,
+    /// The login from then on.
+    pub login: Login,
+}
+
+/// When and from where an answer comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// All clocks.
+    pub moment: Moment,
+    /// Whether the wall clock may be used for time steps.
+    pub time: Result<PlausibleTime, ClockFault>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Open { until: BootTime, mailed: Option<MailedCode> },
+    Verified { at: BootTime, by: Method, trusted: bool },
+}
+
+/// Whose login, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The account's number.
+    pub uid: u32,
+    /// The account's canonical name.
+    pub user: String,
+    /// The login service, as it named itself.
+    pub service: String,
+    /// Whether that name is only claimed: the peer is neither root nor granted `login`.
+    pub claimed: bool,
+    /// The client's address.
+    pub remote: Option<String>,
+}
+
+/// One login that waits for its second step, or has passed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Whose, and where.
+    pub origin: Origin,
+    state: State,
+}
+
+impl Login {
+    /// Opens a login, after [`Decision::Verify`](super::decision::Decision::Verify).
+    #[must_use]
+    pub fn open(origin: Origin, now: BootTime) -> Self {
+        Self { origin, state: State::Open { until: now + LIFE, mailed: None } }
+    }
+
+    /// A login that a finished setup has verified (the Security Code was proven in it).
+    #[must_use]
+    pub fn verified(origin: Origin, now: BootTime) -> Self {
+        Self { origin, state: State::Verified { at: now, by: Method::SecurityCode, trusted: false } }
+    }
+
+    /// Seconds until it expires; 0 where it is not open.
+    #[must_use]
+    pub fn expires_in(&self, now: BootTime) -> u64 {
+        match &self.state {
+            State::Open { until, .. } => (*until - now).as_secs(),
+            State::Verified { .. } => 0,
+        }
+    }
+
+    /// Whether it can be forgotten.
+    #[must_use]
+    pub fn is_over(&self, now: BootTime) -> bool {
+        match &self.state {
+            State::Open { until, .. } => now >= *until,
+            State::Verified { at, .. } => now - *at >= RECENT,
+        }
+    }
+
+    /// The method it was verified by, where it was.
+    #[must_use]
+    pub fn verified_by(&self) -> Option<Method> {
+        match &self.state {
+            State::Verified { by, .. } => Some(*by),
+            State::Open { .. } => None,
+        }
+    }
+
+    /// Whether it vouches for changes of the account `uid` (B13).
+    #[must_use]
+    pub fn vouches_for(&self, uid: u32, now: BootTime) -> bool {
+        self.origin.uid == uid && self.verified_by().is_some() && !self.is_over(now)
+    }
+
+    /// Takes the one chance to trust the device of this login.
+    ///
+    /// # Errors
+    /// [`LoginFault::NotVerified`]: never was, was trusted already, or longer than a minute ago.
+    pub fn trust_device(&self, now: BootTime) -> Result<Self, LoginFault> {
+        match &self.state {
+            State::Verified { at, by, trusted: false } if now - *at < TRUST_WITHIN => {
+                Ok(Self { origin: self.origin.clone(), state: State::Verified { at: *at, by: *by, trusted: true } })
+            }
+            _ => Err(LoginFault::NotVerified),
+        }
+    }
+
+    /// Begins a method of this login, or begins it anew. `random` makes the code, where one is mailed.
+    ///
+    /// # Errors
+    /// [`LoginFault`], all but `NotVerified`.
+    pub fn challenge(
+        &mut self,
+        method: Method,
+        (account, facilities): (&Account, Facilities),
+        (budget, random): (&mut MailBudget, u64),
+        now: &Now,
+    ) -> Result<Challenge, LoginFault> {
+        if self.is_over(now.moment.boot) || !account.is_enabled() {
+            return Err(LoginFault::NoSuchLogin);
+        }
+        let State::Open { .. } = self.state else { return Err(LoginFault::NoSuchLogin) };
+        if !account.answerable().contains(method) {
+            return Err(LoginFault::MethodNotEnabled(method));
+        }
+        let unavailable = |reason: String| LoginFault::MethodUnavailable(method, reason);
+        facilities.check(method).map_err(|reason| unavailable(reason.into()))?;
+        if method.is_typed() {
+            closed(account.failures.gate(&now.moment)).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
+        }
+        match method {
+            Method::SecurityCode => {
+                now.time.map_err(|fault| unavailable(fault.to_string()))?;
+                Ok(self.prompt("Enter the code that your authenticator app shows", now.moment.boot))
+            }
+            Method::RecoveryCode => Ok(self.prompt("Enter one of your recovery codes", now.moment.boot)),
+            Method::EmailCode => {
+                let address = account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
+                self.mail(address, (budget, random), now.moment.boot).map_err(unavailable)
+            }
+            Method::QrCode | Method::LoginApproval | Method::OnlineCode => Err(unavailable("no authenticator is paired".into())),
+        }
+    }
+
+    fn prompt(&self, text: &str, now: BootTime) -> Challenge {
+        Challenge { prompt: text.into(), sent_to: None, mail: None, expires_in: self.expires_in(now) }
+    }
+
+    /// Mails a code, or asks for the one that was mailed a moment ago.
+    fn mail(&mut self, address: &str, (budget, random): (&mut MailBudget, u64), now: BootTime) -> Result<Challenge, String> {
+        let State::Open { until, mailed } = &mut self.state else { return Err("this login is over".into()) };
+        let standing = mailed.as_ref().is_some_and(|code| !code.left(now).is_zero());
+        let mail = match budget.take(now) {
+            Ok(()) => {
+                let code = MailedCode::new(random, now);
+                // A mail takes its time: the login waits as long as the code is good.
+                *until = (*until).max(now + email::CODE_LIFE);
+                *mailed = Some(code.clone());
+                Some(Mail { to: address.into(), code })
+            }
+            Err(_) if standing => None,
+            Err(wait) => return Err(format!("too many mails; another can be sent in {} s", wait.as_secs() + 1)),
+        };
+        let masked = email::mask(address);
+        let prompt = format!("Enter the code that was sent to {masked}");
+        Ok(Challenge { sent_to: Some(masked), mail, ..self.prompt(&prompt, now) })
+    }
+
+    /// Judges a typed answer. Nothing of `self` changes: see [`Answered`].
+    ///
+    /// # Errors
+    /// See [`Failure`]; a `LoginFault` is never `NotVerified`.
+    pub fn answer<R: Records>(
+        &self,
+        account: &Account,
+        (method, code): (Method, &str),
+        now: &Now,
+        records: &mut R,
+    ) -> Result<Answered, Failure<R::Error>> {
+        let mut answered = Answered::unchanged(self, account);
+        if self.verified_by().is_some() && !self.is_over(now.moment.boot) {
+            return Ok(answered.with(Outcome::AlreadyUsed, Some("this login is verified already".into())));
+        }
+        if self.is_over(now.moment.boot) || !account.is_enabled() {
+            return Ok(answered.with(Outcome::Expired, None));
+        }
+        if !account.answerable().contains(method) {
+            return Err(LoginFault::MethodNotEnabled(method).into());
+        }
+        let gate = account.failures.gate(&now.moment);
+        if method.is_typed() && !gate.is_open() {
+            answered.retry_after = gate.retry_after();
+            return Ok(answered.with(Outcome::Locked, closed(gate)));
+        }
+        match method {
+            Method::SecurityCode => {
+                let time = now.time.map_err(|fault| LoginFault::MethodUnavailable(method, fault.to_string()))?;
+                answered.security_code(code, time, records).map_err(Failure::Records)?;
+            }
+            Method::RecoveryCode => answered.recovery_code(code, records).map_err(Failure::Records)?,
+            Method::EmailCode => answered.email_code(code, now.moment.boot)?,
+            Method::QrCode | Method::LoginApproval | Method::OnlineCode => {
+                return Err(LoginFault::MethodUnavailable(method, "no authenticator is paired".into()).into());
+            }
+        }
+        answered.settle(method, &now.moment);
+        Ok(answered)
+    }
+}
+
+impl Answered {
+    fn unchanged(login: &Login, account: &Account) -> Self {
+        let (login, account) = (login.clone(), account.clone());
+        Self { outcome: Outcome::Wrong, attempts_left: None, retry_after: None, hint: None, account, marks: vec![], spent: None, login }
+    }
+
+    fn with(self, outcome: Outcome, hint: Option<String>) -> Self {
+        Self { outcome, hint, ..self }
+    }
+
+    fn security_code<R: Records>(&mut self, code: &str, time: PlausibleTime, records: &mut R) -> Result<(), R::Error> {
+        // An enabled account without its enrolment can't come from the store; if it does, no code is right.
+        let Some(enrolment) = records.enrolment()? else { return Ok(()) };
+        let judged = totp::judge(&enrolment, self.account.drift, code, time, |step| records.mark(step))?;
+        (self.marks, self.account.drift) = (judged.marks, judged.drift);
+        (self.outcome, self.hint) = match judged.verdict {
+            Verdict::Accepted { .. } => (Outcome::Verified, None),
+            Verdict::AlreadyUsed { next_in: 0 } => (Outcome::AlreadyUsed, Some("already used: enter the code shown now".into())),
+            Verdict::AlreadyUsed { next_in } => (Outcome::AlreadyUsed, Some(format!("already used: next code in {next_in} s"))),
+            Verdict::Wrong { skew } => (Outcome::Wrong, skew.map(skew_hint)),
+        };
+        Ok(())
+    }
+
+    fn recovery_code<R: Records>(&mut self, code: &str, records: &mut R) -> Result<(), R::Error> {
+        let Some(code) = RecoveryCode::parse(code) else { return Ok(()) };
+        match records.recovery_code(&code)? {
+            CodeState::Unknown => {}
+            CodeState::Used => (self.outcome, self.hint) = (Outcome::AlreadyUsed, Some("this recovery code was used before".into())),
+            CodeState::Unused => {
+                let left = self.account.recovery_codes_left.saturating_sub(1);
+                self.account.recovery_codes_left = left;
+                self.spent = Some(code);
+                (self.outcome, self.hint) = (Outcome::Verified, Some(format!("{left} recovery codes are left")));
+            }
+        }
+        Ok(())
+    }
+
+    fn email_code(&mut self, code: &str, now: BootTime) -> Result<(), LoginFault> {
+        let State::Open { mailed: Some(mailed), .. } = &mut self.login.state else {
+            return Err(LoginFault::MethodUnavailable(Method::EmailCode, "no code was sent in this login".into()));
+        };
+        if mailed.left(now).is_zero() {
+            return Err(LoginFault::MethodUnavailable(Method::EmailCode, "the code is void: have another one sent".into()));
+        }
+        match mailed.answer(code, now) {
+            MailAnswer::Right => self.outcome = Outcome::Verified,
+            MailAnswer::Wrong => {}
+            MailAnswer::Void => self.hint = Some("the code is void now: have another one sent".into()),
+        }
+        Ok(())
+    }
+
+    /// Counts, or forgives, and moves the login on.
+    fn settle(&mut self, method: Method, now: &Moment) {
+        match self.outcome {
+            Outcome::Verified => {
+                self.account.failures.reset();
+                self.login.state = State::Verified { at: now.boot, by: method, trusted: false };
+            }
+            Outcome::Wrong => {
+                self.account.failures.count(now);
+                let gate = self.account.failures.gate(now);
+                self.retry_after = gate.retry_after();
+                self.attempts_left = Some(if let Gate::Open { attempts_left } = gate { attempts_left } else { 0 });
+                if self.hint.is_none() {
+                    self.hint = closed(gate);
+                }
+            }
+            Outcome::AlreadyUsed | Outcome::Expired | Outcome::Locked => {}
+        }
+    }
+}
+
+/// Why typed answers are not looked at now.
+fn closed(gate: Gate) -> Option<String> {
+    match gate {
+        Gate::Open { .. } => None,
+        Gate::Wait { seconds } => Some(format!("too many wrong answers: try again in {seconds} s")),
+        Gate::Locked => Some("too many wrong answers: an administrator has to unlock the account".into()),
+    }
+}
+
+pub(super) fn skew_hint(skew: Skew) -> String {
+    let seconds = skew.seconds.unsigned_abs();
+    let (amount, unit) = if seconds < 3_600 - 300 { (seconds.div_ceil(60), "min") } else { ((seconds + 1_800) / 3_600, "h") };
+    let side = if skew.seconds > 0 { "ahead of" } else { "behind" };
+    let advice = if skew.learnt { "enter the next code, and set the wrong clock" } else { "set the wrong clock, then try again" };
+    format!("the authenticator's clock is about {amount} {unit} {side} this machine's: {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::core::account::Methods;
+    use crate::core::clock::{BootId, Horizon, plausible};
+    use crate::core::lockout::Failures;
+    use crate::core::time::Wall;
+
+    const NOON: i64 = 1_790_000_010;
+    const WITH_MAIL: Facilities = Facilities { mail: true, phone: false };
+
+    fn now(seconds: u64) -> Now {
+        let wall = Wall(NOON + seconds.cast_signed());
+        let moment = Moment { wall, boot: BootTime(Duration::from_secs(seconds)), boot_id: BootId([1; 16]), synchronised: true };
+        Now { moment, time: plausible(&moment, &Horizon { built: Wall(0), last_commit: None }) }
+    }
+
+    /// What a store would hold of one account.
+    struct Held {
+        account: Account,
+        enrolment: Enrolment,
+        marks: Vec<(TimeStep, Mark)>,
+        codes: Vec<(RecoveryCode, CodeState)>,
+    }
+
+    impl Records for Held {
+        type Error = Infallible;
+        fn enrolment(&mut self) -> Result<Option<Enrolment>, Infallible> {
+            Ok(Some(self.enrolment.clone()))
+        }
+        fn mark(&mut self, step: TimeStep) -> Result<Option<Mark>, Infallible> {
+            Ok(self.marks.iter().find(|(s, _)| *s == step).map(|(_, mark)| *mark))
+        }
+        fn recovery_code(&mut self, code: &RecoveryCode) -> Result<CodeState, Infallible> {
+            Ok(self.codes.iter().find(|(c, _)| c == code).map_or(CodeState::Unknown, |(_, state)| *state))
+        }
+    }
+
+    impl Held {
+        fn alice() -> Self {
+            let account = Account {
+                methods: Methods::NONE.with(Method::SecurityCode).with(Method::EmailCode),
+                preferred: Some(Method::SecurityCode),
+                recovery_email: Some("alice@example.org".into()),
+                recovery_codes_left: 1,
+                ..Account::default()
+            };
+            let codes = vec![(RecoveryCode::new([9; 10]), CodeState::Unused)];
+            Self { account, enrolment: Enrolment::fresh([7; 20]), marks: vec![], codes }
+        }
+
+        fn code(&self, seconds: u64) -> String {
+            self.enrolment.code_at(now(seconds).time.unwrap()).to_string()
+        }
+
+        fn challenge(&self, login: &mut Login, method: Method, budget: &mut MailBudget, seconds: u64) -> Result<Challenge, LoginFault> {
+            login.challenge(method, (&self.account, WITH_MAIL), (budget, 123_456), &now(seconds))
+        }
+
+        /// Answers, and commits.
+        fn answer(&mut self, login: &mut Login, method: Method, code: &str, seconds: u64) -> Result<Answered, LoginFault> {
+            let account = self.account.clone();
+            let answered = match login.answer(&account, (method, code), &now(seconds), self) {
+                Ok(answered) => answered,
+                Err(Failure::Fault(fault)) => return Err(fault),
+                Err(Failure::Records(never)) => match never {},
+            };
+            self.account = answered.account.clone();
+            self.marks.extend(&answered.marks);
+            for (_, state) in self.codes.iter_mut().filter(|(code, _)| Some(code) == answered.spent.as_ref()) {
+                *state = CodeState::Used;
+            }
+            *login = answered.login.clone();
+            Ok(answered)
+        }
+    }
+
+    fn open(seconds: u64) -> Login {
+        let origin = Origin { uid: 1000, user: "alice".into(), service: "sshd".into(), claimed: false, remote: None };
+        Login::open(origin, now(seconds).moment.boot)
+    }
+
+    #[test]
+    fn a_code_verifies_one_login_and_is_used_in_the_next() {
+        let (mut alice, mut first, mut second) = (Held::alice(), open(0), open(0));
+        let code = alice.code(0);
+        assert_eq!(alice.answer(&mut first, Method::SecurityCode, &code, 0).unwrap().outcome, Outcome::Verified);
+        let again = alice.answer(&mut first, Method::SecurityCode, &code, 0).unwrap();
+        assert_eq!(again.outcome, Outcome::AlreadyUsed, "the same login lets in once");
+        let other = alice.answer(&mut second, Method::SecurityCode, &code, 3).unwrap();
+        assert_eq!(other.outcome, Outcome::AlreadyUsed);
+        assert!(other.hint.unwrap().starts_with("already used: next code in "));
+        assert_eq!(alice.account.failures, Failures::default(), "a used code is no failure");
+    }
+
+    #[test]
+    fn wrong_answers_count_down_over_logins_and_then_nothing_is_looked_at() {
+        let mut alice = Held::alice();
+        for left in [4, 3, 2, 1] {
+            let told = alice.answer(&mut open(0), Method::SecurityCode, "000000", 0).unwrap();
+            assert_eq!((told.outcome, told.attempts_left, told.retry_after), (Outcome::Wrong, Some(left), None));
+        }
+        let told = alice.answer(&mut open(0), Method::RecoveryCode, "0000", 0).unwrap();
+        assert_eq!((told.outcome, told.attempts_left, told.retry_after), (Outcome::Wrong, Some(0), Some(30)));
+        let right = alice.code(10);
+        let told = alice.answer(&mut open(10), Method::SecurityCode, &right, 10).unwrap();
+        assert_eq!((told.outcome, told.retry_after), (Outcome::Locked, Some(20)));
+        assert!(told.marks.is_empty() && alice.account.failures.in_a_row == 5, "neither burnt nor counted");
+        let unavailable = alice.challenge(&mut open(10), Method::EmailCode, &mut MailBudget::default(), 10);
+        assert!(matches!(unavailable, Err(LoginFault::MethodUnavailable(..))), "and no mail leaves");
+        let right = alice.code(30);
+        assert_eq!(alice.answer(&mut open(30), Method::SecurityCode, &right, 30).unwrap().outcome, Outcome::Verified);
+        assert_eq!(alice.account.failures, Failures::default());
+    }
+
+    #[test]
+    fn a_login_waits_two_minutes_and_ten_once_a_code_was_mailed() {
+        let (mut alice, mut login, mut budget) = (Held::alice(), open(0), MailBudget::default());
+        assert_eq!(login.expires_in(now(20).moment.boot), 100);
+        let code = alice.code(120);
+        assert_eq!(alice.answer(&mut login.clone(), Method::SecurityCode, &code, 120).unwrap().outcome, Outcome::Expired);
+        let asked = alice.challenge(&mut login, Method::EmailCode, &mut budget, 60).unwrap();
+        assert_eq!((asked.expires_in, asked.sent_to.as_deref()), (600, Some("a***@example.org")));
+        assert!(!format!("{asked:?}").contains("123456"));
+        assert_eq!(alice.answer(&mut login, Method::EmailCode, "123 456", 659).unwrap().outcome, Outcome::Verified);
+        assert_eq!(login.verified_by(), Some(Method::EmailCode));
+    }
+
+    #[test]
+    fn a_mailed_code_is_sent_again_only_after_a_pause_and_void_after_three_wrong_answers() {
+        let (mut alice, mut login, mut budget) = (Held::alice(), open(0), MailBudget::default());
+        let unsent = alice.answer(&mut login, Method::EmailCode, "123456", 0).unwrap_err();
+        assert!(matches!(unsent, LoginFault::MethodUnavailable(Method::EmailCode, _)));
+        assert!(alice.challenge(&mut login, Method::EmailCode, &mut budget, 0).unwrap().mail.is_some());
+        assert!(alice.challenge(&mut login, Method::EmailCode, &mut budget, 5).unwrap().mail.is_none(), "it is on its way");
+        assert!(alice.challenge(&mut open(5), Method::EmailCode, &mut budget, 5).is_err(), "nor by another login");
+        for _ in 0..3 {
+            assert_eq!(alice.answer(&mut login, Method::EmailCode, "000000", 6).unwrap().outcome, Outcome::Wrong);
+        }
+        assert!(alice.answer(&mut login, Method::EmailCode, "123456", 7).is_err());
+        assert_eq!(alice.account.failures.in_a_row, 3, "a void code is not guessed at");
+    }
+
+    #[test]
+    fn a_recovery_code_lets_in_once_and_says_how_many_are_left() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        let code = RecoveryCode::new([9; 10]).shown().to_string();
+        let told = alice.answer(&mut login, Method::RecoveryCode, &code, 0).unwrap();
+        assert_eq!((told.outcome, told.hint.as_deref()), (Outcome::Verified, Some("0 recovery codes are left")));
+        alice.account.recovery_codes_left = 3;
+        assert_eq!(alice.answer(&mut open(1), Method::RecoveryCode, &code, 1).unwrap().outcome, Outcome::AlreadyUsed);
+        assert_eq!(alice.account.failures.in_a_row, 0);
+    }
+
+    #[test]
+    fn an_implausible_clock_closes_the_security_code_and_nothing_else() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        let broken = Now { time: Err(ClockFault::BeforeBuild), ..now(0) };
+        let account = alice.account.clone();
+        let refused = login.answer(&account, (Method::SecurityCode, "123456"), &broken, &mut alice).unwrap_err();
+        assert!(matches!(refused, Failure::Fault(LoginFault::MethodUnavailable(Method::SecurityCode, reason)) if reason.contains("clock")));
+        let mut budget = MailBudget::default();
+        assert!(login.challenge(Method::SecurityCode, (&account, WITH_MAIL), (&mut budget, 1), &broken).is_err());
+        let code = RecoveryCode::new([9; 10]).shown().to_string();
+        let told = login.answer(&account, (Method::RecoveryCode, &code), &broken, &mut alice).unwrap();
+        assert_eq!(told.outcome, Outcome::Verified);
+    }
+
+    #[test]
+    fn methods_the_account_does_not_have_are_refused() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        for method in [Method::QrCode, Method::LoginApproval, Method::OnlineCode] {
+            let refused = LoginFault::MethodNotEnabled(method);
+            assert_eq!(alice.challenge(&mut login, method, &mut MailBudget::default(), 0).unwrap_err(), refused);
+            assert_eq!(alice.answer(&mut login, method, "1", 0).unwrap_err(), refused);
+        }
+    }
+
+    #[test]
+    fn an_account_turned_off_meanwhile_ends_its_open_logins() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        let code = alice.code(0);
+        alice.account.disable_for().unwrap();
+        assert_eq!(alice.answer(&mut login, Method::SecurityCode, &code, 1).unwrap().outcome, Outcome::Expired);
+    }
+
+    #[test]
+    fn a_device_is_trusted_once_within_a_minute_after_the_second_step() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        let boot = |seconds| now(seconds).moment.boot;
+        assert_eq!(login.trust_device(boot(1)), Err(LoginFault::NotVerified));
+        let code = alice.code(0);
+        alice.answer(&mut login, Method::SecurityCode, &code, 0).unwrap();
+        assert_eq!(login.trust_device(boot(60)), Err(LoginFault::NotVerified));
+        let trusted = login.trust_device(boot(59)).unwrap();
+        assert_eq!(trusted.trust_device(boot(59)), Err(LoginFault::NotVerified));
+    }
+
+    #[test]
+    fn a_verified_login_vouches_for_its_own_account_for_ten_minutes() {
+        let login = Login::verified(open(0).origin, now(0).moment.boot);
+        let boot = |seconds| now(seconds).moment.boot;
+        assert!(login.vouches_for(1000, boot(599)));
+        assert!(!login.vouches_for(1001, boot(1)) && !login.vouches_for(1000, boot(600)));
+        assert!(!open(0).vouches_for(1000, boot(1)), "an open login vouches for nothing");
+    }
+}

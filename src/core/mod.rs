@@ -3,13 +3,23 @@
 //! Nothing here opens a file, reads a clock, draws a random number or uses `unsafe`; time, facts and randomness are parameters.
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod adapter;
+pub mod clock;
+pub mod decision;
+pub mod email;
+pub mod enforcement;
 pub mod gesture;
+pub mod import;
 pub mod lockout;
 pub mod login;
+pub mod otpauth;
+pub mod pattern;
 pub mod peer;
 pub mod policy;
 pub mod recovery;
+pub mod recovery_code;
+pub mod sessions;
 pub mod setup;
 pub mod shadow;
 pub mod time;

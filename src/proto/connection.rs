@@ -23,9 +23,10 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use super::frame::{self, Inbox, Outbox};
@@ -51,6 +52,7 @@ pub(super) enum End {
     Idle,
     HalfFrame,
     SlowReader,
+    /// What came is no frame, or an error that repeats a name from it fits none.
     Frame(frame::Error),
     NoCall,
     /// An interface made a reply that fits no frame.
@@ -99,9 +101,9 @@ impl<I: Interface> Handler for I {
                 return Box::pin(async move {
                     let mut replies = Replies { out, interface: PhantomData::<I> };
                     match self.call(peer, call, &mut replies).await {
-                        Ok(reply) => out.put(&Reply { parameters: &reply, continues: false })?,
-                        Err(Failure::Interface(error)) => out.put(&error)?,
-                        Err(Failure::Service(error)) => out.put(&error)?,
+                        Ok(reply) => out.put(&Reply { parameters: &reply, continues: false }).map_err(End::Reply)?,
+                        Err(Failure::Interface(error)) => out.put(&error).map_err(End::Frame)?,
+                        Err(Failure::Service(error)) => out.put(&error).map_err(End::Frame)?,
                         Err(Failure::Gone) => return Err(out.end.take().unwrap_or(End::HungUp)),
                     }
                     out.flush().await
@@ -137,7 +139,7 @@ impl<I: Interface> Replies<'_, I> {
         }
         let written = match self.out.put(&Reply { parameters: reply, continues: true }) {
             Ok(()) => self.out.flush().await,
-            Err(end) => Err(end),
+            Err(error) => Err(End::Reply(error)),
         };
         written.map_err(|end| {
             self.out.end = Some(end);
@@ -158,9 +160,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    fn put(&mut self, reply: &impl Serialize) -> Result<(), End> {
+    fn put(&mut self, reply: &impl Serialize) -> Result<(), frame::Error> {
         // A oneway call has no reply.
-        if self.oneway { Ok(()) } else { self.outbox.put(reply).map_err(End::Reply) }
+        if self.oneway { Ok(()) } else { self.outbox.put(reply) }
     }
 
     async fn flush(&mut self) -> Result<(), End> {
@@ -175,7 +177,7 @@ impl Writer {
     }
 
     async fn refuse(&mut self, error: ServiceError) -> Result<(), End> {
-        self.put(&error)?;
+        self.put(&error).map_err(End::Frame)?;
         drop(error);
         self.flush().await
     }
@@ -188,36 +190,50 @@ struct Reader {
 }
 
 impl Reader {
-    /// Waits until a whole frame may be there. (It is the taking that tells.)
+    /// Waits until a whole frame is there.
     async fn receive(&mut self, patience: &Patience) -> Result<(), End> {
         if self.inbox.is_empty() {
-            // No memory is held while nothing comes.
-            timeout(patience.idle, self.socket.readable()).await.map_err(|_| End::Idle)?.map_err(End::Io)?;
+            timeout(patience.idle, self.read()).await.map_err(|_| End::Idle)??;
         }
         timeout(patience.frame, self.read_frame()).await.map_err(|_| End::HalfFrame)?
     }
 
     async fn read_frame(&mut self) -> Result<(), End> {
+        while !self.inbox.has_frame() {
+            self.read().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what there is, at least one byte. While nothing comes, an empty box stays without memory.
+    async fn read(&mut self) -> Result<(), End> {
         loop {
-            let fresh = self.inbox.is_empty();
-            let count = self.socket.read(self.inbox.space().map_err(End::Frame)?).await.map_err(End::Io)?;
-            if count == 0 {
-                return Err(if fresh { End::Closed } else { End::HungUp });
-            }
-            self.inbox.filled(count);
-            if self.inbox.has_frame().map_err(End::Frame)? {
-                return Ok(());
+            self.socket.readable().await.map_err(End::Io)?;
+            let between_calls = self.inbox.is_empty();
+            match self.socket.try_read(self.inbox.space().map_err(End::Frame)?) {
+                Ok(0) => return Err(if between_calls { End::Closed } else { End::HungUp }),
+                Ok(count) => {
+                    self.inbox.filled(count);
+                    return Ok(());
+                }
+                // Readiness is a guess: a new connection counts as ready.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.inbox.shrink(),
+                Err(error) => return Err(End::Io(error)),
             }
         }
     }
 
     /// Returns once the caller has closed the connection in both directions; reads nothing.
     async fn hung_up(&self) {
-        // Of all that epoll tells, PRIORITY waits for the end of the caller's sending alone.
-        let ended = self.socket.ready(Interest::PRIORITY).await;
-        if ended.is_ok() && !is_closed(self.socket.as_ref()) {
-            // Only its sending half: it waits for the reply. That it has gone after all will be seen when that is written.
-            std::future::pending::<()>().await;
+        loop {
+            // Of all that epoll tells, this waits for the end of the caller's sending alone.
+            let ended = self.socket.ready(Interest::PRIORITY).await;
+            match ended {
+                Ok(nothing) if nothing.is_empty() => {}
+                // Only its sending half: it waits for the reply. Should it go away later, writing that will show it.
+                Ok(_) if !is_closed(self.socket.as_ref()) => std::future::pending().await,
+                _ => return,
+            }
         }
     }
 }
@@ -246,11 +262,13 @@ async fn serve_one(
     handlers: &[Box<dyn Handler>],
     patience: &Patience,
 ) -> Result<(), End> {
-    if !reader.inbox.has_frame().map_err(End::Frame)? {
+    if !reader.inbox.has_frame() {
         reader.receive(patience).await?;
     }
+    // A caller that never pauses must not keep the thread from the others.
+    consume_budget().await;
     let Some(frame) = reader.inbox.take().map_err(End::Frame)? else { return Ok(()) };
-    let request: Request<'_> = serde_json::from_str(&frame).map_err(|_| End::NoCall)?;
+    let request = Request::read(&frame).ok_or(End::NoCall)?;
     let oneway = request.oneway;
     let answering = dispatch(&request, peer, handlers, writer);
     // Wiped before anything is waited for.

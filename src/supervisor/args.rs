@@ -45,9 +45,9 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
         config: PathBuf,
     },
-    /// The engine process; started by `run` and `demo` alone.
+    /// One password check; started by the supervisor alone.
     #[command(hide = true)]
-    Engine,
+    PasswordWorker,
 }
 
 /// The definition, for the manual page and the completions.

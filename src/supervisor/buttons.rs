@@ -1,1 +1,427 @@
 //! The button sources of a board, each with its own gesture.
+//!
+//! One task per source: it finds the hardware, feeds its edges and its real level to the source's gesture, keeps the gesture's
+//! deadline, and sends what the gesture says. While nothing is pressed it sleeps: hardware that comes and goes is told by the
+//! kernel. It does not log, act or show anything: whoever receives the events does.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::config;
+use crate::config::board::{self, Board};
+use crate::core::gesture::{Event, Gesture, Settings, State};
+use crate::sys::button::{Finger, Hardware, News, Port, simulated};
+use crate::sys::clock;
+use crate::sys::gpio::{Gpio, LineId, Place};
+use crate::sys::input::Key;
+
+/// Hardware that fails sooner than this after it was opened is opened again only when a device came or went.
+const SHORT_LIVED: Duration = Duration::from_secs(1);
+
+/// How long [`Buttons::press`] waits for the watching to begin, and for the release to be noticed.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// What happened at one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ButtonEvent {
+    /// The source's name in the board profile.
+    pub source: Arc<str>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// How a source is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A key of an input device.
+    Input,
+    /// A GPIO line.
+    Gpio,
+    /// No hardware.
+    Simulated,
+}
+
+/// The board has no simulated button.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotSimulated;
+
+/// The watched buttons. Dropping it ends the watching.
+#[derive(Debug)]
+pub struct Buttons {
+    sources: Vec<Source>,
+    /// The simulated ones; the first is the one that is pressed.
+    simulated: Vec<(Mutex<Finger>, watch::Receiver<State>)>,
+    /// Ended by its drop.
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Source {
+    name: Arc<str>,
+    kind: Kind,
+    state: watch::Receiver<State>,
+}
+
+impl From<&config::Button> for Settings {
+    fn from(button: &config::Button) -> Self {
+        Self {
+            hold: button.hold,
+            debounce: button.debounce,
+            stuck_after: button.stuck_after,
+            grace: button.grace,
+            cooldown: button.cooldown,
+        }
+    }
+}
+
+impl From<&board::Line> for LineId {
+    fn from(line: &board::Line) -> Self {
+        match line {
+            board::Line::Offset(offset) => Self::Offset(*offset),
+            board::Line::Name(name) => Self::Name(name.clone()),
+        }
+    }
+}
+
+impl Buttons {
+    /// Watches the board's buttons, one task each on the current tokio runtime; none where the button is not enabled. `root` is where `dev`
+    /// is: `/`. The start-up grace begins now.
+    #[must_use]
+    pub fn start(board: &Board, settings: &config::Button, root: &Path, events: mpsc::Sender<ButtonEvent>) -> Self {
+        let mut buttons = Self { sources: Vec::new(), simulated: Vec::new(), tasks: JoinSet::new() };
+        let start = clock::monotonic();
+        for button in board.buttons.iter().filter(|_| settings.enabled) {
+            let gesture = Gesture::new(settings.into(), start);
+            let (state, seen) = watch::channel(State::Missing);
+            let reporter = Reporter { source: button.name().into(), state, events: events.clone() };
+            let name = Arc::clone(&reporter.source);
+            let kind = match button {
+                board::Button::Input { device, key, grab, .. } => {
+                    buttons.tasks.spawn(attend(Key::new(root, device, key, *grab), gesture, reporter));
+                    Kind::Input
+                }
+                board::Button::Gpio { chip, line, active_low, poll_ms, .. } => {
+                    let place = Place { chip: chip.clone(), line: line.into(), active_low: *active_low };
+                    let poll = (*poll_ms > 0).then(|| Duration::from_millis(*poll_ms));
+                    buttons.tasks.spawn(attend(Gpio::new(root, place, poll), gesture, reporter));
+                    Kind::Gpio
+                }
+                board::Button::Simulated { .. } => {
+                    let (finger, hardware) = simulated();
+                    buttons.tasks.spawn(attend(hardware, gesture, reporter));
+                    buttons.simulated.push((Mutex::new(finger), seen.clone()));
+                    Kind::Simulated
+                }
+            };
+            buttons.sources.push(Source { name, kind, state: seen });
+        }
+        buttons
+    }
+
+    /// Each source's name, kind and state, in the profile's order.
+    #[must_use]
+    pub fn sources(&self) -> Vec<(String, Kind, State)> {
+        self.sources.iter().map(|source| (source.name.to_string(), source.kind, *source.state.borrow())).collect()
+    }
+
+    /// Presses the first simulated button for `hold` in real time, and answers when its release was noticed. Presses at the same time
+    /// follow each other. A caller that gives up releases.
+    ///
+    /// # Errors
+    /// The board has none.
+    pub async fn press(&self, hold: Duration) -> Result<(), NotSimulated> {
+        let (finger, state) = self.simulated.first().ok_or(NotSimulated)?;
+        let (finger, mut state) = (finger.lock().await, state.clone());
+        // Pressed before it is watched, it would be held at the start.
+        let _ = tokio::time::timeout(NOTICED, state.wait_for(|state| *state != State::Missing)).await;
+        let held = finger.press();
+        tokio::time::sleep(hold).await;
+        drop(held);
+        // Late or not, the press is over.
+        let _ = tokio::time::timeout(NOTICED, state.wait_for(|state| *state != State::Held)).await;
+        Ok(())
+    }
+}
+
+impl Kind {
+    /// As in `io.twostep.Recovery`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Gpio => "gpio",
+            Self::Simulated => "simulated",
+        }
+    }
+}
+
+impl fmt::Display for NotSimulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this board has no simulated button")
+    }
+}
+
+impl std::error::Error for NotSimulated {}
+
+/// Where a source's news goes.
+struct Reporter {
+    source: Arc<str>,
+    state: watch::Sender<State>,
+    events: mpsc::Sender<ButtonEvent>,
+}
+
+/// Nobody listens any more.
+struct Unheard;
+
+impl Reporter {
+    async fn say(&self, state: State, events: impl IntoIterator<Item = Event>) -> Result<(), Unheard> {
+        self.state.send_if_modified(|before| std::mem::replace(before, state) != state);
+        for event in events {
+            let tick = matches!(event, Event::Holding { .. });
+            let event = ButtonEvent { source: Arc::clone(&self.source), event };
+            if tick {
+                // A tick that is late is worth nothing.
+                let _ = self.events.try_send(event);
+            } else {
+                self.events.send(event).await.map_err(|_| Unheard)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Watches one source, until nobody listens.
+async fn attend(mut hardware: impl Hardware, mut gesture: Gesture, reporter: Reporter) {
+    // What was said once need not be said for each device that comes and goes meanwhile, nor why it is gone after that it is.
+    let (mut said, mut just_gone) = (None, false);
+    loop {
+        let reason = match hardware.open() {
+            Ok(mut port) => {
+                let opened = port.now();
+                let Ok(reason) = follow(&mut hardware, &mut port, &mut gesture, &reporter).await else { return };
+                gesture.vanish();
+                (said, just_gone) = (None, port.now() - opened >= SHORT_LIVED);
+                reason
+            }
+            Err(reason) if just_gone || said.as_ref() == Some(&reason) => {
+                (said, just_gone) = (Some(reason), false);
+                hardware.changed().await;
+                continue;
+            }
+            Err(reason) => {
+                said = Some(reason.clone());
+                reason
+            }
+        };
+        if reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
+            return;
+        }
+        if !just_gone {
+            hardware.changed().await;
+        }
+    }
+}
+
+/// Follows an opened source until it is gone, and says why it is.
+async fn follow<H: Hardware>(hw: &mut H, port: &mut H::Port, gesture: &mut Gesture, reporter: &Reporter) -> Result<String, Unheard> {
+    let mut events = match port.level() {
+        Ok(level) => gesture.appear(port.now(), level),
+        Err(error) => return Ok(failed(&error)),
+    };
+    loop {
+        reporter.say(gesture.state(), events).await?;
+        let news = tokio::select! {
+            biased;
+            news = port.news(gesture.deadline()) => news,
+            () = hw.gone() => return Ok("the device is gone".into()),
+        };
+        events = match news.and_then(|news| learn(port, gesture, &news)) {
+            Ok(events) => events,
+            Err(error) => return Ok(failed(&error)),
+        };
+    }
+}
+
+/// Edges first, then the real level: what is due is decided by that alone.
+fn learn(port: &mut impl Port, gesture: &mut Gesture, news: &News) -> io::Result<Vec<Event>> {
+    let now = port.now();
+    let mut events: Vec<_> = news.edges.iter().flat_map(|edge| gesture.edge(now, edge.stamp, edge.level)).collect();
+    let level = port.level()?;
+    events.extend(if news.lost { gesture.resync(now, level) } else { gesture.timer(now, level) });
+    Ok(events)
+}
+
+fn failed(error: &io::Error) -> String {
+    format!("the device is gone: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+
+    use super::*;
+    use crate::core::gesture::Ignored;
+    use crate::core::gesture::Level::{self, Pressed, Released};
+    use crate::core::time::Monotonic;
+    use crate::sys::button::fake::{Fake, Step};
+
+    const SETTINGS: Settings = Settings {
+        hold: Duration::from_secs(3),
+        debounce: Duration::from_millis(20),
+        stuck_after: Duration::from_secs(30),
+        grace: Duration::from_secs(2),
+        cooldown: Duration::from_secs(5),
+    };
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    /// What a source says while its hardware plays the script.
+    fn said(steps: Vec<Step>) -> Vec<Event> {
+        let hardware = Fake::new(steps);
+        let (sender, mut events) = mpsc::channel(100);
+        let reporter = Reporter { source: "reset".into(), state: watch::channel(State::Missing).0, events: sender };
+        let gesture = Gesture::new(SETTINGS, Monotonic::default());
+        block_on(async {
+            // It never ends by itself: the script does, and then nothing is left to wait for.
+            tokio::select! {
+                biased;
+                () = attend(hardware.clone(), gesture, reporter) => {}
+                () = std::future::ready(()) => {}
+            }
+        });
+        hardware.assert_played();
+        std::iter::from_fn(|| events.try_recv().ok()).map(|event| event.event).collect()
+    }
+
+    fn edge(until: u64, level: Level) -> [Step; 2] {
+        [Step::News { deadline: None, until, edges: vec![(level, Some(until))], lost: false }, Step::Level(Ok(level))]
+    }
+
+    fn due(deadline: u64, level: Level) -> [Step; 2] {
+        let news = Step::News { deadline: Some(deadline), until: deadline, edges: Vec::new(), lost: false };
+        [news, Step::Level(Ok(level))]
+    }
+
+    fn opened(level: Level) -> [Step; 2] {
+        [Step::Open(Ok(())), Step::Level(Ok(level))]
+    }
+
+    fn held(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_level_is_read_again_before_firing() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend([10_020, 11_000, 12_000].into_iter().flat_map(|at| due(at, Pressed)));
+        // The release event was lost.
+        steps.extend(due(13_000, Released));
+        assert_eq!(
+            said(steps),
+            [
+                Event::Ready,
+                Event::Pressed,
+                Event::Holding { held: held(1000) },
+                Event::Holding { held: held(2000) },
+                Event::Released { held: held(2000), fired: false }
+            ]
+        );
+    }
+
+    #[test]
+    fn a_held_button_fires_at_its_own_deadline() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend([10_020, 11_000, 12_000, 13_000].into_iter().flat_map(|at| due(at, Pressed)));
+        let fired = said(steps).into_iter().filter(|event| matches!(event, Event::Fired { .. })).collect::<Vec<_>>();
+        assert_eq!(fired, [Event::Fired { held: held(3000) }]);
+    }
+
+    #[test]
+    fn a_device_that_vanishes_while_held_and_comes_back_held_does_not_fire() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend(due(10_020, Pressed));
+        steps.extend([Step::Fails { until: 10_500 }, Step::Open(Err("no such device")), Step::Changed { until: 10_600 }]);
+        steps.extend([Step::Open(Err("no such device")), Step::Changed { until: 10_700 }]);
+        steps.extend(opened(Pressed));
+        steps.extend(due(40_700, Pressed));
+        let said = said(steps);
+        assert_eq!(said[..2], [Event::Ready, Event::Pressed]);
+        assert!(matches!(&said[2], Event::Missing { reason } if reason.starts_with("the device is gone")), "{said:?}");
+        assert_eq!(said[3..], [Event::Ignored { reason: Ignored::HeldBefore }, Event::Stuck { held: held(30_000) }]);
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_said_once_and_found_when_it_comes() {
+        let mut steps = Vec::new();
+        for until in [100, 200, 300] {
+            steps.extend([Step::Open(Err("none")), Step::Changed { until }]);
+        }
+        steps.extend([Step::Open(Err("not this one")), Step::Changed { until: 400 }]);
+        steps.extend(opened(Released));
+        let missing = |reason: &str| Event::Missing { reason: reason.into() };
+        assert_eq!(said(steps), [missing("none"), missing("not this one"), Event::Ready]);
+    }
+
+    #[test]
+    fn a_device_that_is_replaced_is_opened_anew() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.push(Step::Gone { until: 5_000 });
+        steps.extend(opened(Released));
+        assert_eq!(said(steps), [Event::Ready, Event::Missing { reason: "the device is gone".into() }, Event::Ready]);
+    }
+
+    #[test]
+    fn a_device_that_fails_at_once_is_not_opened_again_and_again() {
+        let failing = || [Step::Open(Ok(())), Step::Level(Err(io::ErrorKind::Other))];
+        let mut steps = Vec::new();
+        steps.extend(failing());
+        steps.push(Step::Changed { until: 7_000 });
+        steps.extend(failing());
+        assert_eq!(said(steps).len(), 2);
+    }
+
+    #[test]
+    fn lost_edges_start_the_hold_anew() {
+        let mut steps = Vec::new();
+        steps.extend(opened(Released));
+        steps.extend(edge(10_000, Pressed));
+        steps.extend(due(10_020, Pressed));
+        steps.extend([Step::News { deadline: Some(11_000), until: 10_900, edges: Vec::new(), lost: true }, Step::Level(Ok(Pressed))]);
+        steps.extend([11_900, 12_900, 13_900].into_iter().flat_map(|at| due(at, Pressed)));
+        assert_eq!(said(steps).last(), Some(&Event::Fired { held: held(3000) }));
+    }
+
+    #[test]
+    fn nothing_is_watched_where_the_button_is_not_enabled() {
+        let board = Board {
+            name: "Board".into(),
+            origin: "test".into(),
+            detect: board::Detect::default(),
+            buttons: vec![board::Button::Simulated { name: "simulated".into() }],
+            feedback: Vec::new(),
+            sticker: None,
+        };
+        let settings = config::Button { enabled: false, ..config::Button::default() };
+        block_on(async {
+            let buttons = Buttons::start(&board, &settings, Path::new("/"), mpsc::channel(1).0);
+            assert_eq!(buttons.sources(), []);
+            assert_eq!(buttons.press(Duration::ZERO).await, Err(NotSimulated));
+        });
+    }
+}

@@ -1,11 +1,108 @@
 //! The root process: it watches the button, brings the account back, and keeps the engine alive.
+//!
+//! It never reads a byte from a stranger: only root's own socket and the engine's channel, whose messages are a closed list.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
 pub mod args;
 pub mod buttons;
+mod child;
+mod demo;
 pub mod feedback;
+mod guesses;
 pub mod hooks;
+mod key;
+mod monitor;
 pub mod password;
+mod password_worker;
 pub mod recovery;
+mod recovery_socket;
+mod run;
 pub mod sessions;
+mod station;
+
+use std::fmt::Display;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use nix::unistd::{Gid, Uid, User, geteuid};
+
+use self::args::{Args, Command};
+use self::password_worker::Judge;
+use self::run::{Fault, Machine};
+use crate::config::board::Board;
+use crate::config::paths::Paths;
+use crate::config::{Config, validate};
+use crate::sys::atomic_file::RealDisk;
+use crate::sys::systemd;
+
+/// The user that the engine becomes.
+const ENGINE_USER: &str = "twostep";
+
+/// The daemon, from its arguments to its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Run { config } => exit(run(&config)),
+        Command::Demo { once, dir } => demo::main(once, dir.as_deref()),
+        Command::Validate { files } => validate::run(&files, &Paths::system()),
+        Command::Hooks { config } => exit(run_hooks(&config)),
+        Command::PasswordWorker => password_worker::main(),
+    }
+}
+
+fn exit(ended: Result<(), impl Display>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // The journal or syslog has it for later, stderr for whoever started us by hand.
+            log::error!("{e}");
+            eprintln!("twostepd: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: &Path) -> Result<(), Fault> {
+    let paths = Paths::system();
+    let config = Config::load(config)?;
+    crate::log::init(&config.log, "twostepd");
+    let board = board(&paths);
+    let user = engine_user()?;
+    let owner = Uid::effective().as_raw();
+    let machine = Machine { paths, config, board, judge: Judge::Pam, user, owner, runs_hooks: !systemd::booted() };
+    run::block_on(machine, || {}, std::future::pending())
+}
+
+/// The board's profile. Without one no button is watched, and everything else works.
+fn board(paths: &Paths) -> Board {
+    match Board::of_this_machine(paths) {
+        Ok(board) => {
+            log::info!("board: {}", board.name);
+            board
+        }
+        Err(e) => {
+            log::error!("no button is watched: {e}");
+            Board::without_button()
+        }
+    }
+}
+
+/// The engine's user; none where this process could not change to it.
+fn engine_user() -> Result<Option<(Uid, Gid)>, Fault> {
+    if !geteuid().is_root() {
+        return Err("run needs root: the button changes /etc/shadow (see `twostepd demo` for a look without root)".into());
+    }
+    let found = User::from_name(ENGINE_USER)?;
+    let user = found
+        .ok_or_else(|| format!("there is no user {ENGINE_USER}: make it with `systemd-sysusers` or `useradd --system {ENGINE_USER}`"))?;
+    Ok(Some((user.uid, user.gid)))
+}
+
+fn run_hooks(config: &Path) -> Result<(), Fault> {
+    let config = Config::load(config)?;
+    crate::log::init(&config.log, "twostepd");
+    hooks::run_pending(&RealDisk, &Paths::system(), &config.recovery.account, config.recovery.hook_time)?;
+    Ok(())
+}

@@ -1,1 +1,476 @@
 //! A fired press carried out, step by step.
+//!
+//! [`Recovery::fire`] does, in this order, each step idempotent:
+//!
+//! 1. the intent, in `recovery.json`: where it cannot be kept, nothing is done, since nobody would turn the account off again after a power cut;
+//! 2. the account files (`accounts`) and pam_faillock's tally;
+//! 3. `recovered` in the run folder;
+//! 5. the stamp `pressed`, which starts the hooks.
+//!
+//! The caller does the rest: it tells the engine (4) and gives feedback (6). `core::recovery` has the states and decides; here is what touches
+//! files. All calls block (lock, disk, ending sessions): run them off the event loop. Whoever holds a [`Recovery`] is its only user.
+//!
+//! Disk full: a file of 256 KiB, `reserve`, lies beside the record. Where a step finds no room, it is removed and the step tried once more.
+//!
+//! What this does not do: choose the password, wait for the window's end (arm one timer for [`Recovery::window_ends`]), or talk to anybody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accounts::{Accounts, AccountsError, BroughtBack, State, Wanted, Warning};
+use super::password::DefaultPassword;
+use super::sessions;
+use crate::config::paths::Paths;
+use crate::config::{self, HashMethod};
+use crate::core::recovery::{self, PasswordIs, Phase, Record, VERSION, Window, Wish};
+use crate::core::shadow::{self, PasswordHash};
+use crate::core::time::{BootTime, Wall};
+use crate::sys::atomic_file::{self, Disk, FileError, RealDisk};
+use crate::sys::crypt::{self, CryptError};
+
+pub use self::outcome::{AccountState, Done, LastPress, Published, RecoveryError, StartAction, WindowEnd};
+pub use crate::core::recovery::Now;
+
+mod outcome;
+
+/// How long after a failed turning-off it is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The bytes kept for a full disk.
+const RESERVE: usize = 256 << 10;
+
+/// The longest outcome that the record keeps, in characters.
+const OUTCOME: usize = 1000;
+
+/// What every clock says now.
+#[must_use]
+pub fn now() -> Now {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Now { wall: crate::sys::clock::wall(), boot: crate::sys::clock::boot_time(), boot_id: boot_id.trim().into() }
+}
+
+/// The hash of the default password, ready to be set.
+#[derive(Clone, Debug)]
+pub struct PreparedHash(PasswordHash);
+
+impl PreparedHash {
+    /// The hash.
+    #[must_use]
+    pub fn hash(&self) -> &PasswordHash {
+        &self.0
+    }
+}
+
+/// The last press and what belongs to it.
+pub struct Recovery {
+    paths: Paths,
+    config: config::Recovery,
+    disk: Arc<dyn Disk>,
+    record: Option<Record>,
+    retry: Option<BootTime>,
+}
+
+impl Recovery {
+    /// Reads the record. One that cannot be read is set aside (`recovery.json.bad`) and logged: the button works without it. The folders of
+    /// `paths` exist already.
+    ///
+    /// # Errors
+    /// Where the configuration cannot work.
+    pub fn open(paths: Paths, config: config::Recovery) -> Result<Self, RecoveryError> {
+        Self::open_on(Arc::new(RealDisk), paths, config)
+    }
+
+    /// As [`Self::open`], on this disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, paths: Paths, config: config::Recovery) -> Result<Self, RecoveryError> {
+        let fit = |key, value: &str, fits: fn(&str) -> bool| match fits(value) {
+            true => Ok(()),
+            false => Err(RecoveryError::Config { key, value: value.into() }),
+        };
+        fit("recovery.account", &config.account, shadow::is_account_name)?;
+        fit("recovery.shell", &config.shell, shadow::is_path_field)?;
+        fit("recovery.home", &config.home, shadow::is_path_field)?;
+        let record = read_record(&*disk, &paths);
+        Ok(Self { paths, config, disk, record, retry: None })
+    }
+
+    /// Hashes the default password; done while the button is held, since it takes some tenths of a second.
+    ///
+    /// # Errors
+    /// Where there is no libcrypt, or the password is unfit.
+    pub fn prepare(&self, password: &DefaultPassword) -> Result<PreparedHash, CryptError> {
+        let method = match self.config.hash {
+            HashMethod::Yescrypt => crypt::Method::Yescrypt,
+            HashMethod::Sha512 => crypt::Method::Sha512,
+        };
+        let hashed = crypt::hash(password.password.expose(), method)?;
+        if hashed.method != method {
+            log::warn!("this system's libcrypt does not know {method}: the default password is hashed by {}", hashed.method);
+        }
+        PasswordHash::new(hashed.hash.to_string()).map(PreparedHash).map_err(|_| CryptError::Refused)
+    }
+
+    /// A press fired: steps 1, 2, 3 and 5. With a window open, it begins anew.
+    ///
+    /// # Errors
+    /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
+    pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
+        let former = self.leave_other_account(now);
+        let record = Record {
+            version: VERSION,
+            press: self.next_press(),
+            account: self.config.account.clone(),
+            source: source.into(),
+            fired_at: now.wall,
+            hash: hash.0,
+            phase: Phase::Intended,
+            window: Window::open(self.config.window, now),
+            outcome: "begun".into(),
+            former: former.map(Box::new),
+        };
+        audit(&record, "press fired");
+        self.record = Some(record.clone());
+        match self.keep() {
+            Ok(()) => self.carry_out(record, now),
+            Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
+        }
+    }
+
+    /// What a start has to do: carry out a press that was cut off, go on with an open window, or end it.
+    ///
+    /// # Errors
+    /// Where that failed; an account that should be off is tried again, see [`Self::window_ends`].
+    pub fn at_start(&mut self, now: &Now) -> Result<StartAction, RecoveryError> {
+        self.refill_reserve();
+        let Some(record) = self.record.clone() else { return self.unpublish().map(|()| StartAction::Nothing) };
+        let wish = match record.phase {
+            Phase::Recovered => self.wish(now)?,
+            _ => recovery::decide(&record, PasswordIs::Missing, now),
+        };
+        match wish {
+            Wish::Nothing => self.unpublish().map(|()| StartAction::Nothing),
+            Wish::CarryOut => {
+                log::warn!("press {} was cut off before it was complete; it is carried out again", record.press);
+                self.carry_out(record, now).map(StartAction::CarriedOut)
+            }
+            Wish::GoOn(window) => Ok(StartAction::WindowGoesOn(self.go_on(record, window))),
+            Wish::TurnOff | Wish::TakenOver => self.end_window(wish, now).map(StartAction::Ended),
+        }
+    }
+
+    /// When [`Self::window_ended`] is to be called; none without an open window.
+    #[must_use]
+    pub fn window_ends(&self) -> Option<BootTime> {
+        self.open_record().map(|record| self.retry.unwrap_or(record.window.ends))
+    }
+
+    /// The time of [`Self::window_ends`] has come: turns the account off, unless somebody has given it a password of its own.
+    ///
+    /// # Errors
+    /// Where it could not be turned off; it is tried again a minute later, see [`Self::window_ends`].
+    pub fn window_ended(&mut self, now: &Now) -> Result<WindowEnd, RecoveryError> {
+        if self.open_record().is_none() {
+            return Ok(WindowEnd::NotOpen);
+        }
+        let wish = self.wish(now)?;
+        self.end_window(wish, now)
+    }
+
+    /// Turns the account off, whatever its password: no hash, expired, sessions ended, no longer published. `why` is for log and record.
+    ///
+    /// # Errors
+    /// Where the account files could not be written.
+    pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
+        let account = self.open_record().map_or_else(|| self.config.account.clone(), |record| record.account.clone());
+        self.turn_off_account(&account, now)?;
+        self.settle(Phase::Off, &account, &format!("{account} is off: {why}"));
+        Ok(())
+    }
+
+    /// The account, for status.
+    ///
+    /// # Errors
+    /// Where the account files cannot be read.
+    pub fn account_state(&self, now: &Now) -> Result<AccountState, RecoveryError> {
+        let accounts = self.accounts();
+        let open = self.open_record().filter(|record| record.account == self.config.account);
+        match accounts.state(&self.config.account, now.wall)? {
+            State::Missing => Ok(AccountState::Missing),
+            State::Disabled => Ok(AccountState::Disabled),
+            State::Active => match open {
+                Some(record) if accounts.password_is(&record.account, &record.hash)? == PasswordIs::Default => {
+                    let rest = record.window.ends - now.boot;
+                    let until = Wall(now.wall.0.saturating_add(i64::try_from(rest.as_secs()).unwrap_or(i64::MAX)));
+                    Ok(AccountState::Recovered { until: (now.wall >= shadow::EARLIEST).then_some(until) })
+                }
+                _ => Ok(AccountState::Active),
+            },
+        }
+    }
+
+    /// The last press, for status and for the engine's start.
+    #[must_use]
+    pub fn last(&self) -> Option<LastPress> {
+        let Record { press, account, source, fired_at, phase, outcome, .. } = self.record.clone()?;
+        Some(LastPress { press, account, at: fired_at, source, phase, outcome })
+    }
+
+    fn accounts(&self) -> Accounts {
+        Accounts::new(self.paths.accounts.clone(), self.config.lock_wait, Arc::clone(&self.disk))
+    }
+
+    /// The record while its window is open.
+    fn open_record(&self) -> Option<&Record> {
+        self.record.as_ref().filter(|record| record.phase == Phase::Recovered)
+    }
+
+    /// One more than any number seen. Record, stamp and the hooks' note are each enough to know it.
+    fn next_press(&self) -> u64 {
+        let of_file = |path| atomic_file::read(&*self.disk, path).ok().and_then(|text| press_number(&text));
+        let known = [self.record.as_ref().map(|record| record.press), of_file(&self.paths.stamp()), of_file(&self.paths.hooks_ran())];
+        known.into_iter().flatten().max().unwrap_or_default().saturating_add(1)
+    }
+
+    /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record of a window that
+    /// goes on if this press is refused.
+    fn leave_other_account(&mut self, now: &Now) -> Option<Record> {
+        let former = self.open_record()?.clone();
+        if former.account == self.config.account {
+            return Some(former);
+        }
+        let ended = match self.accounts().password_is(&former.account, &former.hash) {
+            Ok(PasswordIs::Other) => Ok(()),
+            Ok(_) => self.turn_off_account(&former.account, now),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = ended {
+            log::error!("{} still has the default password of an earlier press: {error}", former.account);
+        }
+        None
+    }
+
+    /// Steps 2, 3 and 5.
+    fn carry_out(&mut self, record: Record, now: &Now) -> Result<Done, RecoveryError> {
+        let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
+            Ok(back) => back,
+            Err(error) => return Err(self.refuse(record, RecoveryError::Accounts(error), now)),
+        };
+        let window = Window::open(self.config.window, now);
+        let tally = self.paths.faillock.join(&record.account);
+        let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
+        later(atomic_file::remove(&*self.disk, &tally));
+        later(self.publish(&record.account, window.ends));
+        later(self.renew_stamp(record.press));
+        let (press, account, until) = (record.press, record.account.clone(), window.ends);
+        let outcome = if created { "recovered, made anew" } else { "recovered" };
+        self.record = Some(Record { phase: Phase::Recovered, window, outcome: outcome.into(), former: None, ..record });
+        self.retry = None;
+        later(self.keep());
+        log::info!(target: "audit", "recovery press={press} account={account} outcome={outcome:?}");
+        for warning in &warnings {
+            log::warn!("press {press}: {warning}");
+        }
+        Ok(Done { press, account, created, until, warnings })
+    }
+
+    fn bring_back(&self, record: &Record, now: &Now) -> Result<BroughtBack, AccountsError> {
+        let accounts = self.accounts();
+        let wanted = Wanted {
+            account: &record.account,
+            hash: &record.hash,
+            changed: if self.config.must_change_password { Some(0) } else { shadow::day(now.wall) },
+            shell: &self.config.shell,
+            home: &self.config.home,
+            administrators: &self.config.administrators,
+        };
+        self.with_reserve(AccountsError::is_full, || accounts.bring_back(&wanted)).or_else(|error| {
+            // The last step, the folder's sync, may fail with the account already on: then its window must run.
+            match accounts.password_is(&record.account, &record.hash) {
+                Ok(PasswordIs::Default) => Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] }),
+                _ => Err(error),
+            }
+        })
+    }
+
+    /// Notes that the press was refused. A window that was open goes on, under the new number. Gives the error back.
+    fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
+        let Record { press, former, .. } = record.clone();
+        log::error!("press {press} was refused: {error}");
+        audit(&record, "refused");
+        let outcome = cut(&format!("refused: {error}"));
+        match former {
+            Some(former) => {
+                let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
+                self.go_on(Record { press, outcome, ..*former }, window);
+            }
+            None => {
+                self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
+                self.keep_or_forget();
+            }
+        }
+        error
+    }
+
+    /// The window goes on, until the time returned.
+    fn go_on(&mut self, record: Record, window: Window) -> BootTime {
+        let (ends, account) = (window.ends, record.account.clone());
+        self.retry = None;
+        self.record = Some(Record { window, ..record });
+        if let Err(error) = self.keep() {
+            log::error!("how much of the window is left could not be noted: {error}");
+        }
+        if let Err(error) = self.publish(&account, ends) {
+            log::error!("while the engine is away, {account} may not get in: {error}");
+        }
+        ends
+    }
+
+    /// What is to be done about the open window.
+    fn wish(&mut self, now: &Now) -> Result<Wish, RecoveryError> {
+        let Some(record) = &self.record else { return Ok(Wish::Nothing) };
+        let password = self.accounts().password_is(&record.account, &record.hash);
+        if password.is_err() {
+            self.retry = Some(now.boot + RETRY);
+        }
+        Ok(recovery::decide(record, password?, now))
+    }
+
+    fn end_window(&mut self, wish: Wish, now: &Now) -> Result<WindowEnd, RecoveryError> {
+        let Some(record) = self.record.clone() else { return Ok(WindowEnd::NotOpen) };
+        match wish {
+            Wish::TurnOff => self.turn_off(now, "the time is over and the default password was still set").map(|()| WindowEnd::TurnedOff),
+            Wish::TakenOver => {
+                let unpublished = self.unpublish();
+                self.settle(Phase::TakenOver, &record.account, &format!("{} has a password of its own and stays on", record.account));
+                unpublished.map(|()| WindowEnd::TakenOver)
+            }
+            Wish::GoOn(window) => {
+                self.go_on(record, window);
+                Ok(WindowEnd::NotYet)
+            }
+            Wish::Nothing | Wish::CarryOut => Ok(WindowEnd::NotOpen),
+        }
+    }
+
+    fn turn_off_account(&mut self, account: &str, now: &Now) -> Result<(), RecoveryError> {
+        // Whatever fails below: PAM admits nobody by it any more.
+        let unpublished = self.unpublish();
+        let off = self.with_reserve(AccountsError::is_full, || self.accounts().turn_off(account));
+        if off.is_err() {
+            self.retry = Some(now.boot + RETRY);
+        }
+        if let Some(uid) = off? {
+            let ended = sessions::end(&self.paths.root.join("proc"), uid, sessions::GRACE);
+            if ended.left {
+                log::warn!("some processes of {account} could not be ended");
+            }
+        }
+        unpublished
+    }
+
+    fn settle(&mut self, phase: Phase, account: &str, outcome: &str) {
+        self.retry = None;
+        log::info!(target: "audit", "recovery account={account} outcome={outcome:?}");
+        if let Some(record) = self.record.as_mut().filter(|record| record.account == account) {
+            (record.phase, record.outcome) = (phase, cut(outcome));
+            self.keep_or_forget();
+        }
+        self.refill_reserve();
+    }
+
+    fn publish(&self, account: &str, until: BootTime) -> Result<(), FileError> {
+        let until_boot_ms = u64::try_from(until.0.as_millis()).unwrap_or(u64::MAX);
+        let text = serde_json::to_vec(&Published { account: account.into(), until_boot_ms }).unwrap_or_default();
+        atomic_file::replace(&*self.disk, &self.paths.recovered(), &text, 0o644)
+    }
+
+    fn unpublish(&self) -> Result<(), RecoveryError> {
+        atomic_file::remove(&*self.disk, &self.paths.recovered()).map_err(RecoveryError::Publish)
+    }
+
+    fn renew_stamp(&self, press: u64) -> Result<(), FileError> {
+        let text = format!("{press}\n");
+        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o644))
+    }
+
+    fn keep(&self) -> Result<(), FileError> {
+        let text = self.record.as_ref().and_then(|record| serde_json::to_vec_pretty(record).ok()).unwrap_or_default();
+        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.recovery_record(), &text, 0o600))
+    }
+
+    /// A record that still says "intended" would bring the account back at the next start: where the new one cannot be written, no record is
+    /// better. Removing needs no room.
+    fn keep_or_forget(&self) {
+        if let Err(error) = self.keep() {
+            log::error!("the outcome of the press could not be noted: {error}");
+            if let Err(error) = atomic_file::remove(&*self.disk, &self.paths.recovery_record()) {
+                log::error!("nor the record be removed: {error}");
+            }
+        }
+    }
+
+    fn with_reserve<T, E>(&self, is_full: fn(&E) -> bool, act: impl Fn() -> Result<T, E>) -> Result<T, E> {
+        match act() {
+            Err(error) if is_full(&error) && self.spend_reserve() => act(),
+            outcome => outcome,
+        }
+    }
+
+    fn spend_reserve(&self) -> bool {
+        let reserve = self.paths.reserve();
+        let spent = reserve.exists() && atomic_file::remove(&*self.disk, &reserve).is_ok();
+        if spent {
+            log::warn!("the disk is full: {} was given up for this press", reserve.display());
+        }
+        spent
+    }
+
+    fn refill_reserve(&self) {
+        let reserve = self.paths.reserve();
+        if !reserve.exists()
+            && let Err(error) = atomic_file::replace(&*self.disk, &reserve, &[0xA5; RESERVE], 0o600)
+        {
+            log::warn!("no room is kept for a press on a full disk: {error}");
+        }
+    }
+}
+
+fn audit(record: &Record, what: &str) {
+    let Record { press, account, source, .. } = record;
+    log::info!(target: "audit", "recovery press={press} account={account} source={source:?} outcome={what:?}");
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(OUTCOME).collect()
+}
+
+/// A press number on disk: digits and a line feed.
+pub(super) fn press_number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim_end().parse().ok()
+}
+
+fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {
+    let path = paths.recovery_record();
+    let reason = match atomic_file::read(disk, &path) {
+        Err(error) if error.is_missing() => return None,
+        Err(error) => error.to_string(),
+        Ok(text) => match serde_json::from_slice::<Record>(&text) {
+            Ok(record) if record.version == VERSION && shadow::is_account_name(&record.account) => return Some(record),
+            Ok(_) => "written by another version".into(),
+            // Without serde's message, which may quote the hash.
+            Err(error) => format!("no record (line {}, column {})", error.line(), error.column()),
+        },
+    };
+    let aside = path.with_extension("json.bad");
+    log::error!(
+        "{}: {reason}; set aside as {}. If a press left the account on, turn it off: twostep recovery disable",
+        path.display(),
+        aside.display()
+    );
+    if let Err(error) = atomic_file::rename(disk, &path, &aside) {
+        log::error!("{error}");
+    }
+    None
+}

@@ -4,11 +4,15 @@
 
 pub mod adapters;
 pub mod atomic_file;
+pub mod button;
 pub mod clock;
 pub mod crypt;
 pub mod gpio;
 pub mod input;
 pub mod leds;
+mod nodes;
+pub mod pam;
 pub mod peer;
+pub mod process;
 pub mod sandbox;
 pub mod systemd;

@@ -1,0 +1,74 @@
+//! What the command prints, and how it fails.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::client;
+
+/// Why a command did not do what it should.
+#[derive(Debug)]
+pub enum Failed {
+    /// The daemon did not answer, or answered with an error.
+    Call(client::Error),
+    /// A refusal, in words for people.
+    Refused(String),
+    /// Standard output can't be written.
+    Output(io::Error),
+    /// Whoever reads our output has seen enough (`| head`).
+    ReaderGone,
+}
+
+impl Failed {
+    /// 3 where the daemon does not answer, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Call(client::Error::Connect { .. } | client::Error::TimedOut | client::Error::Closed) => ExitCode::from(3),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(e) => e.fmt(f),
+            Self::Refused(why) => f.write_str(why),
+            Self::Output(e) => write!(f, "standard output: {e}"),
+            Self::ReaderGone => f.write_str("standard output is closed"),
+        }
+    }
+}
+
+impl From<client::Error> for Failed {
+    fn from(e: client::Error) -> Self {
+        Self::Call(e)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(e: io::Error) -> Self {
+        if e.kind() == io::ErrorKind::BrokenPipe { Self::ReaderGone } else { Self::Output(e) }
+    }
+}
+
+/// Prints one line, at once: whoever follows a stream sees it as it happens.
+///
+/// # Errors
+/// Where standard output can't be written.
+pub fn line(text: impl fmt::Display) -> Result<(), Failed> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    Ok(out.flush()?)
+}
+
+/// Prints one JSON object on one line.
+///
+/// # Errors
+/// Where standard output can't be written.
+pub fn json(value: &impl Serialize) -> Result<(), Failed> {
+    line(serde_json::to_string(value).map_err(io::Error::other)?)
+}

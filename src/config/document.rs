@@ -1,0 +1,144 @@
+//! TOML text to a typed value, with every problem located.
+//!
+//! serde stops at the first problem. Here the entry at fault is taken out and the rest is read again, so that an operator sees all of
+//! them at once.
+//!
+//! It does not know what the values mean: ranges and the like are checked by the types' own rules, which name the key at fault; its
+//! line is found here.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Shape;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Error};
+
+use super::error::Problem;
+use super::fault::{Fault, explain};
+use super::place::{Step, locate, read, take_out};
+
+/// More than any file of ours holds, and little enough to read without care.
+pub(super) const MAX_BYTES: usize = 64 * 1024;
+
+/// Problems reported of one file; whoever has more gets the rest after mending these.
+const MAX_PROBLEMS: usize = 20;
+
+/// What a rule objects to.
+pub(super) struct Finding {
+    /// A key like `recovery.window`, in a list with the item's index: `button.0.key`.
+    pub(super) key: String,
+    /// What is wrong, and the way out.
+    pub(super) text: String,
+}
+
+/// A parsed file that still knows where each key stands.
+pub(super) struct Document<'t> {
+    text: &'t str,
+    root: Spanned<DeTable<'t>>,
+}
+
+impl<'t> Document<'t> {
+    /// Parses the syntax.
+    pub(super) fn parse(text: &'t str) -> Result<Self, Vec<Problem>> {
+        if text.len() > MAX_BYTES {
+            return Err(vec![Problem { line: 0, text: format!("larger than {} KiB: this is no file of twostep", MAX_BYTES / 1024) }]);
+        }
+        match DeTable::parse(text) {
+            Ok(root) => Ok(Self { text, root }),
+            Err(e) => Err(vec![Problem { line: e.span().map_or(0, |s| line_at(text, s.start)), text: e.message().to_owned() }]),
+        }
+    }
+
+    /// Reads the whole as a `T`. `shape` is the default value, where there is one: it tells sections from keys.
+    pub(super) fn read<T: DeserializeOwned>(&self, shape: &Shape) -> Result<T, Vec<Problem>> {
+        let (mut problems, mut taken) = (Vec::new(), Vec::new());
+        let mut rest = self.root.clone();
+        self.take_out_false_sections(rest.get_mut(), shape, &mut problems);
+        while problems.len() < MAX_PROBLEMS {
+            let error = match read::<T>(&rest) {
+                Ok(value) if problems.is_empty() => return Ok(value),
+                Ok(_) => break,
+                Err(error) => error,
+            };
+            let way = locate::<T>(&rest, &error);
+            if !is_missing_since(&taken, &way, &error) {
+                problems.push(Problem { line: self.line_of(&way, &error), text: explain(&way, error.message(), shape) });
+            }
+            if !take_out(rest.get_mut(), &way) {
+                break;
+            }
+            taken.push(way);
+        }
+        problems.sort();
+        Err(problems)
+    }
+
+    /// Asks the rules of a type, and gives their findings the lines.
+    pub(super) fn judge<T>(&self, value: T, rules: impl Fn(&T) -> Vec<Finding>) -> Result<T, Vec<Problem>> {
+        let place = |f: Finding| Problem { line: self.line(&f.key), text: f.text };
+        let mut problems: Vec<Problem> = rules(&value).into_iter().map(place).collect();
+        problems.sort();
+        if problems.is_empty() { Ok(value) } else { Err(problems) }
+    }
+
+    /// Whether the file says anything about a top-level key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.root.get_ref().contains_key(key)
+    }
+
+    /// The line of a finding's key, or of the nearest section around it; 0 where there is neither.
+    fn line(&self, key: &str) -> usize {
+        let mut line = 0;
+        let mut table = self.root.get_ref();
+        let mut steps = key.split('.').peekable();
+        while let Some(step) = steps.next() {
+            let Some((found, value)) = table.get_key_value(step) else { return line };
+            line = line_at(self.text, found.span().start);
+            let mut value = value.get_ref();
+            if let (DeValue::Array(items), Some(Ok(index))) = (value, steps.peek().map(|s| s.parse::<usize>())) {
+                let Some(item) = items.get(index) else { return line };
+                line = line_at(self.text, item.span().start);
+                value = item.get_ref();
+                steps.next();
+            }
+            match value.as_table() {
+                Some(inner) => table = inner,
+                None => return line,
+            }
+        }
+        line
+    }
+
+    /// serde would read `log = ["auto"]` as a section by position; people never mean that.
+    fn take_out_false_sections(&self, table: &mut DeTable<'t>, shape: &Shape, problems: &mut Vec<Problem>) {
+        let Some(sections) = shape.as_object() else { return };
+        let mut wrong = Vec::new();
+        for (key, value) in table.iter_mut() {
+            let Some(inner) = sections.get(key.get_ref().as_ref()).filter(|s| s.is_object()) else { continue };
+            if let DeValue::Table(table) = value.get_mut() {
+                self.take_out_false_sections(table, inner, problems);
+            } else {
+                let text = format!("\"{0}\" is a section: write [{0}]", key.get_ref());
+                problems.push(Problem { line: line_at(self.text, key.span().start), text });
+                wrong.push(key.get_ref().to_string());
+            }
+        }
+        wrong.iter().for_each(|key| drop(table.remove(key.as_str())));
+    }
+
+    fn line_of(&self, way: &[Step], error: &Error) -> usize {
+        let offset = way.last().map(Step::offset).or_else(|| error.span().filter(|s| !s.is_empty()).map(|s| s.start));
+        offset.map_or(0, |offset| line_at(self.text, offset))
+    }
+}
+
+/// Whether the message calls a key missing that was taken out here: no fault of the file's.
+fn is_missing_since(taken: &[Vec<Step>], way: &[Step], error: &Error) -> bool {
+    let Some(Fault::MissingKey { name: missing }) = Fault::read(error.message()) else { return false };
+    taken.iter().any(|before| match before.split_last() {
+        Some((Step::Key { name, .. }, table)) => name == missing && table == way,
+        _ => false,
+    })
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    1 + text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count()
+}

@@ -1,0 +1,187 @@
+//! The open logins and setups, named, capped and forgotten in time.
+//!
+//! A cap never blocks: the oldest of the same owner makes room, so that whoever opens too many loses the own ones. Strangers (peers that are
+//! neither root nor granted) share a part of the whole; the rest is kept for those who log others in.
+//!
+//! This module draws no names: the caller gives unguessable ones.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// How many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// In all.
+    pub total: usize,
+    /// Of all strangers together.
+    pub strangers: usize,
+    /// Of one owner.
+    pub per_owner: usize,
+}
+
+/// Whose session it is, for the caps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// Opened for this account by root or a granted peer.
+    Service(u32),
+    /// Opened by this stranger.
+    Stranger(u32),
+}
+
+impl Owner {
+    fn is_stranger(self) -> bool {
+        matches!(self, Self::Stranger(_))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Entry<T> {
+    session: T,
+    owner: Owner,
+    age: u64,
+}
+
+/// Named sessions.
+#[derive(Clone, Debug)]
+pub struct Sessions<T> {
+    caps: Caps,
+    entries: HashMap<String, Entry<T>>,
+    /// Names by owner and age, the oldest first.
+    order: BTreeMap<(Owner, u64), String>,
+    strangers: usize,
+    next_age: u64,
+}
+
+impl<T> Sessions<T> {
+    /// None yet.
+    #[must_use]
+    pub fn new(caps: Caps) -> Self {
+        Self { caps, entries: HashMap::new(), order: BTreeMap::new(), strangers: 0, next_age: 0 }
+    }
+
+    /// Opens one under a new name; gives it back where there is no room for its owner.
+    ///
+    /// # Errors
+    /// The session: all places are taken, and none by this owner.
+    pub fn open(&mut self, name: String, owner: Owner, session: T) -> Result<(), T> {
+        let full = self.entries.len() >= self.caps.total || owner.is_stranger() && self.strangers >= self.caps.strangers;
+        let of_owner = (owner, 0)..=(owner, u64::MAX);
+        let too_many = self.order.range(of_owner.clone()).nth(self.caps.per_owner.saturating_sub(1)).is_some();
+        if full || too_many {
+            let Some(oldest) = self.order.range(of_owner).next().map(|(_, name)| name.clone()) else { return Err(session) };
+            self.close(&oldest);
+        }
+        self.close(&name);
+        self.order.insert((owner, self.next_age), name.clone());
+        self.strangers += usize::from(owner.is_stranger());
+        self.entries.insert(name, Entry { session, owner, age: self.next_age });
+        self.next_age += 1;
+        Ok(())
+    }
+
+    /// The session of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.entries.get(name).map(|entry| &entry.session)
+    }
+
+    /// The same, to change it.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut T> {
+        self.entries.get_mut(name).map(|entry| &mut entry.session)
+    }
+
+    /// All, by name.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
+        self.entries.iter_mut().map(|(name, entry)| (name.as_str(), &mut entry.session))
+    }
+
+    /// Ends one.
+    pub fn close(&mut self, name: &str) -> Option<T> {
+        let entry = self.entries.remove(name)?;
+        self.order.remove(&(entry.owner, entry.age));
+        self.strangers -= usize::from(entry.owner.is_stranger());
+        Some(entry.session)
+    }
+
+    /// Ends all that `keep` does not agree to.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        let over: Vec<String> = self.entries.iter().filter(|(_, e)| !keep(&e.session)).map(|(name, _)| name.clone()).collect();
+        for name in over {
+            self.close(&name);
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CAPS: Caps = Caps { total: 6, strangers: 3, per_owner: 2 };
+
+    #[test]
+    fn whoever_opens_too_many_loses_the_own_oldest() {
+        let mut sessions = Sessions::new(CAPS);
+        for name in ["a", "b", "c"] {
+            sessions.open(name.into(), Owner::Stranger(1000), ()).unwrap();
+        }
+        assert!(sessions.get("a").is_none() && sessions.get("b").is_some() && sessions.get("c").is_some());
+    }
+
+    #[test]
+    fn strangers_leave_room_for_login_services() {
+        let mut sessions = Sessions::new(CAPS);
+        for uid in 0..3 {
+            sessions.open(format!("s{uid}"), Owner::Stranger(uid), ()).unwrap();
+        }
+        assert!(sessions.open("late".into(), Owner::Stranger(9), ()).is_err());
+        for uid in 0..3 {
+            sessions.open(format!("l{uid}"), Owner::Service(uid), ()).unwrap();
+        }
+        assert_eq!(sessions.len(), 6);
+        assert!(sessions.open("more".into(), Owner::Service(9), ()).is_err());
+        sessions.open("again".into(), Owner::Service(0), ()).unwrap();
+        assert!(sessions.get("l0").is_none());
+    }
+
+    #[test]
+    fn what_is_over_makes_room() {
+        let mut sessions = Sessions::new(CAPS);
+        for uid in 0..3 {
+            sessions.open(format!("s{uid}"), Owner::Stranger(uid), uid).unwrap();
+        }
+        sessions.retain(|uid| *uid != 1);
+        sessions.open("late".into(), Owner::Stranger(9), 9).unwrap();
+        assert!(sessions.get("s1").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn the_caps_hold_and_the_books_agree(steps in prop::collection::vec((0_u8..3, 0_u32..6, 0_u8..12), 0..60)) {
+            let mut sessions = Sessions::new(CAPS);
+            for (what, uid, name) in steps {
+                match what {
+                    0 => drop(sessions.open(name.to_string(), Owner::Service(uid), uid)),
+                    1 => drop(sessions.open(name.to_string(), Owner::Stranger(uid), uid)),
+                    _ => drop(sessions.close(&name.to_string())),
+                }
+                prop_assert!(sessions.len() <= CAPS.total);
+                prop_assert_eq!(sessions.order.len(), sessions.len());
+                prop_assert_eq!(sessions.strangers, sessions.entries.values().filter(|e| e.owner.is_stranger()).count());
+                prop_assert!(sessions.strangers <= CAPS.strangers);
+            }
+        }
+    }
+}

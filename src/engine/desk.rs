@@ -1,0 +1,287 @@
+//! What the interfaces share: the store, the directory, root, and the open logins and setups.
+//!
+//! Each interface decides in `core`, with facts that are gathered here; whatever counts is read and written inside one closure of the store.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use log::error;
+use tokio::sync::Mutex as Turn;
+
+use super::directory::{Directory, Person, Silent};
+use super::mail::Mailer;
+use super::root::Root;
+use super::store::{AuditEntry, Keys, Lookup, Store, StoreError, Stored, Subject, SubjectKind, View};
+use crate::config::Config;
+use crate::core::clock::{Horizon, Moment, plausible};
+use crate::core::email::MailBudget;
+use crate::core::enforcement;
+use crate::core::login::{Facilities, Login, Now};
+use crate::core::peer::Peer;
+use crate::core::policy::Standing;
+use crate::core::sessions::{Caps, Owner, Sessions};
+use crate::core::setup::Setup;
+use crate::core::shadow::EARLIEST;
+use crate::core::time::BootTime;
+use crate::proto::secret::Secret;
+use crate::sys::clock;
+
+/// How many logins may be open.
+const LOGINS: Caps = Caps { total: 4096, strangers: 1024, per_owner: 64 };
+/// How many setups may be open.
+const SETUPS: Caps = Caps { total: 512, strangers: 256, per_owner: 8 };
+
+/// One open login; whoever holds the turn changes it, one after the other.
+pub type OpenLogin = Arc<Turn<Login>>;
+
+/// One open setup, in the same way.
+pub type OpenSetup = Arc<Turn<Setup>>;
+
+/// See the module.
+pub struct Desk {
+    /// What must outlive a crash.
+    pub store: Store,
+    /// Users and groups.
+    pub directory: Directory,
+    /// The supervisor.
+    pub root: Root,
+    /// The checked configuration.
+    pub config: Config,
+    /// Sends mails, where a server is configured.
+    pub mailer: Mailer,
+    /// This machine's name, for people and authenticator apps.
+    pub host: String,
+    /// The uid that counts as root beside 0.
+    owner: u32,
+    granted_login: Vec<u32>,
+    granted_authenticator: Vec<u32>,
+    logins: Mutex<Sessions<OpenLogin>>,
+    setups: Mutex<Sessions<OpenSetup>>,
+    mails: Mutex<HashMap<u32, MailBudget>>,
+}
+
+/// Why a call can't be answered; each interface has its own error for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The store or the directory gave no answer: nothing was decided.
+    Storage(String),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(e: StoreError) -> Self {
+        Self::Storage(e.to_string())
+    }
+}
+
+impl From<Silent> for Trouble {
+    fn from(Silent(reason): Silent) -> Self {
+        Self::Storage(reason)
+    }
+}
+
+/// What the engine is built from.
+pub struct Parts {
+    /// See [`Desk::store`].
+    pub store: Store,
+    /// See [`Desk::directory`].
+    pub directory: Directory,
+    /// See [`Desk::root`].
+    pub root: Root,
+    /// See [`Desk::config`].
+    pub config: Config,
+    /// See [`Desk::mailer`].
+    pub mailer: Mailer,
+    /// See [`Desk::host`].
+    pub host: String,
+    /// The uid that counts as root beside 0.
+    pub owner: u32,
+}
+
+impl Desk {
+    /// Puts the parts together; looks up who is granted what. A granted name that does not exist is logged and grants nothing.
+    pub async fn open(parts: Parts) -> Arc<Self> {
+        let Parts { store, directory, root, config, mailer, host, owner } = parts;
+        let granted_login = numbers(&directory, &config.grant.login).await;
+        let granted_authenticator = numbers(&directory, &config.grant.authenticator).await;
+        Arc::new(Self {
+            store,
+            directory,
+            root,
+            config,
+            mailer,
+            host,
+            owner,
+            granted_login,
+            granted_authenticator,
+            logins: Mutex::new(Sessions::new(LOGINS)),
+            setups: Mutex::new(Sessions::new(SETUPS)),
+            mails: Mutex::default(),
+        })
+    }
+
+    /// What the kernel and the configuration say about a peer: without its roles, which need the directory.
+    #[must_use]
+    pub fn rank(&self, peer: &Peer) -> Standing {
+        Standing {
+            root: peer.is_root() || peer.uid == self.owner,
+            login: self.granted_login.contains(&peer.uid),
+            authenticator: self.granted_authenticator.contains(&peer.uid),
+            administrator: false,
+            delegate: false,
+        }
+    }
+
+    /// Whether somebody is an administrator: root, or a member of an administrators group.
+    #[must_use]
+    pub fn is_administrator(&self, person: &Person) -> bool {
+        person.uid == 0 || person.groups.iter().any(|group| self.config.recovery.administrators.contains(&group.name))
+    }
+
+    /// What can be used now.
+    #[must_use]
+    pub fn facilities(&self) -> Facilities {
+        Facilities { mail: self.mailer.is_configured(), phone: false }
+    }
+
+    /// The open logins; those that are over go.
+    pub fn logins(&self) -> MutexGuard<'_, Sessions<OpenLogin>> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The open setups; those that are over go.
+    pub fn setups(&self) -> MutexGuard<'_, Sessions<OpenSetup>> {
+        self.setups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a login; none where there is no room for its owner.
+    ///
+    /// # Errors
+    /// Where there is no room, or no randomness.
+    pub fn open_login(&self, owner: Owner, login: Login) -> Result<Secret, Trouble> {
+        let name = name()?;
+        let mut logins = self.logins();
+        sweep(&mut logins, Login::is_over);
+        logins.open(name.expose().into(), owner, Arc::new(Turn::new(login))).map_err(|_| full("logins"))?;
+        Ok(name)
+    }
+
+    /// Opens a setup.
+    ///
+    /// # Errors
+    /// As [`open_login`](Self::open_login).
+    pub fn open_setup(&self, owner: Owner, setup: Setup) -> Result<Secret, Trouble> {
+        let name = name()?;
+        let mut setups = self.setups();
+        sweep(&mut setups, Setup::is_over);
+        setups.open(name.expose().into(), owner, Arc::new(Turn::new(setup))).map_err(|_| full("setups"))?;
+        Ok(name)
+    }
+
+    /// Lets `act` take from the mail budget of an account.
+    pub fn with_mail_budget<T>(&self, uid: u32, act: impl FnOnce(&mut MailBudget) -> T) -> T {
+        let now = clock::boot_time();
+        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
+        mails.retain(|_, budget| !budget.is_over(now));
+        act(mails.entry(uid).or_default())
+    }
+
+    /// Leaves an entry without a decision for the next commit.
+    pub fn note(&self, entry: AuditEntry) {
+        self.store.note(entry);
+    }
+
+    /// The keys for what is hashed in memory.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Keys> {
+        self.store.keys()
+    }
+}
+
+/// What is stored for a person, or a fresh account. A uid or name that belongs to another stored account decides nothing.
+///
+/// # Errors
+/// The store's.
+pub fn stored(view: &View<'_>, person: &Person) -> Result<Stored, StoreError> {
+    match view.account(person.uid, &person.name)? {
+        Lookup::Known(stored) => Ok(stored),
+        Lookup::Unknown => Ok(Stored::new(person.uid, &person.name)),
+        Lookup::Other(other) => Err(StoreError::IdentityTaken { uid: other.uid, name: other.name }),
+    }
+}
+
+/// The enforced groups of a person.
+///
+/// # Errors
+/// The store's.
+pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>, StoreError> {
+    let mut through = Vec::new();
+    for group in &person.groups {
+        if view.is_group_enforced(&Subject { kind: store_kind(group.kind), name: group.name.clone() })? {
+            through.push(group.name.clone());
+        }
+    }
+    Ok(through)
+}
+
+/// All clocks, and whether the wall clock may be used.
+///
+/// # Errors
+/// The store's.
+pub fn now(view: &View<'_>, moment: Moment) -> Result<Now, StoreError> {
+    let horizon = Horizon { built: EARLIEST, last_commit: view.believed_clock()? };
+    Ok(Now { moment, time: plausible(&moment, &horizon) })
+}
+
+/// The store's word for a kind of subject.
+#[must_use]
+pub fn store_kind(kind: enforcement::SubjectKind) -> SubjectKind {
+    match kind {
+        enforcement::SubjectKind::LocalUser => SubjectKind::LocalUser,
+        enforcement::SubjectKind::LocalGroup => SubjectKind::LocalGroup,
+        enforcement::SubjectKind::DomainUser => SubjectKind::DomainUser,
+        enforcement::SubjectKind::DomainGroup => SubjectKind::DomainGroup,
+    }
+}
+
+/// Whose session it is, for the caps.
+#[must_use]
+pub fn owner(rank: &Standing, peer: &Peer, uid: u32) -> Owner {
+    if rank.root || rank.login { Owner::Service(uid) } else { Owner::Stranger(peer.uid) }
+}
+
+/// An unguessable name: 128 bits.
+fn name() -> Result<Secret, Trouble> {
+    let mut random = [0_u8; 16];
+    getrandom::fill(&mut random).map_err(|e| Trouble::Storage(format!("no random numbers: {e}")))?;
+    Ok(Secret::new(format!("{:032x}", u128::from_be_bytes(random))))
+}
+
+/// Uniform over all of u64.
+///
+/// # Errors
+/// Where the kernel gives none.
+pub fn random() -> Result<u64, Trouble> {
+    getrandom::u64().map_err(|e| Trouble::Storage(format!("no random numbers: {e}")))
+}
+
+fn full(what: &str) -> Trouble {
+    Trouble::Storage(format!("too many {what} are open; try again in a minute"))
+}
+
+/// Ends those that are over. One that somebody is changing right now is not.
+fn sweep<T>(sessions: &mut Sessions<Arc<Turn<T>>>, is_over: fn(&T, BootTime) -> bool) {
+    let now = clock::boot_time();
+    sessions.retain(|session| session.try_lock().map_or(true, |session| !is_over(&session, now)));
+}
+
+async fn numbers(directory: &Directory, names: &[String]) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    for name in names {
+        match directory.by_name(name).await {
+            Ok(Some(person)) => numbers.push(person.uid),
+            Ok(None) => error!("grant: there is no user {name}"),
+            Err(Silent(reason)) => error!("grant: {name}: {reason}"),
+        }
+    }
+    numbers
+}

@@ -1,0 +1,396 @@
+//! `io.twostep.Login`: the second step of a login.
+//!
+//! What decides is in `core::login`; here the facts are gathered, the decision is committed, and only then told. An answer runs to its end also
+//! where the one who gave it has hung up.
+
+use std::sync::Arc;
+
+use log::info;
+
+use super::desk::{Desk, OpenLogin, Trouble, enforcing_groups, now, owner, random, stored};
+use super::directory::Person;
+use super::store::{AuditEntry, StoreError, Stored, Trust, Tx};
+use crate::core::account::Method;
+use crate::core::login::{self as logic, CodeState, Facts, Login, LoginFault, Origin, Outcome, Records, TRUST_LIFE};
+use crate::core::peer::Peer;
+use crate::core::policy::{self, LoginCall, Standing, Target};
+use crate::core::recovery_code::RecoveryCode;
+use crate::core::setup::Setup;
+use crate::core::sessions::Owner;
+use crate::core::totp::{Enrolment, Mark, TimeStep};
+use crate::proto::login::{
+    Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, WaitOutcome, Waited,
+};
+use crate::proto::privileged::is_account;
+use crate::proto::secret::Secret;
+use crate::proto::varlink::{Empty, Failure, Interface, Replies};
+use crate::sys::clock;
+
+/// The longest service name, address and label in bytes.
+const TEXT_CAP: usize = 256;
+
+/// The interface.
+pub struct LoginInterface(pub Arc<Desk>);
+
+impl From<Trouble> for Error {
+    fn from(Trouble::Storage(reason): Trouble) -> Self {
+        Self::StorageFailed { reason }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        Self::StorageFailed { reason: e.to_string() }
+    }
+}
+
+impl Interface for LoginInterface {
+    const NAME: &'static str = NAME;
+    const DESCRIPTION: &'static str = DESCRIPTION;
+    type Call = Call;
+    type Reply = Reply;
+    type Error = Error;
+
+    async fn call(&self, peer: &Peer, call: Call, replies: &mut Replies<'_, Self>) -> Result<Reply, Failure<Error>> {
+        let desk = &self.0;
+        let kind = call.kind();
+        match call {
+            Call::Start { user, service, remote, trusted_device } => {
+                fits("service", Some(&service))?;
+                fits("remote", remote.as_deref())?;
+                if !is_account(&user) {
+                    return Err(Failure::invalid("user"));
+                }
+                let started = start(desk, peer, (user, service, remote), trusted_device).await?;
+                Ok(Reply::Started(started))
+            }
+            Call::Challenge { login, method } => {
+                let open = find(desk, peer, kind, &login).await?;
+                Ok(Reply::Challenge(challenge(desk, open, method).await?))
+            }
+            Call::Answer { login, method, code } => {
+                let open = find(desk, peer, kind, &login).await?;
+                // In whole, also where the caller hangs up: a try that was made is counted.
+                let (desk, by) = (Arc::clone(desk), by(peer));
+                let answered = tokio::spawn(async move { answer(&desk, open, (method, code), by).await });
+                Ok(Reply::Answered(answered.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
+            }
+            Call::Wait { login } => {
+                let outcome = wait(desk, peer, &login).await?;
+                if replies.more() && outcome == WaitOutcome::Waiting {
+                    replies.send(&Reply::Waited(Waited { outcome })).await?;
+                }
+                Ok(Reply::Waited(Waited { outcome }))
+            }
+            Call::TrustDevice { login, label, by_address } => {
+                fits("label", Some(&label))?;
+                let open = find(desk, peer, kind, &login).await?;
+                let (desk, by) = (Arc::clone(desk), by(peer));
+                let trusted = tokio::spawn(async move { trust_device(&desk, open, label, by_address.unwrap_or(false), by).await });
+                Ok(Reply::Trusted(trusted.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
+            }
+            Call::Cancel { login } => {
+                find(desk, peer, kind, &login).await?;
+                desk.logins().close(login.expose());
+                Ok(Reply::Done(Empty {}))
+            }
+        }
+    }
+}
+
+fn fits(parameter: &str, text: Option<&str>) -> Result<(), Failure<Error>> {
+    match text {
+        Some(text) if text.len() > TEXT_CAP || text.chars().any(char::is_control) => Err(Failure::invalid(parameter)),
+        _ => Ok(()),
+    }
+}
+
+fn by(peer: &Peer) -> String {
+    format!("uid {}", peer.uid)
+}
+
+async fn start(desk: &Desk, peer: &Peer, (user, service, remote): (String, String, Option<String>), token: Option<Secret>) -> Result<Started, Error> {
+    let rank = desk.rank(peer);
+    let person = desk.directory.by_name(&user).await.map_err(Trouble::from)?;
+    let own = person.as_ref().is_some_and(|person| person.uid == peer.uid);
+    policy::allow(&rank, policy::Call::Login(LoginCall::Start), &account(own))?;
+    let person = person.ok_or(Error::NoSuchAccount {})?;
+    let claimed = !(rank.root || rank.login);
+    let origin = Origin { uid: person.uid, user: person.name.clone(), service, claimed, remote };
+    let decided = decide(desk, &person, &origin, token).await?;
+    begin(desk, &rank, peer, origin, decided)
+}
+
+/// What [`begin`] needs to know.
+struct Decided {
+    decision: logic::Decision,
+    stored: Stored,
+}
+
+async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
+    let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), clock::moment());
+    let (service, remote) = (origin.service.clone(), origin.remote.clone());
+    let (decided, device) = desk
+        .store
+        .read(move |view| {
+            let stored = stored(view, &person)?;
+            let by_group = !enforcing_groups(view, &person)?.is_empty();
+            let device = match (&token, &remote) {
+                (Some(token), _) => view.device_by_token(person.uid, token, moment.wall)?,
+                (None, Some(remote)) => view.device_by_address(person.uid, &service, remote, moment.wall)?,
+                (None, None) => None,
+            };
+            let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
+            let decision = logic::decide(&facts, &moment);
+            Ok((Decided { decision, stored }, device))
+        })
+        .await?;
+    if let (logic::Decision::Trusted, Some(device)) = (decided.decision, device) {
+        desk.store.write(move |tx| tx.device_used(&device.id, moment.wall)).await?;
+    }
+    Ok(decided)
+}
+
+fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Decided) -> Result<Started, Error> {
+    let moment = clock::moment();
+    let owner = owner(rank, peer, origin.uid);
+    desk.note(entry(&origin, "login_started", by(peer), Some(word(&decided.decision).into())));
+    let plain = |decision| Started {
+        decision,
+        login: None,
+        methods: None,
+        preferred: None,
+        expires_in: None,
+        setup: None,
+        retry_after: None,
+        notice: None,
+    };
+    Ok(match decided.decision {
+        logic::Decision::NotRequired => plain(Decision::NotRequired),
+        logic::Decision::Trusted => plain(Decision::Trusted),
+        logic::Decision::Locked { retry_after } => Started { retry_after, ..plain(Decision::Locked) },
+        logic::Decision::SetupRequired if origin.claimed => plain(Decision::SetupRequired),
+        logic::Decision::SetupRequired => {
+            let (setup, expires_in) = setup(desk, owner, origin, &decided.stored)?;
+            Started { setup: Some(setup), expires_in: Some(expires_in), ..plain(Decision::SetupRequired) }
+        }
+        logic::Decision::Verify { methods, preferred } => {
+            let login = Login::open(origin, moment.boot);
+            let expires_in = login.expires_in(moment.boot);
+            let name = desk.open_login(owner, login)?;
+            Started {
+                login: Some(name),
+                methods: Some(methods.iter().collect()),
+                preferred: Some(preferred),
+                expires_in: Some(expires_in),
+                ..plain(Decision::Verify)
+            }
+        }
+    })
+}
+
+/// The setup that an enforced account has to finish first: the one that was cut off, or a new one.
+fn setup(desk: &Desk, owner: Owner, origin: Origin, stored: &Stored) -> Result<(Secret, u64), Error> {
+    let now = clock::boot_time();
+    for (name, open) in desk.setups().iter_mut() {
+        if let Ok(mut setup) = open.try_lock()
+            && setup.still_stands(&stored.account, now).is_ok()
+            && setup.resume(&origin, now)
+        {
+            return Ok((Secret::new(name.into()), setup.expires_in(now)));
+        }
+    }
+    let setup = Setup::at_login(origin, &stored.account, desk.facilities(), now);
+    let expires_in = setup.expires_in(now);
+    Ok((desk.open_setup(owner, setup)?, expires_in))
+}
+
+/// The open login of this name, where the peer may touch it.
+async fn find(desk: &Desk, peer: &Peer, call: LoginCall, name: &Secret) -> Result<OpenLogin, Error> {
+    let open = desk.logins().get(name.expose()).cloned().ok_or(Error::NoSuchLogin {})?;
+    let own = open.lock().await.origin.uid == peer.uid;
+    // Whoever may not touch it learns nothing of it.
+    policy::allow(&desk.rank(peer), policy::Call::Login(call), &account(own)).map_err(|_| Error::NoSuchLogin {})?;
+    Ok(open)
+}
+
+fn account(own: bool) -> Target {
+    Target::Account { own, administrator: false, enabled: false, vouched: false }
+}
+
+async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
+    let mut login = open.lock().await;
+    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), clock::moment());
+    let (account, now) = desk
+        .store
+        .read(move |view| {
+            let account = view.account_by_uid(uid)?.filter(|stored| stored.name == user).map(|stored| stored.account);
+            Ok((account.unwrap_or_default(), now(view, moment)?))
+        })
+        .await?;
+    let facts = Facts { account: &account, by_group: false, trusted: false, facilities };
+    let random = random()?;
+    let begun = desk.with_mail_budget(uid, |budget| login.challenge(method, &facts, (budget, random), &now))?;
+    if let Some(mail) = begun.mail {
+        let sent = desk.mailer.send_code(&mail, &login.origin.user, &desk.host).await;
+        sent.map_err(|reason| Error::MethodUnavailable { method, reason })?;
+    }
+    Ok(Challenge { prompt: begun.prompt, qr: None, number: None, sent_to: begun.sent_to, expires_in: begun.expires_in })
+}
+
+async fn answer(desk: &Desk, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
+    let mut login = open.lock().await;
+    let (state, moment) = (login.clone(), clock::moment());
+    let judged = desk.store.write(move |tx| judge(tx, &state, (method, &code), moment, by)).await?;
+    let answered = judged?;
+    *login = answered.login;
+    if answered.outcome != Outcome::Verified {
+        let Origin { user, service, .. } = &login.origin;
+        info!(target: "audit", "login user={user:?} service={service:?} method={method} outcome={:?}", answered.outcome);
+    }
+    let logic::Answered { outcome, attempts_left, retry_after, hint, .. } = answered;
+    Ok(Answered { outcome, attempts_left, retry_after, hint })
+}
+
+/// Judges an answer and writes down all that follows from it, in one commit.
+fn judge(
+    tx: &Tx<'_>,
+    login: &Login,
+    (method, code): (Method, &Secret),
+    moment: crate::core::clock::Moment,
+    by: String,
+) -> Result<Result<logic::Answered, Error>, StoreError> {
+    let origin = &login.origin;
+    let Some(mut stored) = tx.account_by_uid(origin.uid)?.filter(|stored| stored.name == origin.user) else {
+        return Ok(Err(Error::NoSuchLogin {}));
+    };
+    let now = now(tx, moment)?;
+    let mut ledger = Ledger { tx, stored: &stored, enrolment: None };
+    let answered = match login.answer(&stored.account, (method, code.expose()), &now, &mut ledger) {
+        Ok(answered) => answered,
+        Err(logic::Failure::Records(e)) => return Err(e),
+        Err(logic::Failure::Fault(fault)) => return Ok(Err(fault.into())),
+    };
+    let step = ledger.enrolment.as_ref().zip(now.time.ok()).map(|(enrolment, time)| enrolment.step(time));
+    for (marked, mark) in &answered.marks {
+        // A step somebody else was first with is used: the judgement above has looked in this very commit.
+        tx.mark_step(origin.uid, *marked, *mark, step.unwrap_or(*marked))?;
+    }
+    if let Some(code) = &answered.spent {
+        tx.use_recovery_code(origin.uid, &normal(code), moment.wall)?;
+    }
+    if answered.account != stored.account {
+        stored.account = answered.account.clone();
+        tx.save(&stored)?;
+    }
+    if now.time.is_ok() {
+        tx.believe_clock(moment.wall)?;
+    }
+    tx.audit(&AuditEntry { at: moment.wall, ..entry(origin, outcome_event(answered.outcome), by, Some(method.as_str().into())) })?;
+    Ok(Ok(answered))
+}
+
+/// The store's records of one account, inside a commit.
+struct Ledger<'a, 'b> {
+    tx: &'a Tx<'b>,
+    stored: &'a Stored,
+    enrolment: Option<Enrolment>,
+}
+
+impl Records for Ledger<'_, '_> {
+    type Error = StoreError;
+
+    fn enrolment(&mut self) -> Result<Option<Enrolment>, StoreError> {
+        self.enrolment = self.tx.enrolment(self.stored)?;
+        Ok(self.enrolment.clone())
+    }
+
+    fn mark(&mut self, step: TimeStep) -> Result<Option<Mark>, StoreError> {
+        self.tx.mark(self.stored.uid, step)
+    }
+
+    fn recovery_code(&mut self, code: &RecoveryCode) -> Result<CodeState, StoreError> {
+        self.tx.recovery_code(self.stored.uid, &normal(code))
+    }
+}
+
+/// The form in which the store hashes a recovery code.
+#[must_use]
+pub fn normal(code: &RecoveryCode) -> Secret {
+    Secret::new(code.normal().to_string())
+}
+
+async fn wait(desk: &Desk, peer: &Peer, name: &Secret) -> Result<WaitOutcome, Error> {
+    let open = find(desk, peer, LoginCall::Wait, name).await?;
+    let login = open.lock().await;
+    Ok(match login.verified_by() {
+        Some(_) => WaitOutcome::Verified,
+        None if login.is_over(clock::boot_time()) => WaitOutcome::Expired,
+        None => WaitOutcome::Waiting,
+    })
+}
+
+async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: bool, by: String) -> Result<Trusted, Error> {
+    let mut login = open.lock().await;
+    let moment = clock::moment();
+    let trusting = login.trust_device(moment.boot)?;
+    let origin = login.origin.clone();
+    let address = match (by_address, &origin.remote) {
+        (false, _) => None,
+        (true, Some(remote)) if desk.config.login.trust_by_address.contains(&origin.service) && !origin.claimed => Some(remote.clone()),
+        (true, _) => return Err(Error::PermissionDenied {}),
+    };
+    let token = desk
+        .store
+        .write(move |tx| {
+            let trust = Trust { uid: origin.uid, label: &label, now: moment.wall, lifetime: TRUST_LIFE };
+            let token = match &address {
+                Some(remote) => tx.trust_address(trust, &origin.service, remote).map(|()| None)?,
+                None => Some(tx.trust_device(trust)?),
+            };
+            tx.audit(&AuditEntry { at: moment.wall, ..entry(&origin, "device_trusted", by, None) })?;
+            Ok(token)
+        })
+        .await?;
+    *login = trusting;
+    Ok(Trusted { trusted_device: token, expires_in: TRUST_LIFE.as_secs() })
+}
+
+fn entry(origin: &Origin, event: &str, by: String, detail: Option<String>) -> AuditEntry {
+    let service = if origin.claimed { format!("{} (claimed)", origin.service) } else { origin.service.clone() };
+    AuditEntry {
+        at: clock::wall(),
+        event: event.into(),
+        user: Some(origin.user.clone()),
+        by,
+        service: Some(service),
+        remote: origin.remote.clone(),
+        detail,
+    }
+}
+
+fn outcome_event(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Verified => "login_verified",
+        Outcome::Wrong => "login_wrong",
+        Outcome::AlreadyUsed => "login_already_used",
+        Outcome::Expired => "login_expired",
+        Outcome::Locked => "login_locked",
+    }
+}
+
+fn word(decision: &logic::Decision) -> &'static str {
+    match decision {
+        logic::Decision::NotRequired => "not_required",
+        logic::Decision::Trusted => "trusted",
+        logic::Decision::Verify { .. } => "verify",
+        logic::Decision::SetupRequired => "setup_required",
+        logic::Decision::Locked { .. } => "locked",
+    }
+}
+
+impl From<LoginFault> for Failure<Error> {
+    fn from(fault: LoginFault) -> Self {
+        Self::Interface(fault.into())
+    }
+}

@@ -1,0 +1,106 @@
+//! The engine's end of the privileged channel: what root is asked, and what root says.
+
+use std::collections::HashMap;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome};
+use crate::proto::secret::Secret;
+
+/// How many questions may wait for a free place at root.
+const QUEUE: usize = 64;
+
+/// Asks root; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Root {
+    asks: mpsc::Sender<Ask>,
+}
+
+#[derive(Debug)]
+struct Ask {
+    account: String,
+    password: Secret,
+    answer: oneshot::Sender<PasswordOutcome>,
+}
+
+/// What root says by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The button brought this account back.
+    Recovered(String),
+    /// It is off again.
+    RecoveryOver(String),
+}
+
+/// The driver of the channel; [`run`](Self::run) it beside the server.
+#[derive(Debug)]
+pub struct RootChannel {
+    channel: Channel,
+    asks: mpsc::Receiver<Ask>,
+    news: mpsc::Sender<News>,
+    open: HashMap<u64, oneshot::Sender<PasswordOutcome>>,
+    last: u64,
+}
+
+impl Root {
+    /// Whether this is the account's password. The name is one that [`privileged::is_account`](crate::proto::privileged::is_account) takes.
+    pub async fn check_password(&self, account: &str, password: Secret) -> PasswordOutcome {
+        let (answer, answered) = oneshot::channel();
+        let busy = || PasswordOutcome::Unavailable { reason: "too many password checks at once; try again".into() };
+        match self.asks.try_send(Ask { account: account.into(), password, answer }) {
+            Ok(()) => answered.await.unwrap_or_else(|_| busy()),
+            Err(_) => busy(),
+        }
+    }
+}
+
+impl RootChannel {
+    /// Takes the channel over; `news` is told what root says by itself.
+    #[must_use]
+    pub fn new(channel: Channel, news: mpsc::Sender<News>) -> (Root, Self) {
+        let (sender, asks) = mpsc::channel(QUEUE);
+        (Root { asks: sender }, Self { channel, asks, news, open: HashMap::new(), last: 0 })
+    }
+
+    /// Carries messages until the supervisor closes the channel.
+    ///
+    /// # Errors
+    /// Where the channel broke, or said what it may not.
+    pub async fn run(mut self) -> Result<(), Broken> {
+        loop {
+            tokio::select! {
+                order = self.channel.receive() => match order? {
+                    Some(order) => self.obey(order).await?,
+                    None => return Ok(()),
+                },
+                Some(ask) = self.asks.recv(), if self.open.len() < OPEN_CHECKS => self.ask(ask).await?,
+            }
+        }
+    }
+
+    async fn ask(&mut self, ask: Ask) -> Result<(), Broken> {
+        self.last += 1;
+        let notice = Notice::CheckPassword { id: self.last, account: ask.account, password: ask.password };
+        self.open.insert(self.last, ask.answer);
+        self.channel.send(&notice).await.map_err(Broken::Io)
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), Broken> {
+        match order {
+            Order::Ping {} => self.channel.send(&Notice::Alive {}).await.map_err(Broken::Io),
+            Order::Recovered { account } => self.tell(News::Recovered(account)).await,
+            Order::RecoveryOver { account } => self.tell(News::RecoveryOver(account)).await,
+            Order::PasswordChecked { id, outcome } => {
+                let answer = self.open.remove(&id).ok_or(Broken::Unknown)?;
+                // Whoever asked may have hung up.
+                let _ = answer.send(outcome);
+                Ok(())
+            }
+            Order::Start { .. } => Err(Broken::Unknown),
+        }
+    }
+
+    async fn tell(&self, news: News) -> Result<(), Broken> {
+        self.news.send(news).await.map_err(|_| Broken::Unknown)
+    }
+}

@@ -1,0 +1,86 @@
+//! The thread that reads, on a connection of its own: a read waits neither for a commit nor stops the event loop while a disk spins up.
+//!
+//! All reads that wait share one snapshot, which begins after they were asked for: each sees whatever was answered before it.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+
+use super::error::{Failure, StoreError};
+use super::place::{self, Place};
+use super::shared::{Job, Shared};
+use super::view::Tx;
+use super::writer::Request;
+
+/// Reads of one snapshot.
+const GROUP: usize = 256;
+
+pub(super) struct Reader {
+    pub(super) place: Arc<Place>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) writer: mpsc::WeakSender<Request>,
+}
+
+impl Reader {
+    /// Works until nobody is left who could ask.
+    pub(super) fn run(self, mut reads: mpsc::Receiver<Box<dyn Job>>) {
+        let mut jobs = Vec::with_capacity(GROUP);
+        while reads.blocking_recv_many(&mut jobs, GROUP) > 0 {
+            let fate = self.read_group(&mut jobs);
+            for job in jobs.drain(..) {
+                job.answer(fate.as_ref().err());
+            }
+            if let Err(StoreError::Corrupt(what)) = fate {
+                self.ask(Request::Damaged(what));
+            }
+        }
+    }
+
+    fn read_group(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        if self.shared.failure().is_some() {
+            let (done, waits) = std::sync::mpsc::channel();
+            self.ask(Request::Open(done));
+            let _ = waits.recv();
+        }
+        let mut connection = self.shared.reader();
+        // Asked again under the lock: from here on the writer does not move the files.
+        match self.shared.failure() {
+            Some(Failure::Unavailable(error)) if *error == StoreError::Closed => return Err(StoreError::Closed),
+            Some(failure) => return Err(StoreError::Failed(failure)),
+            None => {}
+        }
+        let db = match connection.take() {
+            Some(db) => db,
+            None => open(&self.place)?,
+        };
+        self.read_all(&db, jobs)?;
+        *connection = Some(db);
+        Ok(())
+    }
+
+    /// On an error the connection is dropped, and the next read begins with a fresh one.
+    fn read_all(&self, db: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let tx = Tx::new(db, self.place.keys().map_err(StoreError::Failed)?);
+        tx.run("BEGIN", [])?;
+        for job in jobs {
+            if let Some(fault) = job.run(&tx).filter(StoreError::is_fault) {
+                return Err(fault);
+            }
+        }
+        tx.run("COMMIT", [])?;
+        Ok(())
+    }
+
+    fn ask(&self, request: Request) {
+        if let Some(writer) = self.writer.upgrade() {
+            let _ = writer.blocking_send(request);
+        }
+    }
+}
+
+fn open(place: &Place) -> Result<Connection, StoreError> {
+    let db = place::connect(&place.database())?;
+    db.pragma_update(None, "query_only", true)?;
+    Ok(db)
+}

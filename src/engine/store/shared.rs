@@ -1,0 +1,131 @@
+//! What callers, writer and reader share: jobs, the state, audit entries that wait.
+//!
+//! Locks here are held for moments and never across a commit, but for the reader's own connection.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{oneshot, watch};
+
+use super::audit::AuditEntry;
+use super::error::{Failure, StoreError};
+use super::view::Tx;
+
+/// One call, with its answer kept until the commit is known.
+pub(super) trait Job: Send {
+    /// Does the work; gives the error it ended with.
+    fn run(&mut self, tx: &Tx<'_>) -> Option<StoreError>;
+    /// Answers: with the work's own outcome, or with the fate of the whole commit where that failed.
+    fn answer(self: Box<Self>, fate: Option<&StoreError>);
+}
+
+/// A [`Job`] made of a closure.
+pub(super) struct Call<F, T> {
+    pub(super) work: Option<F>,
+    pub(super) outcome: Option<Result<T, StoreError>>,
+    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<F, T> Job for Call<F, T>
+where
+    F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, tx: &Tx<'_>) -> Option<StoreError> {
+        let outcome = self.work.take()?(tx);
+        let error = outcome.as_ref().err().cloned();
+        self.outcome = Some(outcome);
+        error
+    }
+
+    fn answer(self: Box<Self>, fate: Option<&StoreError>) {
+        let outcome = match fate {
+            Some(error) => Err(error.clone()),
+            None => self.outcome.unwrap_or(Err(StoreError::Closed)),
+        };
+        // Whoever hung up needs no answer.
+        let _ = self.reply.send(outcome);
+    }
+}
+
+/// Audit entries that wait for the next commit; more are counted and lost.
+const NOTES: usize = 1024;
+
+#[derive(Default)]
+struct Notes {
+    waiting: VecDeque<AuditEntry>,
+    lost: u64,
+}
+
+pub(super) struct Shared {
+    failure: Mutex<Option<Failure>>,
+    notes: Mutex<Notes>,
+    reader: Mutex<Option<Connection>>,
+    /// The id of the newest committed audit entry.
+    pub(super) audited: watch::Sender<i64>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self { failure: Mutex::default(), notes: Mutex::default(), reader: Mutex::default(), audited: watch::Sender::new(0) }
+    }
+
+    pub(super) fn failure(&self) -> Option<Failure> {
+        lock(&self.failure).clone()
+    }
+
+    pub(super) fn set_failure(&self, failure: Option<Failure>) {
+        *lock(&self.failure) = failure;
+    }
+
+    /// The reader's connection; while it is held, the files are not moved.
+    pub(super) fn reader(&self) -> MutexGuard<'_, Option<Connection>> {
+        lock(&self.reader)
+    }
+
+    pub(super) fn close_reader(&self) {
+        drop(self.reader().take());
+    }
+
+    pub(super) fn note(&self, entry: AuditEntry) {
+        let mut notes = lock(&self.notes);
+        if notes.waiting.len() < NOTES {
+            notes.waiting.push_back(entry);
+        } else {
+            notes.lost += 1;
+        }
+    }
+
+    pub(super) fn has_notes(&self) -> bool {
+        !lock(&self.notes).waiting.is_empty()
+    }
+
+    pub(super) fn take_notes(&self) -> VecDeque<AuditEntry> {
+        let mut notes = lock(&self.notes);
+        let mut taken = std::mem::take(&mut notes.waiting);
+        if notes.lost > 0
+            && let Some(last) = taken.back()
+        {
+            let detail = Some(format!("{} entries were lost, since nothing could be committed", notes.lost));
+            let lost = AuditEntry { at: last.at, event: "audit_lost".into(), by: "engine".into(), detail, ..AuditEntry::default() };
+            taken.push_back(lost);
+            notes.lost = 0;
+        }
+        taken
+    }
+
+    /// The commit failed: they wait on, ahead of what has come since.
+    pub(super) fn put_back(&self, mut taken: VecDeque<AuditEntry>) {
+        let mut notes = lock(&self.notes);
+        taken.append(&mut notes.waiting);
+        notes.lost += taken.len().saturating_sub(NOTES) as u64;
+        taken.truncate(NOTES);
+        notes.waiting = taken;
+    }
+}
+
+/// What a panicking job left is whole: each lock guards one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

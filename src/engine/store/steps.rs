@@ -1,0 +1,56 @@
+//! Used time steps, one row each: an accepted code is accepted exactly once (B1), and only that one is burnt (B5).
+//!
+//! There is no watermark: a step used while the clock was wrong says nothing about any other step. A row is dropped only where both hold:
+//! [`KEPT`] later marks of the same account are stored, and its step is more than [`FAR`] steps away from the step of now. The first is counted
+//! in uses and not in time, so that no clock, however wrong, makes the latest ones forgotten; to reach an older one again, the clock would
+//! have to go back to before [`KEPT`] later logins of that account.
+//!
+//! Not here: which steps are acceptable now (`core::totp`).
+
+use rusqlite::params;
+
+use super::error::StoreError;
+use super::view::{Tx, View};
+use crate::core::totp::{Mark, TimeStep};
+
+/// Later marks that protect one from being dropped.
+pub const KEPT: i64 = 16;
+
+/// Distance from now, in time steps, within which nothing is dropped: a week of the usual 30 s.
+pub const FAR: i64 = 7 * 24 * 120;
+
+impl View<'_> {
+    /// How a step of the account was marked.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn mark(&self, uid: u32, step: TimeStep) -> Result<Option<Mark>, StoreError> {
+        self.first("SELECT burnt FROM used_steps WHERE uid = ? AND step = ?", params![uid, number(step)], |row| {
+            Ok(if row.get(0)? { Mark::Burnt } else { Mark::Used })
+        })
+    }
+}
+
+impl Tx<'_> {
+    /// Marks a step: `true` for whoever comes first, `false` where it is marked already. `now` is the step of now, for pruning.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn mark_step(&self, uid: u32, step: TimeStep, mark: Mark, now: TimeStep) -> Result<bool, StoreError> {
+        let (rows, last): (i64, i64) = self
+            .first("SELECT count(*), ifnull(max(seq), 0) FROM used_steps WHERE uid = ?", [uid], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .unwrap_or_default();
+        let sql = "INSERT INTO used_steps (uid, step, burnt, seq) VALUES (?, ?, ?, ?) ON CONFLICT (uid, step) DO NOTHING";
+        let first = self.run(sql, params![uid, number(step), mark == Mark::Burnt, last + 1])? == 1;
+        // Only once twice as many are there, so that most logins delete nothing.
+        if first && rows >= 2 * KEPT {
+            let (now, sql) = (number(now), "DELETE FROM used_steps WHERE uid = ?1 AND seq <= ?2 AND step NOT BETWEEN ?3 AND ?4");
+            self.run(sql, params![uid, last + 1 - KEPT, now.saturating_sub(FAR), now.saturating_add(FAR)])?;
+        }
+        Ok(first)
+    }
+}
+
+fn number(step: TimeStep) -> i64 {
+    step.0.cast_signed()
+}

@@ -1,0 +1,279 @@
+//! The one thread that writes: whatever jobs have come in since the last commit share the next one, and no answer leaves before it.
+//!
+//! ```text
+//!            jobs waiting                 each in its savepoint        durable
+//!   blocked ─────────────► BEGIN IMMEDIATE ───────────────────► COMMIT ───────► answers ──► log written back, if it has grown ──► blocked
+//!                               │ storage fault                   │
+//!                               └──────────► ROLLBACK ◄───────────┘ all jobs of the group are answered with the fault; nothing was applied
+//! ```
+//! A job that fails for its own reasons undoes only itself.
+//!
+//! Not here: what jobs do, how files are opened or set aside (`place`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::{Failure, StoreError};
+use super::place::{self, Place, unavailable};
+use super::restore;
+use super::shared::{Job, Shared};
+use super::view::Tx;
+
+/// What the writer is asked to do.
+pub(super) enum Request {
+    /// A job for the next commit.
+    Job(Box<dyn Job>),
+    /// Try to open the database, if it is not.
+    Open(std::sync::mpsc::Sender<()>),
+    /// A reader has met damage.
+    Damaged(String),
+    /// Put a backup back.
+    Restore(String, oneshot::Sender<Result<restore::Report, StoreError>>),
+    /// Begin with an empty database.
+    StartAnew(oneshot::Sender<Result<(), StoreError>>),
+    /// Commit what waits, write the log back, close, end.
+    Close(oneshot::Sender<()>),
+}
+
+/// Jobs of one commit. More wait for the next, so that a commit stays short.
+const GROUP: usize = 256;
+
+/// Pages in the log after which it is written back.
+const LOG: i32 = 1000;
+
+pub(super) struct Writer {
+    place: Arc<Place>,
+    shared: Arc<Shared>,
+    /// `None` while the store does not work; `shared` then says why.
+    db: Option<Connection>,
+    /// Pages in the log after the last commit, as SQLite tells.
+    log: Arc<AtomicI32>,
+    /// Pages in the log that were left when it was last written back.
+    left: i32,
+}
+
+impl Writer {
+    pub(super) fn new(place: Arc<Place>, shared: Arc<Shared>) -> Self {
+        Self { place, shared, db: None, log: Arc::default(), left: 0 }
+    }
+
+    /// Works until told to close, or until nobody is left who could ask.
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let (mut batch, mut jobs) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
+        let mut closing = None;
+        while closing.is_none() && requests.blocking_recv_many(&mut batch, GROUP) > 0 {
+            for request in batch.drain(..) {
+                match request {
+                    Request::Job(job) => jobs.push(job),
+                    other => {
+                        self.commit(&mut jobs);
+                        closing = self.act(other).or(closing);
+                    }
+                }
+            }
+            self.commit(&mut jobs);
+        }
+        requests.close();
+        if self.shared.has_notes()
+            && let Err(error) = self.commit_group(&mut [])
+        {
+            log::warn!("audit entries are lost: {error}");
+        }
+        self.shut(&Failure::Unavailable(Box::new(StoreError::Closed)));
+        if let Some(done) = closing {
+            let _ = done.send(());
+        }
+    }
+
+    fn act(&mut self, request: Request) -> Option<oneshot::Sender<()>> {
+        match request {
+            Request::Job(_) => {}
+            Request::Open(done) => {
+                let _ = self.opened();
+                let _ = done.send(());
+            }
+            Request::Damaged(what) => self.damaged(&what),
+            Request::Restore(name, reply) => {
+                let _ = reply.send(self.restore(&name));
+            }
+            Request::StartAnew(reply) => {
+                let _ = reply.send(self.start_anew());
+            }
+            Request::Close(done) => return Some(done),
+        }
+        None
+    }
+
+    /// Commits the jobs together and answers them.
+    fn commit(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
+        if jobs.is_empty() {
+            return;
+        }
+        let fate = self.commit_group(jobs);
+        for job in jobs.drain(..) {
+            job.answer(fate.as_ref().err());
+        }
+        match fate {
+            Ok(()) => self.write_log_back(),
+            Err(StoreError::Corrupt(what)) => self.damaged(&what),
+            // After a failed sync or the like, what SQLite holds in memory may not be what the disk has: begin again from the disk.
+            Err(error @ (StoreError::Io(_) | StoreError::ReadOnly)) => self.shut(&unavailable(error)),
+            Err(_) => {}
+        }
+    }
+
+    fn commit_group(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        self.opened()?;
+        let Some(db) = &self.db else { return Err(StoreError::Closed) };
+        let keys = self.place.keys().map_err(StoreError::Failed)?;
+        let tx = Tx::new(db, keys);
+        let notes = self.shared.take_notes();
+        let done = run_group(&tx, jobs).and_then(|before| {
+            notes.iter().try_for_each(|note| tx.audit(note))?;
+            let last = tx.last_audit()?;
+            tx.trim_audit(self.place.options.audit_rows, before, last)?;
+            tx.run("COMMIT", [])?;
+            Ok((before, last))
+        });
+        match done {
+            Ok((before, last)) => {
+                if last != before {
+                    self.shared.audited.send_replace(last);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.shared.put_back(notes);
+                if !db.is_autocommit()
+                    && let Err(second) = tx.run("ROLLBACK", [])
+                {
+                    // A connection that can't even roll back is of no use; closing it does.
+                    return Err(StoreError::Io(format!("{error}; {second}")));
+                }
+                log::error!("a commit failed: {error}");
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the database where it is not open and may be tried again.
+    fn opened(&mut self) -> Result<(), StoreError> {
+        if self.db.is_some() {
+            return Ok(());
+        }
+        if let Some(failure) = self.shared.failure()
+            && !matches!(failure, Failure::Unavailable(_))
+        {
+            return Err(StoreError::Failed(failure));
+        }
+        match self.place.open().and_then(|db| self.adopt(db)) {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                self.shared.set_failure(Some(failure.clone()));
+                Err(StoreError::Failed(failure))
+            }
+        }
+    }
+
+    fn adopt(&mut self, mut db: Connection) -> Result<(), Failure> {
+        let log = Arc::clone(&self.log);
+        db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            log.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))
+        .map_err(|error| unavailable(error.into()))?;
+        let last = Tx::new(&db, self.place.keys()?).last_audit().map_err(unavailable)?;
+        self.shared.audited.send_replace(last);
+        self.left = 0;
+        self.db = Some(db);
+        self.shared.set_failure(None);
+        Ok(())
+    }
+
+    /// Closes writer's and reader's connection; calls fail with `failure` from now on.
+    fn shut(&mut self, failure: &Failure) {
+        self.shared.set_failure(Some(failure.clone()));
+        self.shared.close_reader();
+        if let Some(db) = self.db.take()
+            && let Err(error) = place::close(db)
+        {
+            log::warn!("closing the database: {error}");
+        }
+    }
+
+    fn damaged(&mut self, what: &str) {
+        if self.db.is_some() {
+            self.shut(&unavailable(StoreError::Corrupt(what.to_owned())));
+            let failure = self.place.set_aside(what);
+            self.shared.set_failure(Some(failure));
+        }
+    }
+
+    /// Copies the log into the database once it has grown by [`LOG`] pages. A reader may keep it from being complete; then it goes on later.
+    fn write_log_back(&mut self) {
+        let pages = self.log.load(Ordering::Relaxed);
+        if pages < self.left {
+            self.left = 0;
+        }
+        let Some(db) = self.db.as_ref().filter(|_| pages - self.left >= LOG) else { return };
+        self.left = pages;
+        let done = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(StoreError::from);
+        match done {
+            Ok(()) => {}
+            Err(StoreError::Corrupt(what)) => self.damaged(&what),
+            // Nothing is lost: the log holds it all, and the next attempt comes.
+            Err(error) => log::warn!("writing the database's log back: {error}"),
+        }
+    }
+
+    fn restore(&mut self, name: &str) -> Result<restore::Report, StoreError> {
+        // Where it can be opened, what it counted is merged.
+        let _ = self.opened();
+        let mut report = restore::build(&self.place, self.db.as_ref(), name)?;
+        self.shut(&unavailable(StoreError::Locked));
+        let swapped = restore::swap(&self.place);
+        // Whatever is there now is what goes on, the restored database or the former one.
+        self.opened()?;
+        report.kept = swapped?;
+        Ok(report)
+    }
+
+    fn start_anew(&mut self) -> Result<(), StoreError> {
+        match self.opened() {
+            Ok(()) => return Err(StoreError::Works),
+            // A missing key, or a disk that is full today, is no reason to give up a database.
+            Err(StoreError::Failed(failure @ (Failure::Unavailable(_) | Failure::MissingKey))) => return Err(StoreError::Failed(failure)),
+            Err(_) => {}
+        }
+        if self.place.database().exists() {
+            self.place.set_aside("started anew by an operator");
+        }
+        if self.place.database().exists() {
+            return Err(StoreError::Io("the old database can't be set aside".into()));
+        }
+        self.place.create()?;
+        self.shared.set_failure(None);
+        self.opened()
+    }
+}
+
+/// Runs the jobs inside a new transaction; gives the id of the newest audit entry before it.
+fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>]) -> Result<i64, StoreError> {
+    tx.run("BEGIN IMMEDIATE", [])?;
+    let before = tx.last_audit()?;
+    for job in jobs {
+        tx.run("SAVEPOINT job", [])?;
+        match job.run(tx) {
+            Some(fault) if fault.is_fault() => return Err(fault),
+            Some(_) => {
+                tx.run("ROLLBACK TO job", [])?;
+            }
+            None => {}
+        }
+        tx.run("RELEASE job", [])?;
+    }
+    Ok(before)
+}

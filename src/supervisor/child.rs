@@ -1,0 +1,246 @@
+//! The engine process: started again whenever it ends, told what it must know, ended when it says what it may not.
+//!
+//! ```text
+//!            spawn                 ends, hangs or breaks the rules
+//! waiting ─────────► running ──────────────────────────────────────► waiting (100 ms, doubling to 10 s)
+//! ```
+//!
+//! The supervisor keeps the listening socket, so that clients wait in its backlog while no engine runs. Nothing the engine does delays
+//! the button: this is a task of its own, and each message is read only as far as its cap.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use log::{error, info, warn};
+use nix::unistd::{Gid, Uid};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::guesses::Guesses;
+use super::key;
+use super::monitor::Monitor;
+use super::password_worker::Judge;
+use crate::config::paths::Paths;
+use crate::core::time::Monotonic;
+use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn};
+use crate::proto::secret::Secret;
+use crate::sys::clock;
+
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// An engine that ran this long is not in a crash loop.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// What an engine is started with.
+#[derive(Debug)]
+pub struct Spec {
+    /// The shared socket, listening.
+    pub listener: UnixListener,
+    /// `config::Handover`, serialised.
+    pub handover: Value,
+    /// Where its key is.
+    pub paths: Paths,
+    /// How passwords are checked for it.
+    pub judge: Judge,
+    /// The wrong ones, counted.
+    pub guesses: Guesses,
+    /// The user it becomes; absent where the supervisor is not root, or in a demo.
+    pub user: Option<(Uid, Gid)>,
+}
+
+/// What the supervisor tells the keeper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// The watchdog's tick: is the engine alive?
+    Tick,
+    /// The button brought this account back.
+    Recovered(String),
+    /// The recovered account is off again.
+    RecoveryOver,
+}
+
+/// Why an engine's run ended.
+#[derive(Debug)]
+enum Ended {
+    Exited(ExitStatus),
+    Hung,
+    OutOfTurn(String),
+    Io(std::io::Error),
+    /// The supervisor itself stops.
+    Stopping,
+}
+
+/// Keeps one engine running until `tells` is closed.
+#[derive(Debug)]
+pub struct Keeper {
+    listener: UnixListener,
+    handover: Value,
+    paths: Paths,
+    user: Option<(Uid, Gid)>,
+    monitor: Monitor,
+    tells: mpsc::Receiver<Tell>,
+    recovered: Option<String>,
+    delay: Duration,
+}
+
+impl Keeper {
+    /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
+    #[must_use]
+    pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<String>) -> Self {
+        let Spec { listener, handover, paths, judge, guesses, user } = spec;
+        Self { listener, handover, paths, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
+    }
+
+    /// Runs engine after engine. Returns when the supervisor stops.
+    pub async fn run(mut self) {
+        loop {
+            let began = clock::monotonic();
+            match self.one_engine().await {
+                Ended::Stopping => return,
+                Ended::Exited(status) => warn!("engine ended ({status})"),
+                Ended::Hung => error!("engine did not answer for one watchdog period: ended"),
+                Ended::OutOfTurn(why) => error!("engine broke the rules of its channel ({why}): ended"),
+                Ended::Io(e) => error!("engine could not be run: {e}"),
+            }
+            if !self.wait(began).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits before the next start, longer each time; false where the supervisor stops meanwhile.
+    async fn wait(&mut self, began: Monotonic) -> bool {
+        if clock::monotonic() - began >= STEADY {
+            self.delay = FIRST_DELAY;
+        }
+        let pause = sleep(self.delay);
+        tokio::pin!(pause);
+        self.delay = (self.delay * 2).min(LONGEST_DELAY);
+        loop {
+            tokio::select! {
+                () = &mut pause => return true,
+                tell = self.tells.recv() => match tell {
+                    Some(tell) => { self.note(&tell); }
+                    None => return false,
+                },
+            }
+        }
+    }
+
+    /// Remembers what the next engine must be told; returns what a running one is to be told.
+    fn note(&mut self, tell: &Tell) -> Option<Order> {
+        match tell {
+            Tell::Tick => Some(Order::Ping {}),
+            Tell::Recovered(account) => {
+                self.recovered = Some(account.clone());
+                Some(Order::Recovered { account: account.clone() })
+            }
+            Tell::RecoveryOver => self.recovered.take().map(|account| Order::RecoveryOver { account }),
+        }
+    }
+
+    async fn one_engine(&mut self) -> Ended {
+        let (mut child, channel) = match self.spawn() {
+            Ok(started) => started,
+            Err(e) => return Ended::Io(e),
+        };
+        info!("engine started (pid {})", child.id().unwrap_or_default());
+        let ended = self.converse(&mut child, channel).await;
+        self.monitor.forget();
+        if matches!(ended, Ended::Stopping) {
+            // Its channel is closed: it finishes what it has begun.
+            if tokio::time::timeout(Duration::from_secs(2), child.wait()).await.is_ok() {
+                return ended;
+            }
+        }
+        if let Err(e) = child.kill().await {
+            warn!("engine could not be ended: {e}");
+        }
+        ended
+    }
+
+    async fn converse(&mut self, child: &mut Child, mut channel: Channel) -> Ended {
+        let mut ledger = Ledger::default();
+        let paths = self.paths.clone();
+        let key = match tokio::task::spawn_blocking(move || key::obtain(&paths)).await {
+            Ok(Ok(key)) => Some(key),
+            Ok(Err(reason)) => no_key(&reason),
+            Err(e) => no_key(&e.to_string()),
+        };
+        let start = Order::Start { handover: self.handover.clone(), key, recovered: self.recovered.clone() };
+        if let Err(e) = channel.send(&start).await {
+            return Ended::Io(e);
+        }
+        loop {
+            tokio::select! {
+                status = child.wait() => return status.map_or_else(Ended::Io, Ended::Exited),
+                notice = channel.receive() => match notice {
+                    Ok(Some(notice)) => if let Err(why) = self.admit(&mut ledger, notice) { return Ended::OutOfTurn(why.to_string()) },
+                    Ok(None) => return last_words(child).await,
+                    Err(e) => return Ended::OutOfTurn(e.to_string()),
+                },
+                order = self.monitor.answer() => {
+                    ledger.answered();
+                    if let Err(e) = channel.send(&order).await { return Ended::Io(e) }
+                }
+                tell = self.tells.recv() => {
+                    let Some(tell) = tell else { return Ended::Stopping };
+                    if tell == Tell::Tick && !ledger.ping() {
+                        return Ended::Hung;
+                    }
+                    if let Some(order) = self.note(&tell) && let Err(e) = channel.send(&order).await {
+                        return Ended::Io(e);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything from the engine passes here.
+    fn admit(&mut self, ledger: &mut Ledger, notice: Notice) -> Result<(), OutOfTurn> {
+        ledger.admit(&notice)?;
+        match notice {
+            Notice::Ready {} => info!("engine ready"),
+            Notice::Alive {} => {}
+            Notice::CheckPassword { id, account, password } => self.monitor.check_password(id, account, password),
+        }
+        Ok(())
+    }
+
+    /// Starts this very program again; standard input is the channel, standard output the listening socket.
+    fn spawn(&self) -> std::io::Result<(Child, Channel)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let listener = self.listener.try_clone()?;
+        let mut command = std::process::Command::new("/proc/self/exe");
+        command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
+        command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
+        if let Ok(journal) = std::env::var("JOURNAL_STREAM") {
+            command.env("JOURNAL_STREAM", journal);
+        }
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid.as_raw()).gid(gid.as_raw());
+        }
+        ours.set_nonblocking(true)?;
+        let child = Command::from(command).kill_on_drop(true).spawn()?;
+        Ok((child, Channel::new(ours)?))
+    }
+}
+
+/// The engine runs without it: it answers, and decides nothing.
+fn no_key(reason: &str) -> Option<Secret> {
+    error!("the sealing key is not available: {reason}");
+    None
+}
+
+/// The channel is closed: the engine has ended or is about to.
+async fn last_words(child: &mut Child) -> Ended {
+    match tokio::time::timeout(Duration::from_secs(1), child.wait()).await {
+        Ok(status) => status.map_or_else(Ended::Io, Ended::Exited),
+        Err(_) => Ended::OutOfTurn("channel closed, process goes on".into()),
+    }
+}

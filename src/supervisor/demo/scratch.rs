@@ -1,0 +1,94 @@
+//! The demo's own machine: account files, a configuration and a simulated board in one folder.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::config::board::{Board, Button};
+use crate::config::paths::Paths;
+use crate::config::{Config, LogLevel, LogTarget};
+use crate::sys::crypt::{self, Method};
+
+/// The address on the simulated board's sticker.
+pub const STICKER: &str = "00:08:9B:C0:FF:EE";
+
+/// The people of the demo, and their passwords.
+pub const PEOPLE: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
+                      admin:x:1000:1000:NAS administrator:/home/admin:/bin/sh\n\
+                      alice:x:1001:1001:Alice:/home/alice:/bin/sh\n\
+                      bob:x:1002:1002:Bob:/home/bob:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nadministrators:x:500:admin\nadmin:x:1000:\nalice:x:1001:\nbob:x:1002:\n";
+
+/// Makes the folder, or takes one that a demo has used before: what is there stays.
+///
+/// # Errors
+/// Where something can't be made; the message names it.
+pub fn lay(dir: Option<&Path>) -> io::Result<PathBuf> {
+    let folder = match dir {
+        Some(dir) => {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| named(dir, &e))?;
+            fs::canonicalize(dir).map_err(|e| named(dir, &e))?
+        }
+        None => nix::unistd::mkdtemp("/tmp/twostep-demo.XXXXXX")?,
+    };
+    let etc = folder.join("etc");
+    for made in [&etc, &folder.join("config/recovery.d"), &folder.join("state"), &folder.join("root")] {
+        DirBuilder::new().recursive(true).mode(0o755).create(made).map_err(|e| named(made, &e))?;
+    }
+    write_once(&etc.join("passwd"), 0o644, || Ok(PASSWD.into()))?;
+    write_once(&etc.join("group"), 0o644, || Ok(GROUP.into()))?;
+    write_once(&etc.join("shadow"), 0o600, shadow)?;
+    Ok(folder)
+}
+
+/// What the demo's `twostepd.toml` would say.
+#[must_use]
+pub fn config(paths: &Paths) -> Config {
+    let mut config = Config::default();
+    config.log.target = LogTarget::Stderr;
+    config.log.level = LogLevel::Warn;
+    config.button.grace = std::time::Duration::ZERO;
+    config.button.cooldown = std::time::Duration::from_millis(500);
+    config.recovery.home = paths.run.join("home/admin").to_string_lossy().into_owned();
+    config.recovery.password.mac = Some(STICKER.into());
+    config
+}
+
+/// A board whose only button is pressed by `twostep recovery press`.
+#[must_use]
+pub fn board() -> Board {
+    Board {
+        name: "simulated".into(),
+        origin: "the demo".into(),
+        detect: crate::config::board::Detect::default(),
+        buttons: vec![Button::Simulated { name: "reset".into() }],
+        feedback: Vec::new(),
+        sticker: None,
+    }
+}
+
+fn shadow() -> io::Result<String> {
+    // Day 20000 is 2024-10-04: a last change that no password policy of the demo looks at.
+    let mut text = String::from("root:*:20000:0:99999:7:::\nadmin:!:20000:0:99999:7::1:\n");
+    for (name, password) in PEOPLE {
+        let hash = crypt::hash(password, Method::Yescrypt).map_err(io::Error::other)?;
+        text.push_str(&format!("{name}:{}:20000:0:99999:7:::\n", hash.hash.as_str()));
+    }
+    Ok(text)
+}
+
+fn write_once(path: &Path, mode: u32, text: impl FnOnce() -> io::Result<String>) -> io::Result<()> {
+    if path.try_exists().map_err(|e| named(path, &e))? {
+        return Ok(());
+    }
+    let text = text()?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|e| named(path, &e))?;
+    file.write_all(text.as_bytes()).map_err(|e| named(path, &e))
+}
+
+fn named(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+}

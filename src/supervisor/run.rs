@@ -1,0 +1,251 @@
+//! The supervisor's loop: button events in; hashes prepared, presses carried out, windows ended; the service manager told.
+//!
+//! ```text
+//! Pressed ──► the hash is prepared (a thread)
+//! Fired ────► the press is carried out (a thread; one after another) ──► engine told, feedback, log
+//! window ends ──► the account is turned off, or stays where it has a password of its own
+//! ```
+//!
+//! Nothing here waits for the engine, and nothing blocks: what may wait (locks, disks, hashing) runs on a thread of its own.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{Gid, Uid};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::buttons::{ButtonEvent, Buttons};
+use super::child::{Keeper, Spec, Tell};
+use super::feedback::Pattern;
+use super::guesses::Guesses;
+use super::password_worker::Judge;
+use super::recovery::Recovery;
+use super::recovery_socket::RecoveryInterface;
+use super::station::{Preparing, Station, recovered};
+use crate::config::board::Board;
+use crate::config::paths::Paths;
+use crate::config::{Config, Handover};
+use crate::core::gesture::Event;
+use crate::core::time::BootTime;
+use crate::proto::recovery as wire;
+use crate::proto::server::Server;
+use crate::sys::atomic_file::RealDisk;
+use crate::sys::{clock, peer, systemd};
+
+/// Where no service manager names a period, the engine is asked this often whether it is alive.
+const TICK: Duration = Duration::from_secs(30);
+
+/// How many button events, and how many messages to the engine's keeper, may wait.
+const QUEUE: usize = 64;
+
+/// What the supervisor runs on.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Where everything is.
+    pub paths: Paths,
+    /// The checked configuration.
+    pub config: Config,
+    /// The board.
+    pub board: Board,
+    /// How passwords are checked.
+    pub judge: Judge,
+    /// The user that the engine becomes; absent where the supervisor is not root, or in a demo.
+    pub user: Option<(Uid, Gid)>,
+    /// The uid that counts as root beside 0.
+    pub owner: u32,
+    /// Whether the supervisor runs the hooks itself; under systemd a path unit does.
+    pub runs_hooks: bool,
+}
+
+/// Why the supervisor could not start.
+pub type Fault = Box<dyn std::error::Error>;
+
+/// Supervises until SIGTERM, SIGINT or `stop`. `ready` is called once the sockets are served and the buttons watched.
+///
+/// # Errors
+/// Where it could not start.
+pub fn block_on(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    // One thread for the loop; few and short-lived ones for what may wait.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()?;
+    let ended = runtime.block_on(supervise(machine, ready, stop));
+    // A press that is being carried out is not waited for: what it has not done, the next start does.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    ended
+}
+
+async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    lay_folders(&machine.paths, machine.user)?;
+    let _only_one = claim(&machine.paths)?;
+    let shared = bind(&machine.paths.socket(), 0o666)?;
+    let private = bind(&machine.paths.recovery_socket(), 0o600)?;
+    let recovery = Recovery::open(machine.paths.clone(), machine.config.recovery.clone())?;
+    let (tell, tells) = mpsc::channel(QUEUE);
+    let keeper = Keeper::new(engine(&machine, shared)?, tells, recovered(&recovery));
+    let (send, mut events) = mpsc::channel(QUEUE);
+    let buttons = Buttons::start(&machine.board, &machine.config.button, &machine.paths.root, send);
+    let owner = machine.owner;
+    let station = Station::new(machine, buttons, recovery, tell);
+    let server = Server::new(peer::identify).interface(RecoveryInterface(Arc::clone(&station)));
+    let server = server.privileged(move |peer| peer.is_root() || peer.uid == owner);
+    let serving = tokio::spawn(server.serve(tokio::net::UnixListener::from_std(private)?));
+    let keeping = tokio::spawn(keeper.run());
+    station.start();
+    tokio::spawn(report_password(Arc::clone(&station)));
+    systemd::ready();
+    ready();
+    attend(&station, &mut events, stop).await?;
+    systemd::stopping();
+    serving.abort();
+    drop((station, serving));
+    // The keeper ends when the last sender of its messages is gone; an engine that hangs is ended with us.
+    let _ = tokio::time::timeout(Duration::from_secs(3), keeping).await;
+    Ok(())
+}
+
+fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
+    let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
+    let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
+    Ok(Spec { listener, handover: serde_json::to_value(handover)?, paths: machine.paths.clone(), judge: machine.judge.clone(), guesses, user: machine.user })
+}
+
+/// Turns one event after another into deeds.
+async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>, stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut tick = tokio::time::interval(systemd::watchdog_period().unwrap_or(TICK));
+    // The first tick of an interval comes at once.
+    tick.tick().await;
+    let mut window = station.window();
+    let mut preparing = None;
+    tokio::pin!(stop);
+    loop {
+        let ends = *window.borrow_and_update();
+        tokio::select! {
+            Some(event) = events.recv() => react(station, event, &mut preparing),
+            () = end_of(ends) => station.end_window(),
+            _ = window.changed() => {}
+            _ = tick.tick() => {
+                systemd::alive();
+                station.tell_engine(Tell::Tick);
+            }
+            _ = terminate.recv() => break info!("stopped by SIGTERM"),
+            _ = interrupt.recv() => break info!("stopped by SIGINT"),
+            () = &mut stop => break,
+        }
+    }
+    Ok(())
+}
+
+/// What one event means. The hash is prepared while the button is held, so that firing finds it ready.
+fn react(station: &Arc<Station>, event: ButtonEvent, preparing: &mut Option<Preparing>) {
+    let ButtonEvent { source, event } = event;
+    match &event {
+        Event::Pressed => *preparing = Some(station.prepare()),
+        Event::Holding { .. } => station.feedback.show(Pattern::Tick),
+        Event::Fired { held } => {
+            info!("{source}: held for {} ms", held.as_millis());
+            station.carry_out(&source, preparing.take());
+        }
+        Event::Released { fired: false, .. } => station.feedback.show(Pattern::Off),
+        Event::Released { .. } => {}
+        Event::Ignored { reason } => info!("{source}: press ignored: {reason}"),
+        Event::Stuck { held } => {
+            warn!("{source}: held for {} s: taken as stuck, nothing more happens until it was released", held.as_secs());
+            station.feedback.show(Pattern::Off);
+        }
+        Event::Missing { reason } => warn!("{source}: missing: {reason}"),
+        Event::Ready => info!("{source}: ready"),
+    }
+    station.publish(on_the_wire(&source, &event));
+}
+
+fn on_the_wire(source: &str, event: &Event) -> wire::Event {
+    let (kind, held, detail) = match event {
+        Event::Pressed => (wire::EventKind::Pressed, Duration::ZERO, None),
+        Event::Holding { held } => (wire::EventKind::Holding, *held, None),
+        Event::Fired { held } => (wire::EventKind::Fired, *held, None),
+        Event::Released { held, .. } => (wire::EventKind::Released, *held, None),
+        Event::Ignored { reason } => (wire::EventKind::Ignored, Duration::ZERO, Some(reason.to_string())),
+        Event::Stuck { held } => (wire::EventKind::Stuck, *held, None),
+        Event::Missing { reason } => (wire::EventKind::Missing, Duration::ZERO, Some(reason.clone())),
+        Event::Ready => (wire::EventKind::Ready, Duration::ZERO, None),
+    };
+    let held_ms = u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
+    wire::Event { event: kind, source: source.into(), held_ms, detail }
+}
+
+/// Waits for the end of an open window; for ever where none is open.
+async fn end_of(window: Option<BootTime>) {
+    match window {
+        Some(ends) => {
+            if let Err(e) = clock::wait_for(ends).await {
+                error!("no timer for the window's end ({e}); looking again in a minute");
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Says at the start already whether there is a default password, not only at the press.
+async fn report_password(station: Arc<Station>) {
+    match station.default_password().await {
+        Ok(found) => info!("default password: from {}", found.origin),
+        Err(e) => error!("there is no default password, a press will be refused: {e}"),
+    }
+}
+
+/// The folders, where packaging has not made them.
+fn lay_folders(paths: &Paths, engine: Option<(Uid, Gid)>) -> io::Result<()> {
+    for (folder, mode) in [(&paths.state, 0o711), (&paths.run, 0o755)] {
+        DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(|e| named(folder, &e))?;
+    }
+    let own = paths.engine();
+    DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(|e| named(&own, &e))?;
+    if let Some((uid, gid)) = engine {
+        std::os::unix::fs::chown(&own, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|e| named(&own, &e))?;
+    }
+    Ok(())
+}
+
+/// Keeps a second supervisor of the same folder out.
+fn claim(paths: &Paths) -> io::Result<Flock<File>> {
+    let path = paths.run.join("lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| named(&path, &e))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, _)| io::Error::other(format!("{}: another twostepd is running here; stop it first", path.display())))
+}
+
+/// A listening socket that takes the place of the former one in one step, so that no client finds none.
+fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    let fresh = path.with_extension("new");
+    let bound = || -> io::Result<UnixListener> {
+        match fs::remove_file(&fresh) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&fresh)?;
+        fs::set_permissions(&fresh, Permissions::from_mode(mode))?;
+        fs::rename(&fresh, path)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bound().map_err(|e| named(path, &e))
+}
+
+fn named(path: &Path, e: &io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{}: {e}", path.display()))
+}

@@ -1,0 +1,260 @@
+//! What the loop and root's own socket share: the buttons, the recovery, who listens, and the way to the engine.
+//!
+//! Whatever may wait for a disk, a lock or a hash runs on a thread, and to its end, also where the one who asked for it has gone.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use log::{error, info, warn};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::buttons::{Buttons, NotSimulated};
+use super::child::Tell;
+use super::feedback::{Feedback, Pattern};
+use super::hooks;
+use super::password::{self, DefaultPassword, NoStableAddress};
+use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction, WindowEnd};
+use super::run::Machine;
+use crate::core::recovery::Phase;
+use crate::core::time::BootTime;
+use crate::proto::recovery as wire;
+use crate::sys::atomic_file::RealDisk;
+
+/// How many events a slow listener may lag behind before it loses some.
+const EVENTS: usize = 64;
+
+/// How long after a press its release may take to be published.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub struct Station {
+    /// The machine this runs on.
+    pub machine: Machine,
+    /// Its buttons.
+    pub buttons: Buttons,
+    /// Its lights and beepers.
+    pub feedback: Feedback,
+    recovery: Mutex<Recovery>,
+    /// When the open window's end has to be looked at.
+    window: watch::Sender<Option<BootTime>>,
+    events: broadcast::Sender<wire::Event>,
+    engine: mpsc::Sender<Tell>,
+    /// Presses that are being carried out.
+    under_way: watch::Sender<u32>,
+}
+
+/// A hash that is being made while the button is held.
+pub type Preparing = JoinHandle<Result<PreparedHash, String>>;
+
+impl Station {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::Sender<Tell>) -> Arc<Self> {
+        let feedback = Feedback::open(&machine.board, &machine.paths.root);
+        Arc::new(Self {
+            machine,
+            buttons,
+            feedback,
+            window: watch::Sender::new(recovery.window_ends()),
+            recovery: Mutex::new(recovery),
+            events: broadcast::Sender::new(EVENTS),
+            engine,
+            under_way: watch::Sender::new(0),
+        })
+    }
+
+    /// Every event from now on.
+    pub fn listen(&self) -> broadcast::Receiver<wire::Event> {
+        self.events.subscribe()
+    }
+
+    /// Tells whoever listens.
+    pub fn publish(&self, event: wire::Event) {
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+
+    /// Tells the engine's keeper. A keeper that is that far behind has ended: it has no engine to tell.
+    pub fn tell_engine(&self, tell: Tell) {
+        if self.engine.try_send(tell).is_err() {
+            warn!("the engine's keeper takes no more messages");
+        }
+    }
+
+    /// When the open window's end has to be looked at, as it changes.
+    #[must_use]
+    pub fn window(&self) -> watch::Receiver<Option<BootTime>> {
+        self.window.subscribe()
+    }
+
+    /// The default password as it is now.
+    ///
+    /// # Errors
+    /// Where nothing stable is found.
+    pub async fn default_password(self: &Arc<Self>) -> Result<DefaultPassword, NoStableAddress> {
+        let station = Arc::clone(self);
+        join(spawn_blocking(move || station.resolve())).await
+    }
+
+    /// Begins to make the hash of the default password.
+    #[must_use]
+    pub fn prepare(self: &Arc<Self>) -> Preparing {
+        let station = Arc::clone(self);
+        spawn_blocking(move || {
+            let password = station.resolve().map_err(|e| e.to_string())?;
+            station.lock().prepare(&password).map_err(|e| e.to_string())
+        })
+    }
+
+    /// Carries a press out on threads of its own.
+    pub fn carry_out(self: &Arc<Self>, source: &str, prepared: Option<Preparing>) {
+        let station = Arc::clone(self);
+        let source = source.to_owned();
+        station.under_way.send_modify(|count| *count += 1);
+        tokio::spawn(async move {
+            let prepared = prepared.unwrap_or_else(|| station.prepare());
+            let fired = match join(prepared).await {
+                Ok(hash) => join(station.with(move |_, r| r.fire(&source, hash, &recovery::now()).map_err(|e| e.to_string()))).await,
+                Err(reason) => Err(reason),
+            };
+            match fired {
+                Ok(done) => station.follow_up(&done),
+                Err(reason) => {
+                    error!(target: "audit", "recovery outcome=\"failed: {reason}\"");
+                    station.feedback.show(Pattern::Failed);
+                }
+            }
+            station.under_way.send_modify(|count| *count -= 1);
+        });
+    }
+
+    /// What a start finds to do about an earlier press.
+    pub fn start(self: &Arc<Self>) {
+        let station = Arc::clone(self);
+        station.under_way.send_modify(|count| *count += 1);
+        tokio::spawn(async move {
+            match join(station.with(|_, recovery| recovery.at_start(&recovery::now()))).await {
+                Ok(StartAction::CarriedOut(done)) => station.follow_up(&done),
+                Ok(StartAction::Ended(end)) => station.window_closed(end),
+                Ok(StartAction::Nothing | StartAction::WindowGoesOn(_)) => {}
+                Err(e) => error!("an earlier press: {e}"),
+            }
+            station.under_way.send_modify(|count| *count -= 1);
+        });
+    }
+
+    /// Looks whether the window has ended.
+    pub fn end_window(self: &Arc<Self>) {
+        // Until it has been looked at, there is nothing to wait for.
+        self.window.send_replace(None);
+        drop(self.with(|station, recovery| match recovery.window_ended(&recovery::now()) {
+            Ok(end) => station.window_closed(end),
+            Err(e) => error!("the account could not be turned off, it is tried again in a minute: {e}"),
+        }));
+    }
+
+    /// Turns the account off. To its end, also where the caller has gone.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub async fn turn_off(self: &Arc<Self>, by: String) -> Result<(), String> {
+        let off = self.with(move |station, recovery| {
+            let off = recovery.turn_off(&recovery::now(), &format!("turned off by {by}")).map_err(|e| e.to_string());
+            if off.is_ok() {
+                station.window_closed(WindowEnd::TurnedOff);
+            }
+            off
+        });
+        join(off).await
+    }
+
+    /// The account now, and the last press.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub async fn account(self: &Arc<Self>) -> Result<(AccountState, Option<wire::Press>), String> {
+        let seen = self.with(|_, recovery| {
+            let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
+            let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
+            Ok((state, last))
+        });
+        join(seen).await
+    }
+
+    /// Presses the simulated button; answers when what it did is done.
+    ///
+    /// # Errors
+    /// The board has a real one.
+    pub async fn press(&self, hold: Duration) -> Result<(), NotSimulated> {
+        let mut events = self.listen();
+        self.buttons.press(hold).await?;
+        if hold >= self.machine.config.button.hold {
+            let released = async { while events.recv().await.is_ok_and(|event| event.event != wire::EventKind::Released) {} };
+            // A press that was no press (a stuck button) has no release.
+            let _ = tokio::time::timeout(NOTICED, released).await;
+            let mut under_way = self.under_way.subscribe();
+            // The sender lives as long as we do.
+            let _ = under_way.wait_for(|count| *count == 0).await;
+        }
+        Ok(())
+    }
+
+    /// What follows a press that brought the account back.
+    fn follow_up(self: &Arc<Self>, done: &Done) {
+        self.tell_engine(Tell::Recovered(done.account.clone()));
+        self.feedback.show(Pattern::Fired);
+        if self.machine.runs_hooks {
+            let (station, account) = (Arc::clone(self), done.account.clone());
+            drop(spawn_blocking(move || run_hooks(&station.machine, &account)));
+        }
+        info!("{} is back: second step off, default password set", done.account);
+    }
+
+    fn window_closed(&self, end: WindowEnd) {
+        match end {
+            WindowEnd::TurnedOff => self.tell_engine(Tell::RecoveryOver),
+            WindowEnd::TakenOver | WindowEnd::NotYet | WindowEnd::NotOpen => {}
+        }
+    }
+
+    fn resolve(&self) -> Result<DefaultPassword, NoStableAddress> {
+        password::resolve(&self.machine.config.recovery, &self.machine.board, &self.machine.paths.root)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Recovery> {
+        // A thread that panicked has left the files consistent (each step is atomic), so its lock is as good as any.
+        self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T: Send + 'static>(self: &Arc<Self>, act: impl FnOnce(&Arc<Self>, &mut Recovery) -> T + Send + 'static) -> JoinHandle<T> {
+        let station = Arc::clone(self);
+        spawn_blocking(move || {
+            let mut recovery = station.lock();
+            let outcome = act(&station, &mut recovery);
+            let ends = recovery.window_ends();
+            station.window.send_if_modified(|window| std::mem::replace(window, ends) != ends);
+            outcome
+        })
+    }
+}
+
+fn run_hooks(machine: &Machine, account: &str) {
+    if let Err(e) = hooks::run_pending(&RealDisk, &machine.paths, account, machine.config.recovery.hook_time) {
+        error!("the hooks were not run: {e}");
+    }
+}
+
+/// The account that the engine must know as recovered.
+#[must_use]
+pub fn recovered(recovery: &Recovery) -> Option<String> {
+    recovery.last().filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver | Phase::Intended)).map(|last| last.account)
+}
+
+/// A thread's outcome. Threads here are neither aborted nor unwound (the release build aborts), so a failed join is a broken program.
+async fn join<T>(thread: JoinHandle<T>) -> T {
+    match thread.await {
+        Ok(outcome) => outcome,
+        Err(e) => std::panic::resume_unwind(e.into_panic()),
+    }
+}

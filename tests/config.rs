@@ -1,0 +1,331 @@
+//! What an operator sees who writes the configuration file.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use twostep::config::board::Board;
+use twostep::config::paths::Paths;
+use twostep::config::validate::validate;
+use twostep::config::{Config, Error, HashMethod};
+
+/// The errors of a configuration, a line each.
+fn refusal(text: &str) -> String {
+    Config::parse(text, "twostepd.toml").expect_err("must be refused").to_string()
+}
+
+fn shipped() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/twostepd.toml")).unwrap()
+}
+
+#[test]
+fn an_empty_file_and_a_missing_one_mean_the_defaults() {
+    assert_eq!(Config::parse("", "x").unwrap(), Config::default());
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(Config::load(&folder.path().join("twostepd.toml")).unwrap(), Config::default());
+    // A folder in its place is no missing file.
+    assert!(matches!(Config::load(folder.path()), Err(Error::Read { .. })));
+}
+
+#[test]
+fn values_are_taken_as_written() {
+    let config = Config::parse(
+        "[button]\nhold = \"5s\"\n[recovery]\nwindow = \"1h 30m\"\nhash = \"sha512\"\npassword.mac = \"24:5e:be:00:00:01\"\n[grant]\nlogin = [\"www-data\"]",
+        "x",
+    )
+    .unwrap();
+    assert_eq!(config.button.hold, Duration::from_secs(5));
+    assert_eq!(config.recovery.window, Duration::from_secs(5400));
+    assert_eq!(config.recovery.hash, HashMethod::Sha512);
+    assert_eq!(config.recovery.password.mac.as_deref(), Some("24:5e:be:00:00:01"));
+    assert_eq!(config.grant.login, ["www-data"]);
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_with_its_default() {
+    let text = shipped();
+    assert_eq!(Config::parse(&text, "twostepd.toml").unwrap(), Config::default(), "the shipped file must change nothing");
+    let uncommented: String = text.lines().map(|line| line.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(line)).fold(
+        String::new(),
+        |mut whole, line| {
+            whole.push_str(line);
+            whole.push('\n');
+            whole
+        },
+    );
+    assert_eq!(Config::parse(&uncommented, "twostepd.toml").unwrap(), Config::default(), "a shown default must be the default");
+    let mut missing = Vec::new();
+    keys(&serde_json::to_value(Config::default()).unwrap(), &mut |key, optional| {
+        let shown = if optional { format!("\n#   {key} = ") } else { format!("\n#{key} = ") };
+        if !text.contains(&shown) {
+            missing.push(key.to_owned());
+        }
+    });
+    assert!(missing.is_empty(), "not shown: {missing:?}");
+}
+
+/// Calls `each` with every key that is no section, and whether it has no default.
+fn keys(value: &serde_json::Value, each: &mut impl FnMut(&str, bool)) {
+    for (key, value) in value.as_object().unwrap() {
+        if value.is_object() { keys(value, each) } else { each(key, value.is_null()) }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_told_with_file_line_and_the_nearest_known_one() {
+    assert_eq!(refusal("\n\n[recovry]\n"), "twostepd.toml:3: unknown key \"recovry\": did you mean \"recovery\"?");
+    assert_eq!(refusal("[button]\nenabled = true\nhodl = \"3s\""), "twostepd.toml:3: unknown key \"hodl\": did you mean \"hold\"?");
+    assert!(refusal("mail = 1").starts_with("twostepd.toml:1: unknown key \"mail\": known here are log, button, recovery"));
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_told_where_it_belongs() {
+    assert_eq!(refusal("hold = \"3s\""), "twostepd.toml:1: unknown key \"hold\" here: did you mean \"button.hold\"?");
+    assert_eq!(refusal("[recovery]\nmac = \"x\""), "twostepd.toml:2: unknown key \"mac\" here: did you mean \"recovery.password.mac\"?");
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
+    let errors = refusal("[button]\nhodl = 1\nfeedback = \"no\"\nhold = 3\n[recovery]\nhash = \"md5\"\nwindow = \"soon\"\n");
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 5, "{errors}");
+    assert_eq!(lines[1], "twostepd.toml:3: button.feedback: expected true or false");
+    assert_eq!(lines[2], "twostepd.toml:4: button.hold: expected a time span in quotes, like \"3s\" or \"1h\"");
+    assert_eq!(lines[3], "twostepd.toml:6: recovery.hash: unknown value \"md5\": it is one of yescrypt, sha512");
+    assert!(lines[4].starts_with("twostepd.toml:7: recovery.window: \"soon\" is no time span"), "{errors}");
+}
+
+#[test]
+fn broken_syntax_is_told_with_its_line() {
+    assert!(refusal("[log]\nlevel = info\n").starts_with("twostepd.toml:2: "));
+    assert!(refusal("[log]\n[log]\n").starts_with("twostepd.toml:2: duplicate key"));
+}
+
+#[test]
+fn a_section_written_as_a_list_is_refused() {
+    assert_eq!(refusal("log = [\"auto\", \"info\"]"), "twostepd.toml:1: \"log\" is a section: write [log]");
+    assert!(refusal("recovery.password = []").contains("\"password\" is a section"));
+}
+
+#[test]
+fn each_value_has_its_bounds() {
+    let bad = [
+        ("button", "hold = \"900ms\""),
+        ("button", "hold = \"21s\""),
+        ("button", "debounce = \"201ms\""),
+        ("button", "stuck_after = \"3s\""),
+        ("button", "stuck_after = \"1day\""),
+        ("button", "grace = \"1h\""),
+        ("button", "cooldown = \"2h\""),
+        ("recovery", "account = \"root\""),
+        ("recovery", "account = \"toor\""),
+        ("recovery", "account = \"twostep\""),
+        ("recovery", "account = \"\""),
+        ("recovery", "account = \"ad:min\""),
+        ("recovery", "account = \"-admin\""),
+        ("recovery", "account = \"adm\\nin\""),
+        ("recovery", "administrators = []"),
+        ("recovery", "administrators = [\"wheel:0\"]"),
+        ("recovery", "window = \"59s\""),
+        ("recovery", "window = \"25h\""),
+        ("recovery", "lock_wait = \"61s\""),
+        ("recovery", "hook_time = \"0s\""),
+        ("recovery", "shell = \"sh\""),
+        ("recovery", "shell = \"/bin/sh:x\""),
+        ("recovery", "shell = \"/usr/sbin/nologin\""),
+        ("recovery", "home = \"home\""),
+        ("recovery.password", "template = \"admin\""),
+        ("recovery.password", "template = \"{mca}\""),
+        ("recovery.password", "template = \"{mac}\\n\""),
+        ("recovery.password", "file = \"secret\""),
+        ("recovery.password", "mac = \"24:5E:BE:00:00\""),
+        ("recovery.password", "mac = \"25:5E:BE:00:00:01\""),
+        ("recovery.password", "mac = \"00:00:00:00:00:00\""),
+        ("recovery.password", "interface = \"a/b\""),
+        ("recovery.password", "interface = \"a234567890123456\""),
+        ("socket", "connections = 0"),
+        ("socket", "connections = 65537"),
+        ("socket", "connections_per_uid = 0"),
+        ("socket", "reserved = 512"),
+        ("socket", "reserved = 0"),
+        ("socket", "idle = \"0s\""),
+        ("grant", "login = [\"a b\"]"),
+        ("grant", "authenticator = [\"\"]"),
+    ];
+    for (section, line) in bad {
+        let key = line.split_once(' ').unwrap().0;
+        let error = refusal(&format!("[{section}]\n{line}\n"));
+        assert!(error.contains(&format!("twostepd.toml:2: {section}.{key}: ")), "{line}: {error}");
+    }
+}
+
+#[test]
+fn the_edges_of_the_bounds_are_good() {
+    for good in [
+        "[button]\nhold = \"1s\"",
+        "[button]\nhold = \"20s\"\ndebounce = \"200ms\"",
+        "[button]\ndebounce = \"0s\"",
+        "[recovery]\nwindow = \"60s\"\nlock_wait = \"60s\"",
+        "[recovery]\nwindow = \"24h\"",
+        "[recovery.password]\ntemplate = \"nas-{mac:lower}\"",
+        "[recovery.password]\ntemplate = \"unused\"\nfile = \"/etc/twostep/sticker\"",
+        "[socket]\nconnections = 2\nconnections_per_uid = 1\nreserved = 1",
+    ] {
+        assert!(Config::parse(good, "x").is_ok(), "{good}: {}", refusal(good));
+    }
+}
+
+#[test]
+fn two_sources_of_the_password_are_refused() {
+    let error = refusal("[recovery.password]\nmac = \"24:5E:BE:00:00:01\"\ninterface = \"eth0\"\n");
+    assert!(error.contains("at most one of \"file\", \"mac\" and \"interface\""), "{error}");
+}
+
+#[test]
+fn the_address_is_neither_in_an_error_nor_in_the_debug_form() {
+    let config = Config::parse("recovery.password.mac = \"24:5E:BE:12:34:56\"", "x").unwrap();
+    assert!(!format!("{config:?}").contains("12:34"), "{config:?}");
+    for wrong in ["\"24:5E:BE:12:34:5\"", "24512345", "[\"24:5E:BE:12:34:56\"]", "\"25:5E:BE:12:34:56\""] {
+        let error = refusal(&format!("recovery.password.mac = {wrong}"));
+        assert!(error.contains("recovery.password.mac") && !error.contains("1234") && !error.contains("12:34"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_far_too_large_is_refused_unread() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twostepd.toml");
+    fs::write(&file, "# padding\n".repeat(10_000)).unwrap();
+    assert!(Config::load(&file).unwrap_err().to_string().contains("larger than 64 KiB"));
+    fs::write(&file, b"\xff\xfe").unwrap();
+    assert!(Config::load(&file).unwrap_err().to_string().contains("UTF-8"));
+}
+
+#[test]
+fn deep_nesting_is_refused_and_does_no_harm() {
+    for text in [
+        format!("a = {}", "[".repeat(60_000)),
+        "a.".repeat(30_000) + "b = 1",
+        "a = {b = ".repeat(6_000),
+        format!("[{}a]", "a.".repeat(30_000)),
+    ] {
+        assert!(Config::parse(&text, "x").is_err());
+        assert!(Board::parse(&text, "x").is_err());
+    }
+}
+
+#[test]
+fn validate_tells_configurations_from_profiles_and_names_each_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths::scratch(folder.path());
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        file
+    };
+    let profile = "name = \"a\"\norigin = \"b\"\nbutton = []\n";
+    let good = [write("any.toml", "[button]\nhold = \"4s\"\n"), write("other.toml", profile), write("board-configs/a.toml", profile)];
+    let run = |files: &[std::path::PathBuf]| {
+        let mut out = Vec::new();
+        let verdict = validate(files, &paths, &mut out).unwrap();
+        (verdict, String::from_utf8(out).unwrap())
+    };
+    let (verdict, out) = run(&good);
+    assert!(verdict, "{out}");
+    assert_eq!(out.lines().filter(|line| line.ends_with(": ok")).count(), 3, "{out}");
+
+    let bad =
+        [write("bad.toml", "[button]\nhodl = \"4s\"\n"), write("board-configs/bad.toml", "[button]\nhold = \"4s\"\n"), good[0].clone()];
+    let (verdict, out) = run(&bad);
+    assert!(!verdict);
+    assert!(out.contains("bad.toml:2: unknown key \"hodl\"") && out.contains("any.toml: ok"), "{out}");
+    assert!(!run(&[folder.path().join("absent.toml")]).0);
+
+    // Without files: all that is installed, where the configuration may be absent.
+    assert!(!run(&[]).0);
+    fs::remove_file(folder.path().join("board-configs/bad.toml")).unwrap();
+    let (verdict, out) = run(&[]);
+    assert!(verdict && out.lines().count() == 1, "{out}");
+    write("config/twostepd.toml", "hold = 3");
+    write("config/board.toml", "name = 3");
+    let (verdict, out) = run(&[]);
+    assert!(!verdict && out.contains("config/twostepd.toml:1: ") && out.contains("config/board.toml:1: "), "{out}");
+}
+
+/// Texts that look like the files: keys, tables and values of ours, well and badly put together.
+fn nearly_toml() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "log",
+        "button",
+        "recovery",
+        "hold",
+        "kind",
+        "name",
+        "device",
+        "key",
+        "line",
+        "chip",
+        "detect",
+        "=",
+        "= ",
+        "[",
+        "[[",
+        "]",
+        "]]",
+        ".",
+        "\n",
+        "\n",
+        "\"input\"",
+        "\"gpio\"",
+        "'x'",
+        "\"3s\"",
+        "\"",
+        "{",
+        "}",
+        ",",
+        "7",
+        "-1",
+        "1e400",
+        "true",
+        "#",
+        "mac",
+        "password",
+        "\u{0}",
+        "é",
+        "template",
+        "\"{mac}\"",
+        "sticker",
+        "origin",
+        "nvmem",
+        "offset",
+        "99999999999999999999",
+    ]);
+    prop::collection::vec(word, 0..40).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_text_ever_brings_the_parsers_down(any in any::<String>(), near in nearly_toml()) {
+        for text in [any, near] {
+            for result in [Config::parse(&text, "x").map(drop), Board::parse(&text, "x").map(drop)] {
+                if let Err(error) = result {
+                    let lines = text.lines().count().max(1) + 1;
+                    prop_assert!(!error.problems().is_empty());
+                    prop_assert!(error.problems().iter().all(|p| p.line <= lines && !p.text.is_empty()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_survives_the_handover_as_it_is(hold in 1000_u64..=20_000, reserved in 1_usize..=64, name in "[a-z_][a-z0-9_-]{0,31}") {
+        prop_assume!(name != "root" && name != "toor" && name != "twostep");
+        let text = format!("[button]\nhold = \"{hold}ms\"\n[socket]\nreserved = {reserved}\n[recovery]\naccount = \"{name}\"\n");
+        let config = Config::parse(&text, "x").unwrap();
+        prop_assert_eq!(&config.recovery.account, &name);
+        let again: Config = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
+        prop_assert_eq!(config, again);
+    }
+}

@@ -1,0 +1,613 @@
+//! A fired press from its intent to the end of its window, cut off at every step, and the hooks it starts.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use twostep::config;
+use twostep::config::paths::Paths;
+use twostep::core::recovery::Phase;
+use twostep::core::time::{BootTime, Wall};
+use twostep::proto::secret::Secret;
+use twostep::supervisor::hooks::{self, Outcome, Report};
+use twostep::supervisor::password::DefaultPassword;
+use twostep::supervisor::recovery::{AccountState, Now, PreparedHash, Published, Recovery, RecoveryError, StartAction, WindowEnd};
+use twostep::sys::atomic_file::{Disk, RealDisk, Step};
+use twostep::sys::crypt;
+
+use disk::FailingDisk;
+
+mod disk;
+
+const PASSWORD: &str = "245EBE000001";
+const FIRED: i64 = 1_800_000_000;
+const HOUR: u64 = 3600;
+
+const PASSWD: &str =
+    "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\nadmin:x:1001:1001::/home/admin:/usr/sbin/nologin\n";
+const SHADOW: &str = "root:*:19000:0:99999:7:::\nadmin:!:19000:0:90:14:30:19100:\nalice:$6$a$b:19000:0:99999:7:::\n";
+const GROUP: &str = "root:x:0:\nsudo:x:27:alice\nadmin:x:1001:\nalice:x:1000:\n";
+const GSHADOW: &str = "root:*::\nsudo:*::alice\nadmin:!::\nalice:!::\n";
+
+/// This many seconds after boot `boot_id`, at this wall time.
+fn at(boot_id: &str, boot: u64, wall: i64) -> Now {
+    Now { wall: Wall(wall), boot: BootTime(Duration::from_secs(boot)), boot_id: boot_id.into() }
+}
+
+fn fired() -> Now {
+    at("one", 100, FIRED)
+}
+
+fn next_boot() -> Now {
+    at("two", 20, FIRED + 60)
+}
+
+/// A NAS in a folder.
+struct Nas {
+    folder: tempfile::TempDir,
+}
+
+impl Nas {
+    fn new() -> Self {
+        let nas = Self { folder: tempfile::tempdir().unwrap() };
+        nas.furnish();
+        nas
+    }
+
+    fn furnish(&self) {
+        let paths = self.paths();
+        for folder in [&paths.accounts, &paths.config, &paths.state, &paths.run, &paths.faillock, &paths.hooks()] {
+            fs::create_dir_all(folder).unwrap();
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for (file, text) in [("passwd", PASSWD), ("shadow", SHADOW), ("group", GROUP), ("gshadow", GSHADOW)] {
+            fs::write(self.etc(file), text).unwrap();
+        }
+    }
+
+    fn without_admin(self) -> Self {
+        for file in ["passwd", "shadow", "group", "gshadow"] {
+            let kept: String = self.text(file).split_inclusive('\n').filter(|line| !line.starts_with("admin:")).collect();
+            fs::write(self.etc(file), kept).unwrap();
+        }
+        self
+    }
+
+    fn paths(&self) -> Paths {
+        Paths::scratch(self.folder.path())
+    }
+
+    fn etc(&self, file: &str) -> PathBuf {
+        self.paths().accounts.join(file)
+    }
+
+    fn text(&self, file: &str) -> String {
+        fs::read_to_string(self.etc(file)).unwrap()
+    }
+
+    fn texts(&self) -> [String; 4] {
+        ["passwd", "shadow", "group", "gshadow"].map(|file| self.text(file).replace(self.folder.path().to_str().unwrap(), ""))
+    }
+
+    fn field(&self) -> String {
+        self.text("shadow")
+            .lines()
+            .find_map(|line| line.strip_prefix("admin:"))
+            .map(|rest| rest.split(':').next().unwrap().into())
+            .unwrap_or_default()
+    }
+
+    fn set_password(&self, field: &str) {
+        let text = self.text("shadow").replace(&format!("admin:{}:", self.field()), &format!("admin:{field}:"));
+        fs::write(self.etc("shadow"), text).unwrap();
+    }
+
+    fn config(&self) -> config::Recovery {
+        let home = self.folder.path().join("home").to_str().unwrap().into();
+        config::Recovery { home, hash: config::HashMethod::Sha512, lock_wait: Duration::ZERO, ..config::Recovery::default() }
+    }
+
+    fn daemon(&self) -> Recovery {
+        self.daemon_on(RealDisk)
+    }
+
+    fn daemon_on(&self, disk: impl Disk + 'static) -> Recovery {
+        Recovery::open_on(Arc::new(disk), self.paths(), self.config()).unwrap()
+    }
+
+    fn pressed(&self) -> Recovery {
+        let mut daemon = self.daemon();
+        daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+        daemon
+    }
+
+    fn published(&self) -> Option<Published> {
+        let text = fs::read(self.paths().recovered()).ok()?;
+        Some(serde_json::from_slice(&text).unwrap())
+    }
+
+    fn stamp(&self) -> String {
+        fs::read_to_string(self.paths().stamp()).unwrap_or_default()
+    }
+
+    fn hook(&self, name: &str, script: &str, mode: u32) {
+        let path = self.paths().hooks().join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn run_hooks(&self, time: Duration) -> Vec<Report> {
+        hooks::run_pending(&RealDisk, &self.paths(), "admin", time).unwrap()
+    }
+}
+
+fn prepared(daemon: &Recovery) -> PreparedHash {
+    let password = DefaultPassword { password: Secret::new(PASSWORD.into()), interface: None, origin: "test".into() };
+    daemon.prepare(&password).unwrap()
+}
+
+#[test]
+fn after_a_press_the_default_password_lets_admin_in() {
+    let nas = Nas::new();
+    fs::write(nas.paths().faillock.join("admin"), "tally").unwrap();
+    fs::write(nas.paths().faillock.join("alice"), "tally").unwrap();
+    let mut daemon = nas.daemon();
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Disabled);
+    let done = daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    assert_eq!((done.press, done.account.as_str(), done.created, done.warnings.len()), (1, "admin", false, 0));
+    assert_eq!(crypt::verify(PASSWORD, &nas.field()), Ok(true));
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Recovered { until: Some(Wall(FIRED + 3600)) });
+    let published = nas.published().unwrap();
+    assert_eq!((published.account.as_str(), published.until_boot_ms), ("admin", (100 + HOUR) * 1000));
+    assert_eq!(fs::metadata(nas.paths().recovered()).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(fs::metadata(nas.paths().recovery_record()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(nas.stamp(), "1\n");
+    assert!(!nas.paths().faillock.join("admin").exists() && nas.paths().faillock.join("alice").exists());
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
+    assert_eq!(daemon.last().unwrap().outcome, "recovered");
+}
+
+#[test]
+fn a_password_that_must_be_changed_is_marked_so() {
+    let nas = Nas::new();
+    let config = config::Recovery { must_change_password: true, ..nas.config() };
+    let mut daemon = Recovery::open(nas.paths(), config).unwrap();
+    daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    assert!(nas.text("shadow").contains(&format!("admin:{}:0:::14:::\n", nas.field())));
+}
+
+#[test]
+fn with_a_clock_before_this_program_ageing_stays_off() {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon();
+    daemon.fire("reset", prepared(&daemon), &at("one", 100, 12)).unwrap();
+    assert!(nas.text("shadow").contains(&format!("admin:{}::::14:::\n", nas.field())));
+    assert_eq!(daemon.account_state(&at("one", 100, 12)).unwrap(), AccountState::Recovered { until: None });
+}
+
+/// Presses on a disk that goes dead at step after step, boots, and presses again where the press had not begun. Ends where nothing was cut.
+fn cut_off_everywhere(nas: fn() -> Nas) {
+    let judge = nas();
+    let mut daemon = judge.daemon();
+    let hash = prepared(&daemon);
+    daemon.fire("reset", hash.clone(), &fired()).unwrap();
+    let (want, others) = (judge.texts(), lines_of_others(&nas()));
+    for step in 0.. {
+        let nas = nas();
+        let mut cut = nas.daemon_on(FailingDisk::dead_from(step + 1));
+        let complete = cut.fire("reset", hash.clone(), &fired()).is_ok_and(|done| done.warnings.is_empty());
+        drop(cut);
+        assert!(nas.field().is_empty() || nas.field() == "!" || nas.field() == hash.hash().expose(), "step {step}: {}", nas.field());
+        assert_eq!(lines_of_others(&nas), others, "step {step}");
+        let _ = fs::remove_file(nas.paths().recovered());
+        let mut booted = nas.daemon();
+        let begun = booted.last().is_some();
+        let action = booted.at_start(&next_boot()).unwrap();
+        match (begun, action) {
+            (false, StartAction::Nothing) => {
+                assert_ne!(nas.field(), hash.hash().expose(), "step {step}: on, and nobody knows");
+                booted.fire("reset", hash.clone(), &next_boot()).unwrap();
+            }
+            (true, StartAction::CarriedOut(_) | StartAction::WindowGoesOn(_)) => {}
+            (begun, action) => panic!("step {step}: begun {begun}, {action:?}"),
+        }
+        assert_eq!(nas.texts(), want, "step {step}");
+        assert_eq!((nas.stamp().as_str(), nas.published().unwrap().account.as_str()), ("1\n", "admin"), "step {step}");
+        assert!(booted.window_ends().is_some());
+        if complete {
+            assert!(step > 10, "only {step} steps were cut");
+            return;
+        }
+    }
+}
+
+fn lines_of_others(nas: &Nas) -> Vec<String> {
+    let own = |line: &str| line.starts_with("admin:") || line.starts_with("sudo:");
+    nas.texts().iter().flat_map(|text| text.lines().filter(|line| !own(line)).map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn cut_off_at_any_step_a_press_is_completed_by_the_next_start() {
+    cut_off_everywhere(Nas::new);
+}
+
+#[test]
+fn cut_off_at_any_step_a_missing_account_is_made_completely() {
+    cut_off_everywhere(|| Nas::new().without_admin());
+}
+
+#[test]
+fn cut_off_at_any_step_turning_off_is_completed_by_the_next_start() {
+    for step in 0.. {
+        let nas = Nas::new();
+        drop(nas.pressed());
+        let mut cut = nas.daemon_on(FailingDisk::dead_from(step + 1));
+        let complete = cut.turn_off(&at("one", 200, FIRED), "done").is_ok();
+        drop(cut);
+        let mut booted = nas.daemon();
+        booted.at_start(&at("one", 300, FIRED)).unwrap();
+        if nas.field() != "!" {
+            assert!(!complete);
+            assert_eq!(booted.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))), "step {step}");
+            booted.turn_off(&at("one", 400, FIRED), "done").unwrap();
+        }
+        assert_eq!((nas.field().as_str(), booted.window_ends()), ("!", None), "step {step}");
+        assert_eq!(booted.last().unwrap().phase, Phase::Off, "step {step}");
+        assert!(nas.published().is_none(), "step {step}");
+        // What the shadow says alone is complete, but a disk dead later than that must not bring anything back.
+        let mut again = nas.daemon();
+        assert!(matches!(again.at_start(&at("three", 5, FIRED)).unwrap(), StartAction::Nothing), "step {step}");
+        if complete && step > 8 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_starts_again_goes_on_with_the_window() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    fs::remove_file(nas.paths().recovered()).unwrap();
+    let mut daemon = nas.daemon();
+    assert!(
+        matches!(daemon.at_start(&at("one", 900, FIRED + 800)).unwrap(), StartAction::WindowGoesOn(end) if end.0.as_secs() == 100 + HOUR)
+    );
+    assert_eq!(nas.published().unwrap().until_boot_ms, (100 + HOUR) * 1000);
+    let mut rebooted = nas.daemon();
+    rebooted.at_start(&at("two", 20, FIRED + 600)).unwrap();
+    assert_eq!(nas.published().unwrap().until_boot_ms, (20 + HOUR - 600) * 1000);
+}
+
+#[test]
+fn the_window_ends_and_admin_is_off_again() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    assert_eq!(daemon.window_ended(&at("one", 99 + HOUR, 0)).unwrap(), WindowEnd::NotYet);
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!((nas.field().as_str(), daemon.window_ends()), ("!", None));
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Disabled);
+    assert!(nas.published().is_none());
+    assert_eq!(daemon.window_ended(&at("one", 101 + HOUR, 0)).unwrap(), WindowEnd::NotOpen);
+}
+
+#[test]
+fn a_window_that_ended_while_the_power_was_off_ends_at_the_start() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon();
+    let action = daemon.at_start(&at("two", 20, FIRED + 3601)).unwrap();
+    assert!(matches!(action, StartAction::Ended(WindowEnd::TurnedOff)), "{action:?}");
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn whoever_gave_admin_a_password_of_its_own_keeps_it() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    nas.set_password("$6$own$hash");
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Active);
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TakenOver);
+    assert_eq!(nas.field(), "$6$own$hash");
+    assert!(nas.published().is_none());
+    assert!(daemon.last().unwrap().outcome.contains("password of its own"));
+    daemon.turn_off(&fired(), "asked for").unwrap();
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn a_default_password_that_is_only_locked_does_not_outlive_the_window() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    nas.set_password(&format!("!{}", nas.field()));
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Disabled);
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn an_account_deleted_meanwhile_is_not_made_again() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    let nas = nas.without_admin();
+    let before = nas.texts();
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!(nas.texts(), before);
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Missing);
+}
+
+#[test]
+fn turning_off_works_without_any_press() {
+    let nas = Nas::new();
+    nas.set_password("$6$own$hash");
+    nas.daemon().turn_off(&fired(), "asked for").unwrap();
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn a_second_press_opens_a_fresh_window_and_has_its_own_number() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    let done = daemon.fire("reset", prepared(&daemon), &at("one", 1000, FIRED + 900)).unwrap();
+    assert_eq!((done.press, done.until.0.as_secs(), nas.stamp().as_str()), (2, 1000 + HOUR, "2\n"));
+}
+
+fn shadow_is_read_only(step: &Step, path: &Path) -> Option<i32> {
+    (*step == Step::Create && path.ends_with(".shadow.twostep")).then_some(libc::EROFS)
+}
+
+#[test]
+fn a_refused_press_is_not_carried_out_at_the_next_boot() {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only));
+    let error = daemon.fire("reset", prepared(&daemon), &fired()).unwrap_err();
+    assert!(error.to_string().contains("read-only"), "{error}");
+    let last = daemon.last().unwrap();
+    assert_eq!((last.phase, daemon.window_ends(), nas.stamp().as_str()), (Phase::Failed, None, ""));
+    assert!(last.outcome.contains("read-only"));
+    let mut booted = nas.daemon();
+    assert!(matches!(booted.at_start(&next_boot()).unwrap(), StartAction::Nothing));
+    assert_eq!(nas.field(), "!");
+    assert_eq!(booted.fire("reset", prepared(&booted), &next_boot()).unwrap().press, 2);
+}
+
+#[test]
+fn a_refused_second_press_leaves_the_first_ones_window_open() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only));
+    daemon.fire("reset", prepared(&daemon), &at("one", 500, FIRED + 400)).unwrap_err();
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
+    let mut restarted = nas.daemon();
+    assert!(matches!(restarted.at_start(&at("one", 600, FIRED)).unwrap(), StartAction::WindowGoesOn(_)));
+    assert_eq!(restarted.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn a_second_press_cut_off_and_then_refused_still_ends_the_first_ones_window() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    // After the intent (its draft removed, created, written, renamed, the folder synced) and the reads before it, the power goes.
+    let cut_after_intent = (4..).find(|&steps| {
+        let mut cut = nas.daemon_on(FailingDisk::dead_from(steps));
+        cut.fire("reset", prepared(&cut), &at("one", 500, FIRED + 400)).unwrap_err();
+        nas.daemon().last().unwrap().phase == Phase::Intended
+    });
+    assert!(cut_after_intent.is_some());
+    let mut booted = nas.daemon_on(FailingDisk::failing(shadow_is_read_only));
+    booted.at_start(&at("two", 20, FIRED + 600)).unwrap_err();
+    assert_eq!(booted.window_ends(), Some(BootTime(Duration::from_secs(20 + HOUR - 600))));
+    assert_eq!(nas.published().unwrap().until_boot_ms, (20 + HOUR - 600) * 1000);
+}
+
+#[test]
+fn where_the_intent_cannot_be_kept_nothing_is_done() {
+    let nas = Nas::new();
+    let before = nas.texts();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        (*step == Step::Create && path.ends_with(".recovery.json.twostep")).then_some(libc::EROFS)
+    }));
+    let error = daemon.fire("reset", prepared(&daemon), &fired()).unwrap_err();
+    assert!(matches!(error, RecoveryError::Intent(_)), "{error}");
+    assert_eq!(nas.texts(), before);
+}
+
+#[test]
+fn an_account_that_cannot_be_turned_off_is_tried_again_a_minute_later() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only));
+    let over = at("one", 100 + HOUR, 0);
+    daemon.window_ended(&over).unwrap_err();
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR))));
+    assert!(nas.published().is_none(), "PAM must not admit it any more");
+}
+
+#[test]
+fn a_sync_that_fails_after_the_switch_still_opens_a_window() {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        (*step == Step::SyncFolder && path.ends_with("etc") && fs::read_to_string(path.join("shadow")).unwrap().contains("admin:$6$"))
+            .then_some(libc::EIO)
+    }));
+    let done = daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    assert_eq!(done.warnings.len(), 1);
+    assert!(daemon.window_ends().is_some());
+}
+
+#[test]
+fn another_account_configured_since_does_not_leave_the_first_one_on() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let config = config::Recovery { account: "operator".into(), ..nas.config() };
+    let mut daemon = Recovery::open(nas.paths(), config).unwrap();
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    let done = daemon.fire("reset", prepared(&daemon), &at("one", 300, FIRED)).unwrap();
+    assert_eq!((done.account.as_str(), done.created, nas.field().as_str()), ("operator", true, "!"));
+    assert_eq!(nas.published().unwrap().account, "operator");
+}
+
+#[test]
+fn a_broken_record_is_set_aside_and_the_button_still_works() {
+    let nas = Nas::new();
+    for broken in [&b"\0\0\0\0"[..], b"{\"version\":99}", b"", b"\xff\xfe"] {
+        fs::write(nas.paths().recovery_record(), broken).unwrap();
+        let mut daemon = nas.daemon();
+        assert_eq!(daemon.last(), None);
+        assert_eq!(fs::read(nas.paths().state.join("recovery.json.bad")).unwrap(), broken);
+        daemon.at_start(&fired()).unwrap();
+        daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    }
+    assert_eq!(nas.stamp(), "4\n", "no number is used twice, whatever became of the record");
+}
+
+#[test]
+fn a_configuration_that_would_break_passwd_is_refused() {
+    let nas = Nas::new();
+    type Change = fn(&mut config::Recovery);
+    let changes: [(Change, &str); 4] = [
+        (|c| c.account = "ad:min".into(), "recovery.account"),
+        (|c| c.account = "../etc/passwd".into(), "recovery.account"),
+        (|c| c.shell = "/bin/sh\nroot2::0:0".into(), "recovery.shell"),
+        (|c| c.home = "home".into(), "recovery.home"),
+    ];
+    for (change, key) in changes {
+        let mut config = nas.config();
+        change(&mut config);
+        assert!(Recovery::open(nas.paths(), config).err().unwrap().to_string().contains(key));
+    }
+}
+
+#[test]
+fn on_a_full_disk_the_reserve_lets_the_press_through() {
+    let nas = Nas::new();
+    let folder = nas.folder.path();
+    let body = || {
+        let mount =
+            |args: &[&str]| Command::new("mount").args(args).stderr(std::process::Stdio::null()).status().is_ok_and(|s| s.success());
+        let ready = geteuid().is_root()
+            && nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_ok()
+            && mount(&["--make-rprivate", "/"])
+            && mount(&["-t", "tmpfs", "-o", "size=1m,mode=0755", "tmpfs", folder.to_str().unwrap()]);
+        if !ready {
+            eprintln!("SKIPPED: no right to mount a small file system");
+            return;
+        }
+        nas.furnish();
+        let mut daemon = nas.daemon();
+        daemon.at_start(&fired()).unwrap();
+        let mut filler = fs::File::create(folder.join("filler")).unwrap();
+        while std::io::Write::write_all(&mut filler, &[1; 512]).is_ok() {}
+        daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+        assert_eq!(crypt::verify(PASSWORD, &nas.field()), Ok(true));
+        assert!(!nas.paths().reserve().exists());
+        filler.set_len(0).unwrap();
+        daemon.turn_off(&fired(), "asked for").unwrap();
+        assert!(nas.paths().reserve().exists(), "kept for the next one");
+    };
+    std::thread::scope(|scope| scope.spawn(body).join().unwrap());
+}
+
+#[test]
+fn neither_log_lines_nor_the_published_file_hold_password_or_hash() {
+    let nas = Nas::new();
+    let daemon = nas.pressed();
+    let hash = nas.field();
+    let seen = format!("{:?} {:?} {}", daemon.last(), nas.published(), nas.stamp());
+    assert!(!seen.contains(&hash) && !seen.contains(PASSWORD));
+    assert!(!format!("{:?}", prepared(&daemon)).contains("$6$"));
+    assert!(!fs::read_to_string(nas.paths().recovery_record()).unwrap().contains(PASSWORD));
+}
+
+fn names(reports: &[Report]) -> Vec<(u64, Vec<&str>)> {
+    reports.iter().map(|report| (report.press, report.hooks.iter().map(|(name, _)| name.as_str()).collect())).collect()
+}
+
+#[test]
+fn hooks_run_once_per_press_in_name_order_and_never_at_a_boot() {
+    let nas = Nas::new();
+    let log = nas.folder.path().join("log");
+    let script = format!("echo \"$0 $TWOSTEP_ACCOUNT $TWOSTEP_PRESS $HOME $(env | wc -l)\" >> {}", log.display());
+    nas.hook("20-samba", &script, 0o755);
+    nas.hook("10-network", &script, 0o755);
+    for no_hook in [".hidden", "10-network~", "10-network.dpkg-old"] {
+        nas.hook(no_hook, &script, 0o755);
+    }
+    nas.hook("notes.txt", &script, 0o644);
+    assert!(nas.run_hooks(Duration::from_secs(20)).is_empty());
+    let mut daemon = nas.pressed();
+    assert_eq!(names(&nas.run_hooks(Duration::from_secs(20))), [(1, vec!["10-network", "20-samba"])]);
+    assert!(nas.run_hooks(Duration::from_secs(20)).is_empty());
+    nas.daemon().at_start(&next_boot()).unwrap();
+    assert!(nas.run_hooks(Duration::from_secs(20)).is_empty());
+    daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    assert_eq!(names(&nas.run_hooks(Duration::from_secs(20)))[0].0, 2);
+    let ran = fs::read_to_string(log).unwrap();
+    let first = ran.lines().next().unwrap();
+    assert_eq!(ran.lines().count(), 4);
+    assert!(first.contains("10-network admin 1  "), "a clean environment: {first}");
+}
+
+#[test]
+fn a_hook_that_anybody_could_have_written_is_refused_and_one_that_fails_stops_nobody() {
+    let nas = Nas::new();
+    nas.hook("1-open", "exit 0", 0o777);
+    nas.hook("3-fails", "exit 3", 0o755);
+    nas.hook("5-good", "exit 0", 0o755);
+    std::os::unix::fs::symlink("5-good", nas.paths().hooks().join("2-link")).unwrap();
+    if geteuid().is_root() {
+        nas.hook("4-foreign", "exit 0", 0o755);
+        std::os::unix::fs::chown(nas.paths().hooks().join("4-foreign"), Some(1000), None).unwrap();
+    }
+    drop(nas.pressed());
+    let mut reports = nas.run_hooks(Duration::from_secs(20));
+    for (name, outcome) in reports.remove(0).hooks {
+        let as_wished = match name.as_str() {
+            "1-open" | "2-link" | "4-foreign" => matches!(outcome, Outcome::Refused(_)),
+            "3-fails" => matches!(&outcome, Outcome::Ran(status) if status.code() == Some(3)),
+            _ => matches!(&outcome, Outcome::Ran(status) if status.success()),
+        };
+        assert!(as_wished, "{name}: {outcome}");
+    }
+}
+
+#[test]
+fn hooks_in_a_folder_that_others_may_write_to_are_all_refused() {
+    let nas = Nas::new();
+    nas.hook("1-good", "exit 0", 0o755);
+    fs::set_permissions(nas.paths().hooks(), fs::Permissions::from_mode(0o777)).unwrap();
+    drop(nas.pressed());
+    let reports = nas.run_hooks(Duration::from_secs(20));
+    assert!(matches!(reports[0].hooks[0].1, Outcome::Refused(reason) if reason.contains("folder")));
+}
+
+#[test]
+fn a_hook_that_hangs_is_ended_with_what_it_started() {
+    let nas = Nas::new();
+    let pid_file = nas.folder.path().join("pid");
+    nas.hook("1-hangs", &format!("sleep 600 & echo $! > {}; wait", pid_file.display()), 0o755);
+    drop(nas.pressed());
+    let reports = nas.run_hooks(Duration::from_millis(500));
+    assert!(matches!(reports[0].hooks[0].1, Outcome::OutOfTime), "{}", reports[0].hooks[0].1);
+    let grandchild: i32 = fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
+    let gone = twostep::sys::process::Process::open(grandchild).map_or(true, |process| process.ends_within(Duration::from_secs(5)));
+    assert!(gone);
+}
+
+#[test]
+fn the_press_is_noted_before_the_first_hook_starts() {
+    let nas = Nas::new();
+    let seen = nas.folder.path().join("seen");
+    nas.hook("1", &format!("cp {} {}", nas.paths().hooks_ran().display(), seen.display()), 0o755);
+    drop(nas.pressed());
+    nas.run_hooks(Duration::from_secs(20));
+    assert_eq!(fs::read_to_string(seen).unwrap(), "1\n");
+    drop(nas.pressed());
+    let full = FailingDisk::failing(|step, _| (*step == Step::Write).then_some(libc::ENOSPC));
+    hooks::run_pending(&full, &nas.paths(), "admin", Duration::from_secs(20)).unwrap_err();
+    assert_eq!(full.steps().last(), Some(&Step::Remove), "nothing ran that is not noted");
+}

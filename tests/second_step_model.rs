@@ -1,0 +1,267 @@
+//! The second step against a reference model that a reader can check by eye: any interleaving of logins, answers, waits, jumps of the wall
+//! clock, restarts and unlocking gives the outcome that the model predicts (B1, B2, B5).
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use twostep::core::account::{Account, Method, Methods};
+use twostep::core::clock::{BootId, Horizon, Moment, PlausibleTime, plausible};
+use twostep::core::lockout::Failures;
+use twostep::core::login::{CodeState, Failure, Login, Now, Origin, Outcome, Records};
+use twostep::core::recovery_code::RecoveryCode;
+use twostep::core::time::{BootTime, Wall};
+use twostep::core::totp::{Enrolment, Mark, TimeStep};
+
+const START: i64 = 1_790_000_010;
+const RECOVERY_CODES: u8 = 3;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Open,
+    /// To one of the logins, the code of the present step and so many.
+    Code(usize, i64),
+    Junk(usize),
+    RecoveryCode(usize, u8),
+    Pass(u64),
+    /// The wall clock alone.
+    Jump(i64),
+    /// Of the whole machine: open logins are gone.
+    Restart,
+    Unlock,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let login = 0..4_usize;
+    let event = prop_oneof![
+        3 => Just(Event::Open),
+        8 => (login.clone(), -1_i64..=1).prop_map(|(login, ahead)| Event::Code(login, ahead)),
+        2 => (login.clone(), prop_oneof![-50_i64..-20, 20_i64..50]).prop_map(|(login, ahead)| Event::Code(login, ahead)),
+        4 => login.clone().prop_map(Event::Junk),
+        2 => (login, 0..RECOVERY_CODES + 1).prop_map(|(login, code)| Event::RecoveryCode(login, code)),
+        4 => (0_u64..70).prop_map(Event::Pass),
+        1 => (100_u64..1_500).prop_map(Event::Pass),
+        1 => (-100_000_i64..100_000).prop_map(Event::Jump),
+        1 => (-2_i64..=2).prop_map(|steps| Event::Jump(steps * 30)),
+        1 => Just(Event::Restart),
+        1 => Just(Event::Unlock),
+    ];
+    prop::collection::vec(event, 1..60)
+}
+
+/// What happens outside: true time, the wall clock's error, the boot.
+struct World {
+    /// Seconds since the beginning, by a clock that is never wrong.
+    true_time: u64,
+    error: i64,
+    boots: u8,
+    booted_at: u64,
+}
+
+impl World {
+    fn moment(&self) -> Moment {
+        let boot = BootTime(Duration::from_secs(self.true_time - self.booted_at));
+        let wall = Wall(START + self.true_time.cast_signed() + self.error);
+        Moment { wall, boot, boot_id: BootId([self.boots; 16]), synchronised: false }
+    }
+
+    fn time(&self) -> PlausibleTime {
+        plausible(&self.moment(), &Horizon { built: Wall(0), last_commit: None }).unwrap()
+    }
+
+    fn step(&self, ahead: i64) -> u64 {
+        (self.time().seconds() / 30).checked_add_signed(ahead).unwrap()
+    }
+}
+
+/// The reference: a set of steps, a set of codes, a count and a time.
+struct Model {
+    used_steps: BTreeSet<u64>,
+    used_codes: BTreeSet<u8>,
+    wrong_in_a_row: u32,
+    wrong_at: u64,
+    /// Opened, and verified.
+    logins: Vec<(u64, Option<u64>)>,
+}
+
+enum Typed {
+    Step(u64),
+    RecoveryCode(u8),
+    Junk,
+}
+
+impl Model {
+    fn answer(&mut self, world: &World, login: usize, typed: &Typed) -> Outcome {
+        let now = world.true_time;
+        let (opened, verified) = self.logins[login];
+        match verified {
+            Some(at) if now - at < 600 => return Outcome::AlreadyUsed,
+            Some(_) => return Outcome::Expired,
+            None if now - opened >= 120 => return Outcome::Expired,
+            None => {}
+        }
+        // A wait counts from the answer; after a restart, from the restart.
+        if self.wrong_in_a_row >= 100 || now - self.wrong_at.max(world.booted_at) < self.wait() {
+            return Outcome::Locked;
+        }
+        let used = match typed {
+            Typed::Step(step) if step.abs_diff(world.step(0)) <= 1 => !self.used_steps.insert(*step),
+            Typed::RecoveryCode(code) if *code < RECOVERY_CODES => !self.used_codes.insert(*code),
+            Typed::Step(_) | Typed::RecoveryCode(_) | Typed::Junk => {
+                self.wrong_in_a_row += 1;
+                self.wrong_at = now;
+                return Outcome::Wrong;
+            }
+        };
+        if used {
+            return Outcome::AlreadyUsed;
+        }
+        self.wrong_in_a_row = 0;
+        self.logins[login].1 = Some(now);
+        Outcome::Verified
+    }
+
+    fn wait(&self) -> u64 {
+        match self.wrong_in_a_row {
+            0..=4 => 0,
+            n @ 5..=9 => 30 << (n - 5),
+            _ => 900,
+        }
+    }
+}
+
+/// The engine's side: what the store holds, and the open logins.
+struct Engine {
+    account: Account,
+    enrolment: Enrolment,
+    marks: Vec<(TimeStep, Mark)>,
+    spent: Vec<RecoveryCode>,
+    logins: Vec<Login>,
+}
+
+fn recovery_code(n: u8) -> RecoveryCode {
+    RecoveryCode::new([n; 10])
+}
+
+impl Records for Engine {
+    type Error = Infallible;
+    fn enrolment(&mut self) -> Result<Option<Enrolment>, Infallible> {
+        Ok(Some(self.enrolment.clone()))
+    }
+    fn mark(&mut self, step: TimeStep) -> Result<Option<Mark>, Infallible> {
+        Ok(self.marks.iter().find(|(marked, _)| *marked == step).map(|(_, mark)| *mark))
+    }
+    fn recovery_code(&mut self, code: &RecoveryCode) -> Result<CodeState, Infallible> {
+        let listed = (0..RECOVERY_CODES).any(|n| recovery_code(n) == *code);
+        Ok(match (listed, self.spent.contains(code)) {
+            (true, false) => CodeState::Unused,
+            (true, true) => CodeState::Used,
+            (false, _) => CodeState::Unknown,
+        })
+    }
+}
+
+impl Engine {
+    fn new(wrong_in_a_row: u32, now: Moment) -> Self {
+        let account = Account {
+            methods: Methods::NONE.with(Method::SecurityCode),
+            // More than there are, so that an account out of codes still takes (and refuses) them.
+            recovery_codes_left: 100,
+            failures: Failures { in_a_row: wrong_in_a_row, last: Some(now) },
+            ..Account::default()
+        };
+        Self { account, enrolment: Enrolment::fresh([5; 20]), marks: vec![], spent: vec![], logins: vec![] }
+    }
+
+    fn open(&mut self, world: &World) {
+        let origin = Origin { uid: 1000, user: "alice".into(), service: "sshd".into(), claimed: false, remote: None };
+        self.logins.push(Login::open(origin, world.moment().boot));
+    }
+
+    fn text(&self, typed: &Typed) -> (Method, String) {
+        match typed {
+            Typed::Step(step) => {
+                let moment = Moment { wall: Wall((step * 30).cast_signed()), ..Moment::default() };
+                let time = plausible(&moment, &Horizon { built: Wall(0), last_commit: None }).unwrap();
+                (Method::SecurityCode, self.enrolment.code_at(time).to_string())
+            }
+            Typed::RecoveryCode(n) => (Method::RecoveryCode, recovery_code(*n).shown().to_string()),
+            Typed::Junk => (Method::SecurityCode, "no code".into()),
+        }
+    }
+
+    fn answer(&mut self, world: &World, login: usize, typed: &Typed) -> Outcome {
+        let (method, text) = self.text(typed);
+        let now = Now { moment: world.moment(), time: Ok(world.time()) };
+        let (login_now, account) = (self.logins[login].clone(), self.account.clone());
+        let answered = match login_now.answer(&account, (method, &text), &now, self) {
+            Ok(answered) => answered,
+            Err(Failure::Fault(fault)) => panic!("{fault:?}"),
+            Err(Failure::Records(never)) => match never {},
+        };
+        for (step, mark) in answered.marks {
+            assert!(self.marks.iter().all(|(marked, _)| *marked != step), "{step:?} marked twice");
+            self.marks.push((step, mark));
+        }
+        self.spent.extend(answered.spent);
+        self.account = answered.account;
+        self.logins[login] = answered.login;
+        answered.outcome
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    #[test]
+    fn every_interleaving_ends_as_the_model_says(events in events(), wrong_in_a_row in prop_oneof![Just(0_u32), 3_u32..12, 95_u32..101]) {
+        let mut world = World { true_time: 0, error: 0, boots: 1, booted_at: 0 };
+        let mut engine = Engine::new(wrong_in_a_row, world.moment());
+        let mut model =
+            Model { used_steps: BTreeSet::new(), used_codes: BTreeSet::new(), wrong_in_a_row, wrong_at: 0, logins: vec![] };
+        for event in events {
+            let (login, typed) = match event {
+                Event::Open => {
+                    engine.open(&world);
+                    model.logins.push((world.true_time, None));
+                    continue;
+                }
+                Event::Pass(seconds) => {
+                    world.true_time += seconds;
+                    continue;
+                }
+                Event::Jump(seconds) => {
+                    world.error += seconds;
+                    continue;
+                }
+                Event::Restart => {
+                    world.boots += 1;
+                    world.booted_at = world.true_time;
+                    engine.logins.clear();
+                    model.logins.clear();
+                    continue;
+                }
+                Event::Unlock => {
+                    engine.account.failures.reset();
+                    model.wrong_in_a_row = 0;
+                    continue;
+                }
+                Event::Code(login, ahead) => (login, Typed::Step(world.step(ahead))),
+                Event::RecoveryCode(login, code) => (login, Typed::RecoveryCode(code)),
+                Event::Junk(login) => (login, Typed::Junk),
+            };
+            if login >= model.logins.len() {
+                continue;
+            }
+            // The latest logins are the ones that are still open.
+            let login = model.logins.len() - 1 - login;
+            let expected = model.answer(&world, login, &typed);
+            prop_assert_eq!(engine.answer(&world, login, &typed), expected);
+            prop_assert_eq!(engine.account.failures.in_a_row, model.wrong_in_a_row);
+            let used: BTreeSet<u64> =
+                engine.marks.iter().filter(|(_, mark)| *mark == Mark::Used).map(|(step, _)| step.0).collect();
+            prop_assert_eq!(&used, &model.used_steps);
+        }
+    }
+}
