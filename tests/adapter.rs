@@ -471,6 +471,7 @@ fn the_password_may_be_the_first_line_of_a_guarded_file() {
     let file = machine.root().join("sticker");
     let line = format!("file = \"{}\"", file.display());
     let write = |text: &[u8], mode: u32| {
+        let _ = fs::remove_file(&file);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     };
