@@ -238,7 +238,7 @@ impl Client {
             }
         }
         let Some(frame) = self.inbox.take().map_err(no_reply)? else { return Err(Error::Closed) };
-        let response: Response<'_> = serde_json::from_str(&frame).map_err(|error| misfit(&error))?;
+        let response = Response::read(&frame).ok_or_else(|| Error::Protocol("no object, or one with wrong members".into()))?;
         let parameters = response.parameters.map_or("{}", |raw| raw.get());
         if let Some(name) = response.error {
             let parameters = serde_json::from_str(parameters).map_err(|error| misfit(&error))?;
@@ -276,9 +276,9 @@ fn no_reply(error: frame::Error) -> Error {
     Error::Protocol(error.to_string())
 }
 
-/// Where the reply is wrong; serde's own words might quote a secret from it.
+/// Serde's own words might quote a secret from the reply, so only the place is told.
 fn misfit(error: &serde_json::Error) -> Error {
-    Error::Protocol(format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column()))
+    Error::Protocol(format!("unexpected parameters at line {} column {}", error.line(), error.column()))
 }
 
 /// connect(2) waits while the backlog is full; SO_SNDTIMEO bounds that, so it is set first.
@@ -301,4 +301,96 @@ fn send_all(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use nix::sys::socket::{Backlog, bind, listen};
+
+    use super::*;
+    use crate::proto::varlink::Empty;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// A client, and the other end after it has answered whatever comes with `answer`.
+    fn answered_with(answer: &[u8]) -> (Client, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answer).unwrap();
+        let client = Client::over(ours);
+        client.set_time_limit(Some(SHORT)).unwrap();
+        (client, theirs)
+    }
+
+    fn call(client: &mut Client) -> Result<Empty, Error> {
+        client.call("org.example.Test.Ask", &Empty {})
+    }
+
+    #[test]
+    fn a_service_that_does_not_answer_is_given_up() {
+        let (mut client, _service) = answered_with(b"{\"parameters\":{}");
+        assert!(matches!(call(&mut client), Err(Error::TimedOut)));
+        // A late answer must not be taken for the next call's.
+        assert!(matches!(call(&mut client), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn a_service_that_goes_away_is_noticed() {
+        let (mut client, service) = answered_with(b"{\"parameters\":{}");
+        drop(service);
+        assert!(matches!(call(&mut client), Err(Error::Closed)));
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused_and_not_quoted() {
+        let long = vec![b' '; frame::MAX + 2];
+        for answer in [&b"hunter2\0"[..], b"[]\0", b"{\"parameters\":\"hunter2\"}\0", b"\xff\0", b"{\"continues\":true}\0", &long] {
+            let (mut client, _service) = answered_with(answer);
+            match call(&mut client) {
+                Err(Error::Protocol(what)) => assert!(!what.contains("hunter2"), "{what}"),
+                other => panic!("{other:?} to {:?}", String::from_utf8_lossy(answer)),
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_service_does_not_end_the_connection() {
+        let (mut client, _service) = answered_with(b"{\"error\":\"org.example.Test.No\"}\0{}\0");
+        match call(&mut client) {
+            Err(Error::Service(failure)) => assert_eq!(failure.to_string(), "org.example.Test.No"),
+            other => panic!("{other:?}"),
+        }
+        assert!(call(&mut client).is_ok());
+    }
+
+    #[test]
+    fn nobody_listening_is_told_with_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nothing.sock");
+        let error = Client::connect(&path, SHORT).unwrap_err().to_string();
+        assert!(error.contains("nothing.sock") && error.contains("twostepd"), "{error}");
+    }
+
+    #[test]
+    fn a_service_that_does_not_accept_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full.sock");
+        let listener = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
+        let mut waiting = Vec::new();
+        let refused = (0..10).find_map(|_| Client::connect(&path, SHORT).map(|client| waiting.push(client)).err());
+        assert!(matches!(refused, Some(Error::Connect { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn a_service_run_by_a_user_is_not_taken_for_root() {
+        let (client, _service) = answered_with(b"");
+        match client.require_root() {
+            Ok(()) => assert!(nix::unistd::geteuid().is_root()),
+            Err(Error::NotRoot { uid }) => assert_eq!(uid, nix::unistd::geteuid().as_raw()),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }

@@ -120,6 +120,33 @@ fn the_zlink_crate_reads_our_descriptions() {
 }
 
 #[test]
+fn every_description_is_read_by_the_zlink_crate() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/proto");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut names = Vec::new();
+    for file in files.filter(|path| path.extension().is_some_and(|extension| extension == "varlink")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let interface = zlink::idl::Interface::try_from(text.as_str()).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert_eq!(file.file_stem().unwrap().to_str(), Some(interface.name().as_ref()));
+        names.push(interface.name().to_string());
+    }
+    names.sort();
+    let expected = ["Account", "Admin", "Authenticator", "Login", "Recovery"].map(|name| format!("io.twostep.{name}"));
+    assert_eq!(names[..5], expected);
+}
+
+#[test]
+fn the_errors_are_those_of_the_description() {
+    let interface = zlink::idl::Interface::try_from(recovery::DESCRIPTION).unwrap();
+    for error in interface.errors() {
+        let parameters: serde_json::Map<_, _> = error.fields().map(|field| (field.name().to_string(), "x".into())).collect();
+        let tagged = serde_json::json!({ "error": format!("{}.{}", recovery::NAME, error.name()), "parameters": parameters });
+        let typed: recovery::Error = serde_json::from_value(tagged.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&typed).unwrap(), tagged);
+    }
+}
+
+#[test]
 fn our_own_client_gets_replies_errors_and_streams() {
     let service = Service::start(Setup::default());
     let (mut caller, mut watcher) = (client(&service), client(&service));

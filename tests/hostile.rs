@@ -4,6 +4,7 @@ use std::io::{BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ mod raw;
 #[path = "support/service.rs"]
 mod service;
 
-use raw::{ServerProcess, claimed, connect_as, cut_off, exchange, others_are_served, receive, refused, send};
-use service::{FOR_EVER, SOON, Service, Setup, Told};
+use raw::{ServerProcess, claimed, connect_as, cut_off, exchange, is_refusal, others_are_served, receive, send};
+use service::{FOR_EVER, SOON, Service, Setup, Told, UNTIL_RELEASED};
 
 /// The user who may call everything; others get PermissionDenied from io.twostep.Recovery.
 const OWNER: u32 = 1000;
@@ -26,7 +27,7 @@ const OWNER: u32 = 1000;
 const MIB: u64 = 1024;
 
 fn setup(limits: Limits) -> Setup {
-    Setup { limits, identify: claimed, owner: Owner(OWNER) }
+    Setup { limits, identify: claimed, owner: Owner(OWNER), release: Arc::default() }
 }
 
 fn start() -> Service {
@@ -74,13 +75,14 @@ fn sixty_four_mebibytes_without_an_end_are_cut_off_at_the_cap() {
             let mut attacker = connect_as(OWNER, &server.socket());
             std::thread::spawn(move || {
                 let chunk = [b'x'; 64 * 1024];
-                (0..1024).find(|_| refused(attacker.write_all(&chunk)))
+                (0..1024).find_map(|count| attacker.write_all(&chunk).err().map(|error| (count, error)))
             })
         })
         .collect();
     assert!(others_are_served(&server.socket()));
     for attacker in attackers {
-        let chunks = attacker.join().unwrap().expect("64 MiB were taken");
+        let (chunks, error) = attacker.join().unwrap().expect("64 MiB were taken");
+        assert!(is_refusal(&error), "{error}");
         // A frame, and what the socket's own buffer holds.
         assert!(chunks < 64, "{chunks} chunks were taken");
     }
@@ -90,9 +92,7 @@ fn sixty_four_mebibytes_without_an_end_are_cut_off_at_the_cap() {
 
 /// Whether the service answers on this connection, or has closed it.
 fn is_open(stream: &UnixStream) -> bool {
-    let call = b"{\"method\":\"org.varlink.service.GetInfo\"}\0";
-    let mut sending = stream;
-    sending.write_all(call).is_ok() && receive(&mut BufReader::new(stream)).is_some()
+    exchange(stream, r#"{"method":"org.varlink.service.GetInfo"}"#).is_some()
 }
 
 #[test]
@@ -104,8 +104,8 @@ fn a_thousand_idle_connections_of_one_user_keep_nobody_else_out() {
     assert_eq!(idle.iter().filter(|stream| is_open(stream)).count(), Limits::default().per_uid);
     // Places are given back.
     drop(idle);
-    let deadline = std::iter::repeat_with(|| is_open(&connect_as(OWNER, &service.socket())));
-    assert!(deadline.take(10_000).any(|open| open));
+    let later = std::iter::repeat_with(|| is_open(&connect_as(OWNER, &service.socket())));
+    assert!(later.take(10_000).any(|open| open));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_frame_that_drips_is_not_waited_for() {
     let mut attacker = connect_as(OWNER, &service.socket());
     // One byte whenever nothing has come back for a moment.
     attacker.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let drips = (0..4000).find(|_| refused(attacker.write_all(b" ")) || cut_off(&attacker));
+    let drips = (0..4000).find(|_| attacker.write_all(b" ").is_err_and(|error| is_refusal(&error)) || cut_off(&attacker));
     assert!(drips.is_some());
     assert!(others_are_served(&service.socket()));
 }
@@ -330,6 +330,20 @@ fn a_oneway_call_is_done_though_its_caller_is_gone() {
 }
 
 #[test]
+fn a_oneway_call_that_waits_is_not_dropped_with_its_caller() {
+    let release = Arc::default();
+    let service = Service::start(Setup { release: Arc::clone(&release), ..setup(Limits::default()) });
+    let caller = connect_as(OWNER, &service.socket());
+    send(&caller, &format!(r#"{{"method":"io.twostep.Recovery.Press","parameters":{{"hold_ms":{UNTIL_RELEASED}}},"oneway":true}}"#));
+    assert_eq!(service.told.recv_timeout(SOON), Ok(Told::Waiting));
+    drop(caller);
+    // By then the service has seen the hang-up as well.
+    assert!(others_are_served(&service.socket()));
+    release.notify_one();
+    assert_eq!(service.told.recv_timeout(SOON), Ok(Told::Released));
+}
+
+#[test]
 fn a_oneway_call_has_no_reply() {
     let service = start();
     let caller = connect_as(OWNER, &service.socket());
@@ -347,11 +361,11 @@ fn whoever_reads_nothing_is_cut_off_and_nothing_is_kept_for_it() {
     let attackers: Vec<_> = (0..8)
         .map(|_| {
             let (mut attacker, calls) = (connect_as(OWNER, &server.socket()), calls.clone());
-            std::thread::spawn(move || (0..100).any(|_| refused(attacker.write_all(calls.as_bytes()))))
+            std::thread::spawn(move || (0..100).find_map(|_| attacker.write_all(calls.as_bytes()).err()))
         })
         .collect();
     assert!(others_are_served(&server.socket()));
-    assert!(attackers.into_iter().all(|attacker| attacker.join().unwrap()));
+    assert!(attackers.into_iter().all(|attacker| attacker.join().unwrap().is_some_and(|error| is_refusal(&error))));
     let grown = server.memory("VmHWM") - before;
     assert!(grown < 4 * MIB, "{grown} KiB");
 }
@@ -386,6 +400,14 @@ fn the_longest_frame_is_read_and_one_byte_more_is_not() {
     };
     assert!(reply_to(&service, &padded(frame::MAX)).unwrap().contains("board"));
     assert_eq!(reply_to(&service, &padded(frame::MAX + 1)), None);
+}
+
+#[test]
+fn a_name_too_long_for_the_error_that_repeats_it_is_cut_off() {
+    let service = start();
+    let call = |length: usize| format!(r#"{{"method":"{}.Status"}}"#, "x".repeat(length));
+    assert!(reply_to(&service, &call(60_000)).unwrap().contains("InterfaceNotFound"));
+    assert_eq!(reply_to(&service, &call(frame::MAX - 22)), None);
 }
 
 /// Raises this process's own limit, or says why the test can't be run.

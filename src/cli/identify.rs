@@ -53,7 +53,11 @@ pub fn run(root: &Path, args: &Args) -> ExitCode {
     }
 }
 
-fn identify(root: &Path, args: &Args, out: &mut impl Write) -> io::Result<bool> {
+/// As [`run`], into `out`; says whether there was anything to listen to.
+///
+/// # Errors
+/// As `out`'s, or the runtime's.
+pub fn identify(root: &Path, args: &Args, out: &mut impl Write) -> io::Result<bool> {
     let devices = input::devices(root);
     list_devices(&devices, out)?;
     list_chips(&gpio::chips(root), out)?;

@@ -4,7 +4,7 @@
 //! listening to a line that is something else on this board is worse than asking the operator.
 
 use std::cmp::Reverse;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use super::board::{Board, Detect};
@@ -42,9 +42,11 @@ pub enum NoBoard {
     /// No profile fits the machine.
     Unknown {
         /// What was seen.
-        machine: Machine,
-        /// Where the profiles and `board.toml` would be.
-        paths: Paths,
+        machine: Box<Machine>,
+        /// The template.
+        template: PathBuf,
+        /// Where the operator's own profile would be.
+        board: PathBuf,
         /// How many profiles there are.
         tried: usize,
     },
@@ -52,8 +54,10 @@ pub enum NoBoard {
     Ambiguous {
         /// Their names.
         names: Vec<String>,
-        /// Where `board.toml` would be.
-        paths: Paths,
+        /// Where they are.
+        folder: PathBuf,
+        /// Where the operator's own profile would be.
+        board: PathBuf,
     },
 }
 
@@ -117,7 +121,9 @@ impl Detect {
         for (i, (patterns, facts)) in lists.into_iter().enumerate().filter(|(_, (patterns, _))| !patterns.is_empty()) {
             let hits = facts.iter().enumerate().flat_map(|(at, fact)| patterns.iter().map(move |p| (at, p, fact)));
             let hits = hits.filter(|(_, pattern, fact)| !fact.is_empty() && matches(pattern, fact));
-            let best = |(at, pattern, _): (usize, &String, &String)| (Reverse(at), !pattern.contains('*'), pattern.len());
+            let best = |(at, pattern, _): (usize, &String, &String)| {
+                (Reverse(at), !pattern.contains('*'), pattern.chars().filter(|c| *c != '*').count())
+            };
             let (at, exact, letters) = hits.map(best).max()?;
             if i == 0 {
                 rank.compatible = at;
@@ -156,7 +162,7 @@ impl Boards {
 }
 
 /// The `*.toml` files of a folder, sorted.
-pub(super) fn profiles(folder: &Path) -> Result<Vec<std::path::PathBuf>, Error> {
+pub(super) fn profiles(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let read = |reason| Error::Read { file: folder.to_string_lossy().into_owned(), reason };
     let entries: Result<Vec<_>, _> = fs::read_dir(folder).map_err(read)?.map(|entry| entry.map(|e| e.path())).collect();
     let mut files = entries.map_err(read)?;
@@ -183,8 +189,17 @@ impl Board {
         let machine = Machine::read(&paths.root);
         match boards.fitting(&machine).as_slice() {
             [board] => Ok((*board).clone()),
-            [] => Err(NoBoard::Unknown { machine, paths: paths.clone(), tried: boards.profiles.len() }),
-            several => Err(NoBoard::Ambiguous { names: several.iter().map(|b| b.name.clone()).collect(), paths: paths.clone() }),
+            [] => Err(NoBoard::Unknown {
+                machine: Box::new(machine),
+                template: paths.boards.join("template.toml"),
+                board: paths.board(),
+                tried: boards.profiles.len(),
+            }),
+            several => Err(NoBoard::Ambiguous {
+                names: several.iter().map(|b| b.name.clone()).collect(),
+                folder: paths.boards.clone(),
+                board: paths.board(),
+            }),
         }
     }
 }
@@ -193,19 +208,19 @@ impl fmt::Display for NoBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(error) => error.fmt(f),
-            Self::Unknown { machine, paths, tried } => write!(
+            Self::Unknown { machine, template, board, tried } => write!(
                 f,
                 "none of {tried} board profiles fits this machine, which says {machine}. Find its button with `twostep recovery identify`, \
                  then write {} from the template {}",
-                paths.board().display(),
-                paths.boards.join("template.toml").display()
+                board.display(),
+                template.display()
             ),
-            Self::Ambiguous { names, paths } => write!(
+            Self::Ambiguous { names, folder, board } => write!(
                 f,
                 "the board profiles \"{}\" fit this machine equally well: copy the right one from {} to {}",
                 names.join("\" and \""),
-                paths.boards.display(),
-                paths.board().display()
+                folder.display(),
+                board.display()
             ),
         }
     }

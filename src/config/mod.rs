@@ -40,6 +40,8 @@ pub struct Config {
     pub socket: Socket,
     /// Which local users may speak for others.
     pub grant: Grant,
+    /// The second step of logins.
+    pub login: Login,
 }
 
 /// What the supervisor hands to the engine at its start.
@@ -188,6 +190,14 @@ pub struct Socket {
     /// A connection without a call for this long is closed.
     #[serde(with = "human")]
     pub idle: Duration,
+}
+
+/// The second step of logins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// Services whose clients keep no token (a file server): the engine itself may remember their address as a trusted device.
+    pub trust_by_address: Vec<String>,
 }
 
 /// Which local users may speak for others.

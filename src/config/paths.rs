@@ -83,6 +83,18 @@ impl Paths {
         self.state.join("recovery.json")
     }
 
+    /// The engine's own folder.
+    #[must_use]
+    pub fn engine(&self) -> PathBuf {
+        self.state.join("engine")
+    }
+
+    /// The engine's database.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.engine().join("store.db")
+    }
+
     /// The number of the last press; changing it starts the hooks.
     #[must_use]
     pub fn stamp(&self) -> PathBuf {

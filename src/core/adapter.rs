@@ -15,7 +15,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mac([u8; 6]);
 
-/// Text that is no hardware address.
+/// Text that is no hardware address. It is not repeated: it may be nearly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMac;
 

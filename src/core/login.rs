@@ -1,9 +1,8 @@
 //! The life of a login: from the accepted password to the verified second step.
 //!
 //! ```text
-//!   decide ──► not_required, trusted, setup_required, locked
-//!      │
-//!      ▼ verify                  a right answer
+//!      │ the decision was `verify`
+//!      ▼                         a right answer
 //!    open ─────────────────────────────────────► verified ──► trust this device, once, within 1 min
 //!      │ ▲                                          │
 //!      │ └─ challenge (any enabled method, again)   ├─► counts as a recent second step for 10 min
@@ -14,14 +13,16 @@
 //! A right answer changes the login only through [`Answered::login`], which the caller puts in place **after** the commit. Answers to one
 //! login are taken one after the other, since the tries of a mailed code are counted here.
 //!
-//! This module sends no mail, stores nothing, and does not know who may call (see [`policy`](super::policy)).
+//! This module sends no mail, stores nothing, and knows neither who may call (see [`policy`](super::policy)) nor whether a second step is asked
+//! for (see [`decision`](super::decision)).
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Method, Methods};
+use super::account::{Account, Method};
 use super::clock::{ClockFault, Moment, PlausibleTime};
+use super::decision::Facilities;
 use super::email::{self, MailAnswer, MailBudget, MailedCode};
 use super::lockout::Gate;
 use super::recovery_code::RecoveryCode;
@@ -36,85 +37,6 @@ pub const TRUST_WITHIN: Duration = Duration::from_secs(60);
 pub const RECENT: Duration = Duration::from_secs(600);
 /// How long a trusted device is trusted.
 pub const TRUST_LIFE: Duration = Duration::from_secs(30 * 86_400);
-
-/// What this machine can do for a method at this moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facilities {
-    /// A mail server is configured.
-    pub mail: bool,
-    /// The phone's web address is configured and answers (Q25a).
-    pub phone: bool,
-}
-
-impl Facilities {
-    /// Whether `method` can be used now; else why not.
-    ///
-    /// # Errors
-    /// The reason, for people.
-    pub fn check(self, method: Method) -> Result<(), &'static str> {
-        match method {
-            Method::EmailCode if !self.mail => Err("no mail server is configured"),
-            _ if method.needs_authenticator() && !self.phone => Err("the address for phones is not configured, or does not answer"),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What [`decide`] looks at.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// The account of the login.
-    pub account: &'a Account,
-    /// A group of it is enforced.
-    pub by_group: bool,
-    /// It came with a valid trusted device.
-    pub trusted: bool,
-    /// What can be used now.
-    pub facilities: Facilities,
-}
-
-/// What a login service has to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Let in: 2-step verification is off.
-    NotRequired,
-    /// Let in: a trusted device.
-    Trusted,
-    /// Ask for a second step.
-    Verify {
-        /// Any of these; not empty.
-        methods: Methods,
-        /// This one first.
-        preferred: Method,
-    },
-    /// Enforced and not set up.
-    SetupRequired,
-    /// Too many wrong answers, and no method that could not be guessed.
-    Locked {
-        /// Seconds, where waiting helps.
-        retry_after: Option<u64>,
-    },
-}
-
-/// Decides how a login goes on after its password was accepted.
-#[must_use]
-pub fn decide(facts: &Facts<'_>, now: &Moment) -> Decision {
-    let account = facts.account;
-    if !account.is_enabled() {
-        return if account.is_enforced(facts.by_group) { Decision::SetupRequired } else { Decision::NotRequired };
-    }
-    if facts.trusted {
-        return Decision::Trusted;
-    }
-    let gate = account.failures.gate(now);
-    let usable = |m: Method| facts.facilities.check(m).is_ok() && (gate.is_open() || !m.is_typed());
-    let methods = account.answerable().filter(usable);
-    let preferred = account.preferred.filter(|m| methods.contains(*m)).or_else(|| methods.iter().next());
-    match preferred {
-        Some(preferred) => Decision::Verify { methods, preferred },
-        None => Decision::Locked { retry_after: gate.retry_after() },
-    }
-}
 
 /// Why a call on a login is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,7 +196,7 @@ pub struct Login {
 }
 
 impl Login {
-    /// Opens a login, after [`Decision::Verify`].
+    /// Opens a login, after [`Decision::Verify`](super::decision::Decision::Verify).
     #[must_use]
     pub fn open(origin: Origin, now: BootTime) -> Self {
         Self { origin, state: State::Open { until: now + LIFE, mailed: None } }
@@ -339,21 +261,21 @@ impl Login {
     pub fn challenge(
         &mut self,
         method: Method,
-        facts: &Facts<'_>,
+        (account, facilities): (&Account, Facilities),
         (budget, random): (&mut MailBudget, u64),
         now: &Now,
     ) -> Result<Challenge, LoginFault> {
-        if self.is_over(now.moment.boot) || !facts.account.is_enabled() {
+        if self.is_over(now.moment.boot) || !account.is_enabled() {
             return Err(LoginFault::NoSuchLogin);
         }
         let State::Open { .. } = self.state else { return Err(LoginFault::NoSuchLogin) };
-        if !facts.account.answerable().contains(method) {
+        if !account.answerable().contains(method) {
             return Err(LoginFault::MethodNotEnabled(method));
         }
         let unavailable = |reason: String| LoginFault::MethodUnavailable(method, reason);
-        facts.facilities.check(method).map_err(|reason| unavailable(reason.into()))?;
+        facilities.check(method).map_err(|reason| unavailable(reason.into()))?;
         if method.is_typed() {
-            closed(facts.account.failures.gate(&now.moment)).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
+            closed(account.failures.gate(&now.moment)).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
         }
         match method {
             Method::SecurityCode => {
@@ -362,7 +284,7 @@ impl Login {
             }
             Method::RecoveryCode => Ok(self.prompt("Enter one of your recovery codes", now.moment.boot)),
             Method::EmailCode => {
-                let address = facts.account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
+                let address = account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
                 self.mail(address, (budget, random), now.moment.boot).map_err(unavailable)
             }
             Method::QrCode | Method::LoginApproval | Method::OnlineCode => Err(unavailable("no authenticator is paired".into())),
@@ -532,6 +454,7 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
+    use crate::core::account::Methods;
     use crate::core::clock::{BootId, Horizon, plausible};
     use crate::core::lockout::Failures;
     use crate::core::time::Wall;
@@ -583,13 +506,8 @@ mod tests {
             self.enrolment.code_at(now(seconds).time.unwrap()).to_string()
         }
 
-        fn decide(&self, trusted: bool, seconds: u64) -> Decision {
-            decide(&Facts { account: &self.account, by_group: false, trusted, facilities: WITH_MAIL }, &now(seconds).moment)
-        }
-
         fn challenge(&self, login: &mut Login, method: Method, budget: &mut MailBudget, seconds: u64) -> Result<Challenge, LoginFault> {
-            let facts = Facts { account: &self.account, by_group: false, trusted: false, facilities: WITH_MAIL };
-            login.challenge(method, &facts, (budget, 123_456), &now(seconds))
+            login.challenge(method, (&self.account, WITH_MAIL), (budget, 123_456), &now(seconds))
         }
 
         /// Answers, and commits.
@@ -613,45 +531,6 @@ mod tests {
     fn open(seconds: u64) -> Login {
         let origin = Origin { uid: 1000, user: "alice".into(), service: "sshd".into(), claimed: false, remote: None };
         Login::open(origin, now(seconds).moment.boot)
-    }
-
-    #[test]
-    fn each_account_gets_the_decision_of_its_state() {
-        let mut alice = Held::alice();
-        let methods = Methods::NONE.with(Method::SecurityCode).with(Method::EmailCode).with(Method::RecoveryCode);
-        assert_eq!(alice.decide(false, 0), Decision::Verify { methods, preferred: Method::SecurityCode });
-        assert_eq!(alice.decide(true, 0), Decision::Trusted);
-        alice.account.failures = Failures { in_a_row: 5, last: Some(now(0).moment) };
-        assert_eq!(alice.decide(false, 1), Decision::Locked { retry_after: Some(29) });
-        assert_eq!(alice.decide(true, 1), Decision::Trusted, "guessing elsewhere does not lock a trusted device");
-        alice.account.failures.in_a_row = 100;
-        assert_eq!(alice.decide(false, 1), Decision::Locked { retry_after: None });
-        alice.account = Account::default();
-        assert_eq!(alice.decide(true, 1), Decision::NotRequired);
-        alice.account.enforced = true;
-        assert_eq!(alice.decide(true, 1), Decision::SetupRequired, "a trusted device replaces no setup");
-        alice.account.recover();
-        assert_eq!(alice.decide(false, 1), Decision::NotRequired);
-    }
-
-    #[test]
-    fn methods_that_cannot_be_used_now_are_not_offered() {
-        let mut alice = Held::alice();
-        alice.account.preferred = Some(Method::EmailCode);
-        let facts = Facts { account: &alice.account, by_group: false, trusted: false, facilities: Facilities::default() };
-        let methods = Methods::NONE.with(Method::SecurityCode).with(Method::RecoveryCode);
-        assert_eq!(decide(&facts, &now(0).moment), Decision::Verify { methods, preferred: Method::SecurityCode });
-    }
-
-    #[test]
-    fn a_phone_stays_open_while_the_typed_methods_wait() {
-        let mut alice = Held::alice();
-        alice.account.methods = alice.account.methods.with(Method::LoginApproval);
-        alice.account.failures.in_a_row = 100;
-        let facilities = Facilities { mail: true, phone: true };
-        let facts = Facts { account: &alice.account, by_group: false, trusted: false, facilities };
-        let only = Decision::Verify { methods: Methods::NONE.with(Method::LoginApproval), preferred: Method::LoginApproval };
-        assert_eq!(decide(&facts, &now(0).moment), only);
     }
 
     #[test]
@@ -733,9 +612,8 @@ mod tests {
         let account = alice.account.clone();
         let refused = login.answer(&account, (Method::SecurityCode, "123456"), &broken, &mut alice).unwrap_err();
         assert!(matches!(refused, Failure::Fault(LoginFault::MethodUnavailable(Method::SecurityCode, reason)) if reason.contains("clock")));
-        let facts = Facts { account: &account, by_group: false, trusted: false, facilities: WITH_MAIL };
         let mut budget = MailBudget::default();
-        assert!(login.challenge(Method::SecurityCode, &facts, (&mut budget, 1), &broken).is_err());
+        assert!(login.challenge(Method::SecurityCode, (&account, WITH_MAIL), (&mut budget, 1), &broken).is_err());
         let code = RecoveryCode::new([9; 10]).shown().to_string();
         let told = login.answer(&account, (Method::RecoveryCode, &code), &broken, &mut alice).unwrap();
         assert_eq!(told.outcome, Outcome::Verified);

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod adapter;
 pub mod clock;
+pub mod decision;
 pub mod email;
 pub mod enforcement;
 pub mod gesture;

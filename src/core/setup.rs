@@ -22,8 +22,9 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Method, Methods, Refusal};
 use super::clock::PlausibleTime;
+use super::decision::Facilities;
 use super::email::{Address, MailAnswer, MailBudget, MailedCode};
-use super::login::{Facilities, Mail, Origin, skew_hint};
+use super::login::{Mail, Origin, skew_hint};
 use super::recovery_code;
 use super::time::BootTime;
 use super::totp::{self, Drift, Enrolment, Mark, TimeStep, Verdict};

@@ -14,9 +14,10 @@ use super::root::Root;
 use super::store::{AuditEntry, Keys, Lookup, Store, StoreError, Stored, Subject, SubjectKind, View};
 use crate::config::Config;
 use crate::core::clock::{Horizon, Moment, plausible};
+use crate::core::decision::Facilities;
 use crate::core::email::MailBudget;
 use crate::core::enforcement;
-use crate::core::login::{Facilities, Login, Now};
+use crate::core::login::{Login, Now};
 use crate::core::peer::Peer;
 use crate::core::policy::Standing;
 use crate::core::sessions::{Caps, Owner, Sessions};
@@ -38,7 +39,6 @@ pub type OpenLogin = Arc<Turn<Login>>;
 pub type OpenSetup = Arc<Turn<Setup>>;
 
 /// See the module.
-#[derive(Debug)]
 pub struct Desk {
     /// What must outlive a crash.
     pub store: Store,
@@ -81,7 +81,6 @@ impl From<Silent> for Trouble {
 }
 
 /// What the engine is built from.
-#[derive(Debug)]
 pub struct Parts {
     /// See [`Desk::store`].
     pub store: Store,

@@ -221,6 +221,12 @@ pub struct Confirmed {
     pub hint: Option<String>,
 }
 
+impl From<crate::core::setup::Confirmed> for Confirmed {
+    fn from((outcome, hint): crate::core::setup::Confirmed) -> Self {
+        Self { outcome, hint }
+    }
+}
+
 /// A secret to scan, or to type.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityCode {

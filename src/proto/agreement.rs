@@ -67,8 +67,8 @@ fn read<C: DeserializeOwned>(method: &str, parameters: &Value) -> Result<C, Mism
 
 type Through = fn(Value) -> Result<Value, String>;
 
-/// Checks one interface; `replies` has the type of each method's reply.
-fn agree<C: DeserializeOwned, E: Serialize + DeserializeOwned>(description: &str, replies: &[(&str, Through)]) {
+/// Checks one interface; `kind` is a call's name in the policy, `replies` has the type of each method's reply.
+fn agree<C: DeserializeOwned, E: Serialize + DeserializeOwned>(description: &str, kind: fn(&C) -> String, replies: &[(&str, Through)]) {
     let interface = Interface::try_from(description).unwrap();
     let methods: Vec<String> = interface.methods().map(|method| method.name().to_string()).collect();
     assert_eq!(methods, replies.iter().map(|(name, _)| *name).collect::<Vec<_>>());
@@ -76,7 +76,7 @@ fn agree<C: DeserializeOwned, E: Serialize + DeserializeOwned>(description: &str
         let inputs: Vec<_> = method.inputs().map(|input| (input.name().to_string(), input.ty())).collect();
         let calls = objects(&interface, inputs.iter().cloned());
         for call in &calls {
-            assert!(read::<C>(name, call).is_ok(), "{name} {call}");
+            assert_eq!(read::<C>(name, call).as_ref().map(kind), Ok((*name).into()), "{name} {call}");
         }
         let full = calls[0].as_object().unwrap();
         for (input, ty) in &inputs {
@@ -110,6 +110,7 @@ fn agree<C: DeserializeOwned, E: Serialize + DeserializeOwned>(description: &str
 fn login_agrees_with_its_file() {
     agree::<login::Call, login::Error>(
         login::DESCRIPTION,
+        |call| format!("{:?}", call.kind()),
         &[
             ("Start", through::<login::Started>),
             ("Challenge", through::<login::Challenge>),
@@ -125,6 +126,7 @@ fn login_agrees_with_its_file() {
 fn account_agrees_with_its_file() {
     agree::<account::Call, account::Error>(
         account::DESCRIPTION,
+        |call| format!("{:?}", call.kind()),
         &[
             ("Status", through::<account::AccountStatus>),
             ("BeginSetup", through::<account::Begun>),
@@ -155,6 +157,7 @@ fn account_agrees_with_its_file() {
 fn admin_agrees_with_its_file() {
     agree::<admin::Call, admin::Error>(
         admin::DESCRIPTION,
+        |call| format!("{:?}", call.kind()),
         &[
             ("List", through::<admin::Subjects>),
             ("Enforce", through::<admin::Changed>),

@@ -52,6 +52,7 @@ pub(super) enum End {
     Idle,
     HalfFrame,
     SlowReader,
+    /// What came is no frame, or an error that repeats a name from it fits none.
     Frame(frame::Error),
     NoCall,
     /// An interface made a reply that fits no frame.
@@ -100,9 +101,9 @@ impl<I: Interface> Handler for I {
                 return Box::pin(async move {
                     let mut replies = Replies { out, interface: PhantomData::<I> };
                     match self.call(peer, call, &mut replies).await {
-                        Ok(reply) => out.put(&Reply { parameters: &reply, continues: false })?,
-                        Err(Failure::Interface(error)) => out.put(&error)?,
-                        Err(Failure::Service(error)) => out.put(&error)?,
+                        Ok(reply) => out.put(&Reply { parameters: &reply, continues: false }).map_err(End::Reply)?,
+                        Err(Failure::Interface(error)) => out.put(&error).map_err(End::Frame)?,
+                        Err(Failure::Service(error)) => out.put(&error).map_err(End::Frame)?,
                         Err(Failure::Gone) => return Err(out.end.take().unwrap_or(End::HungUp)),
                     }
                     out.flush().await
@@ -138,7 +139,7 @@ impl<I: Interface> Replies<'_, I> {
         }
         let written = match self.out.put(&Reply { parameters: reply, continues: true }) {
             Ok(()) => self.out.flush().await,
-            Err(end) => Err(end),
+            Err(error) => Err(End::Reply(error)),
         };
         written.map_err(|end| {
             self.out.end = Some(end);
@@ -159,9 +160,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    fn put(&mut self, reply: &impl Serialize) -> Result<(), End> {
+    fn put(&mut self, reply: &impl Serialize) -> Result<(), frame::Error> {
         // A oneway call has no reply.
-        if self.oneway { Ok(()) } else { self.outbox.put(reply).map_err(End::Reply) }
+        if self.oneway { Ok(()) } else { self.outbox.put(reply) }
     }
 
     async fn flush(&mut self) -> Result<(), End> {
@@ -176,7 +177,7 @@ impl Writer {
     }
 
     async fn refuse(&mut self, error: ServiceError) -> Result<(), End> {
-        self.put(&error)?;
+        self.put(&error).map_err(End::Frame)?;
         drop(error);
         self.flush().await
     }

@@ -182,6 +182,19 @@ pub struct Answered {
     pub hint: Option<String>,
 }
 
+impl From<&crate::core::login::Challenge> for Challenge {
+    fn from(asked: &crate::core::login::Challenge) -> Self {
+        Self { prompt: asked.prompt.clone(), qr: None, number: None, sent_to: asked.sent_to.clone(), expires_in: asked.expires_in }
+    }
+}
+
+impl From<&crate::core::login::Answered> for Answered {
+    fn from(answered: &crate::core::login::Answered) -> Self {
+        let (attempts_left, retry_after) = (answered.attempts_left, answered.retry_after);
+        Self { outcome: answered.outcome, attempts_left, retry_after, hint: answered.hint.clone() }
+    }
+}
+
 /// What the authenticator said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waited {

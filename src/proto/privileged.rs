@@ -37,6 +37,8 @@ pub enum Order {
     Start {
         /// The checked configuration and the paths (`config::Handover`).
         handover: Value,
+        /// The sealing key, in hexadecimal digits; absent where there is none for this database.
+        key: Option<Secret>,
         /// The account that the button brought back and that has not been turned off since.
         recovered: Option<String>,
     },

@@ -145,6 +145,7 @@ impl Server {
         let patience = Patience { idle: self.limits.idle, frame: self.limits.frame, write: self.limits.write };
         let end = connection::serve(socket, &peer, &self.handlers, patience).await;
         match end {
+            // Ours to put right; all else is the caller's doing.
             connection::End::Reply(_) => log::error!("connection of uid {} pid {} cut off: {end}", peer.uid, peer.pid),
             _ => log::debug!("connection of uid {} pid {} ended: {end}", peer.uid, peer.pid),
         }
@@ -221,11 +222,11 @@ impl Census {
         }
         let uid = (!privileged).then_some(peer.uid);
         if let Some(uid) = uid {
-            let own = counts.by_uid.entry(uid).or_insert(0);
-            if *own >= limits.per_uid {
+            let own = counts.by_uid.get(&uid).copied().unwrap_or(0);
+            if own >= limits.per_uid {
                 return Err(Refusal::Uid(uid));
             }
-            *own += 1;
+            counts.by_uid.insert(uid, own + 1);
             counts.unprivileged += 1;
         }
         counts.all += 1;
@@ -247,10 +248,9 @@ impl Drop for Place {
         counts.all -= 1;
         if let Some(uid) = self.uid {
             counts.unprivileged -= 1;
-            let own = counts.by_uid.entry(uid).or_insert(1);
-            *own -= 1;
-            if *own == 0 {
-                counts.by_uid.remove(&uid);
+            match counts.by_uid.get_mut(&uid) {
+                Some(own) if *own > 1 => *own -= 1,
+                _ => drop(counts.by_uid.remove(&uid)),
             }
         }
     }

@@ -176,9 +176,13 @@ impl<'a> Request<'a> {
     /// Reads a frame; `None` where it is no call.
     #[must_use]
     pub fn read(frame: &'a str) -> Option<Self> {
-        // Serde would take an array as a struct as well.
-        if frame.trim_ascii_start().starts_with('{') { serde_json::from_str(frame).ok() } else { None }
+        read_object(frame)
     }
+}
+
+fn read_object<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    // Serde would take an array as a struct as well.
+    if text.trim_ascii_start().starts_with('{') { serde_json::from_str(text).ok() } else { None }
 }
 
 /// A call as a client writes it.
@@ -218,6 +222,14 @@ pub struct Response<'a> {
     /// The error's full name; absent in a reply.
     #[serde(borrow, default)]
     pub error: Option<Cow<'a, str>>,
+}
+
+impl<'a> Response<'a> {
+    /// Reads a frame; `None` where it is no reply.
+    #[must_use]
+    pub fn read(frame: &'a str) -> Option<Self> {
+        read_object(frame)
+    }
 }
 
 fn is_false(value: &bool) -> bool {

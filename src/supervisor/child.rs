@@ -22,10 +22,13 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::guesses::Guesses;
+use super::key;
 use super::monitor::Monitor;
 use super::password_worker::Judge;
+use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
 use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn};
+use crate::proto::secret::Secret;
 use crate::sys::clock;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -40,6 +43,8 @@ pub struct Spec {
     pub listener: UnixListener,
     /// `config::Handover`, serialised.
     pub handover: Value,
+    /// Where its key is.
+    pub paths: Paths,
     /// How passwords are checked for it.
     pub judge: Judge,
     /// The wrong ones, counted.
@@ -75,6 +80,7 @@ enum Ended {
 pub struct Keeper {
     listener: UnixListener,
     handover: Value,
+    paths: Paths,
     user: Option<(Uid, Gid)>,
     monitor: Monitor,
     tells: mpsc::Receiver<Tell>,
@@ -86,8 +92,8 @@ impl Keeper {
     /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
     #[must_use]
     pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<String>) -> Self {
-        let Spec { listener, handover, judge, guesses, user } = spec;
-        Self { listener, handover, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
+        let Spec { listener, handover, paths, judge, guesses, user } = spec;
+        Self { listener, handover, paths, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -160,7 +166,13 @@ impl Keeper {
 
     async fn converse(&mut self, child: &mut Child, mut channel: Channel) -> Ended {
         let mut ledger = Ledger::default();
-        let start = Order::Start { handover: self.handover.clone(), recovered: self.recovered.clone() };
+        let paths = self.paths.clone();
+        let key = match tokio::task::spawn_blocking(move || key::obtain(&paths)).await {
+            Ok(Ok(key)) => Some(key),
+            Ok(Err(reason)) => no_key(&reason),
+            Err(e) => no_key(&e.to_string()),
+        };
+        let start = Order::Start { handover: self.handover.clone(), key, recovered: self.recovered.clone() };
         if let Err(e) = channel.send(&start).await {
             return Ended::Io(e);
         }
@@ -217,6 +229,12 @@ impl Keeper {
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         Ok((child, Channel::new(ours)?))
     }
+}
+
+/// The engine runs without it: it answers, and decides nothing.
+fn no_key(reason: &str) -> Option<Secret> {
+    error!("the sealing key is not available: {reason}");
+    None
 }
 
 /// The channel is closed: the engine has ended or is about to.

@@ -11,6 +11,7 @@ mod demo;
 pub mod feedback;
 mod guesses;
 pub mod hooks;
+mod key;
 mod monitor;
 pub mod password;
 mod password_worker;

@@ -87,7 +87,7 @@ pub fn block_on(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output
 }
 
 async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
-    lay_folders(&machine.paths)?;
+    lay_folders(&machine.paths, machine.user)?;
     let _only_one = claim(&machine.paths)?;
     let shared = bind(&machine.paths.socket(), 0o666)?;
     let private = bind(&machine.paths.recovery_socket(), 0o600)?;
@@ -118,7 +118,14 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
 fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
     let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
-    Ok(Spec { listener, handover: serde_json::to_value(handover)?, judge: machine.judge.clone(), guesses, user: machine.user })
+    Ok(Spec {
+        listener,
+        handover: serde_json::to_value(handover)?,
+        paths: machine.paths.clone(),
+        judge: machine.judge.clone(),
+        guesses,
+        user: machine.user,
+    })
 }
 
 /// Turns one event after another into deeds.
@@ -209,9 +216,14 @@ async fn report_password(station: Arc<Station>) {
 }
 
 /// The folders, where packaging has not made them.
-fn lay_folders(paths: &Paths) -> io::Result<()> {
+fn lay_folders(paths: &Paths, engine: Option<(Uid, Gid)>) -> io::Result<()> {
     for (folder, mode) in [(&paths.state, 0o711), (&paths.run, 0o755)] {
         DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(|e| named(folder, &e))?;
+    }
+    let own = paths.engine();
+    DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(|e| named(&own, &e))?;
+    if let Some((uid, gid)) = engine {
+        std::os::unix::fs::chown(&own, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|e| named(&own, &e))?;
     }
     Ok(())
 }

@@ -135,11 +135,28 @@ mod tests {
     /// A user id that nobody has on a sane system.
     const STRANGER: u32 = 54_321;
 
-    fn spawn_as(uid: u32, script: &str) -> Child {
-        let mut child = Command::new("sh").args(["-c", script]).uid(uid).stdout(std::process::Stdio::piped()).spawn().unwrap();
-        let mut ready = [0; 1];
-        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
-        child
+    /// A child that does not outlive the test.
+    struct Stranger(Child);
+
+    impl Stranger {
+        /// Starts it and waits for its first line.
+        fn spawn(uid: u32, script: &str) -> Self {
+            let mut child = Command::new("sh").args(["-c", script]).uid(uid).stdout(std::process::Stdio::piped()).spawn().unwrap();
+            let mut ready = [0; 1];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+            Self(child)
+        }
+
+        fn ended_by(&mut self) -> Option<i32> {
+            self.0.try_wait().unwrap().and_then(|status| status.signal())
+        }
+    }
+
+    impl Drop for Stranger {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 
     #[test]
@@ -148,16 +165,14 @@ mod tests {
             eprintln!("SKIPPED: only root can start processes of another user");
             return;
         }
-        let mut polite = spawn_as(STRANGER, "echo; exec sleep 60");
-        let mut stubborn = spawn_as(STRANGER, "trap '' TERM; echo; while :; do sleep 60; done");
-        let mut neighbour = spawn_as(STRANGER + 1, "echo; exec sleep 60");
+        let mut polite = Stranger::spawn(STRANGER, "echo; exec sleep 60");
+        let mut stubborn = Stranger::spawn(STRANGER, "trap '' TERM; echo; exec sleep 60");
+        let mut neighbour = Stranger::spawn(STRANGER + 1, "echo; exec sleep 60");
         let ended = end(Path::new("/proc"), STRANGER, Duration::from_millis(300));
-        assert_eq!(polite.wait().unwrap().signal(), Some(libc::SIGTERM));
-        assert_eq!(stubborn.wait().unwrap().signal(), Some(libc::SIGKILL));
-        assert!(neighbour.try_wait().unwrap().is_none());
-        neighbour.kill().unwrap();
-        neighbour.wait().unwrap();
-        assert!(ended.killed >= 1 && !ended.left, "{ended:?}");
+        assert_eq!((ended.killed, ended.left), (1, false));
+        assert_eq!(polite.ended_by(), Some(libc::SIGTERM));
+        assert_eq!(stubborn.ended_by(), Some(libc::SIGKILL));
+        assert!(neighbour.0.try_wait().unwrap().is_none());
     }
 
     fn fake_process(proc: &Path, pid: u32, uid: u32, cgroup: &str) {

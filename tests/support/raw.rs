@@ -39,8 +39,12 @@ pub fn claimed(socket: BorrowedFd<'_>) -> std::io::Result<Peer> {
 }
 
 /// Sends one frame.
-pub fn send(mut stream: &UnixStream, text: &str) {
-    stream.write_all(text.as_bytes()).and_then(|()| stream.write_all(&[0])).unwrap();
+pub fn send(stream: &UnixStream, text: &str) {
+    try_send(stream, text).unwrap();
+}
+
+fn try_send(mut stream: &UnixStream, text: &str) -> std::io::Result<()> {
+    stream.write_all(format!("{text}\0").as_bytes())
 }
 
 /// The next frame without its NUL, or `None` where the connection was closed instead.
@@ -49,27 +53,30 @@ pub fn receive(stream: &mut impl BufRead) -> Option<String> {
     match stream.read_until(0, &mut frame) {
         Ok(_) if frame.pop() == Some(0) => Some(String::from_utf8(frame).unwrap()),
         Ok(_) => None,
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => None,
+        Err(error) if is_refusal(&error) => None,
         Err(error) => panic!("neither a frame nor the end: {error}"),
     }
 }
 
-/// Sends one frame and takes what comes back.
+/// Sends one frame and takes what comes back; `None` where the connection was closed instead.
 pub fn exchange(stream: &UnixStream, text: &str) -> Option<String> {
-    send(stream, text);
-    receive(&mut BufReader::new(stream))
+    match try_send(stream, text) {
+        Ok(()) => receive(&mut BufReader::new(stream)),
+        Err(error) if is_refusal(&error) => None,
+        Err(error) => panic!("neither sent nor refused: {error}"),
+    }
 }
 
-/// Whether writing failed because the service has closed the connection (and not because it does not read).
-pub fn refused(written: std::io::Result<()>) -> bool {
-    written.is_err_and(|error| matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset))
+/// Whether reading or writing failed because the service has closed the connection (and not because it does nothing).
+pub fn is_refusal(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset)
 }
 
 /// Waits until the service closes the connection.
 pub fn cut_off(mut stream: &UnixStream) -> bool {
     match stream.read(&mut [0]) {
         Ok(count) => count == 0,
-        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        Err(error) => is_refusal(&error),
     }
 }
 

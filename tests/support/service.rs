@@ -1,12 +1,12 @@
 //! A twostep service in the test's own process: io.twostep.Recovery over a board and an account that exist in memory alone.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot};
 use twostep::core::peer::Peer;
 use twostep::core::time::Wall;
 use twostep::proto::recovery::{
@@ -23,6 +23,9 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// A press of this length holds the call until the caller hangs up.
 pub const FOR_EVER: u64 = u64::MAX / 2;
 
+/// A press of this length holds the call until the test releases it.
+pub const UNTIL_RELEASED: u64 = FOR_EVER - 1;
+
 /// What the board tells the test, not the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -30,6 +33,8 @@ pub enum Told {
     Waiting,
     /// A call was dropped while it waited.
     Dropped,
+    /// A call was done after it had waited.
+    Released,
     /// The account was turned off.
     Disabled,
 }
@@ -40,6 +45,7 @@ struct Board {
     state: Mutex<(AccountState, Option<Press>)>,
     events: broadcast::Sender<Event>,
     told: Sender<Told>,
+    release: Arc<Notify>,
 }
 
 impl Board {
@@ -117,8 +123,6 @@ impl Interface for Board {
                 origin: "simulated".into(),
             })),
             Call::DisableAccount {} => {
-                // As if it had to wait for a lock.
-                tokio::task::yield_now().await;
                 self.state.lock().unwrap().0 = AccountState::Disabled;
                 let _ = self.told.send(Told::Disabled);
                 Ok(Reply::DONE)
@@ -126,6 +130,12 @@ impl Interface for Board {
             Call::Press { hold_ms: FOR_EVER } => {
                 let _waiting = self.waiting();
                 std::future::pending().await
+            }
+            Call::Press { hold_ms: UNTIL_RELEASED } => {
+                let _waiting = self.waiting();
+                self.release.notified().await;
+                let _ = self.told.send(Told::Released);
+                Ok(Reply::DONE)
             }
             Call::Press { hold_ms: 0 } => Err(Failure::invalid("hold_ms")),
             Call::Press { hold_ms: 1 } => Err(Error::AccountsFailed { reason: "no space left".into() }.into()),
@@ -142,13 +152,14 @@ pub struct Setup {
     pub limits: Limits,
     pub identify: Identify,
     pub owner: Owner,
+    pub release: Arc<Notify>,
 }
 
 impl Default for Setup {
     /// As in service, but the user who runs the test is let in.
     fn default() -> Self {
         let owner = Owner(nix::unistd::geteuid().as_raw());
-        Self { limits: Limits::default(), identify: twostep::sys::peer::identify, owner }
+        Self { limits: Limits::default(), identify: twostep::sys::peer::identify, owner, release: Arc::default() }
     }
 }
 
@@ -199,7 +210,7 @@ pub fn serve(path: &Path, setup: Setup, told: Sender<Told>, ready: impl FnOnce()
         let listener = tokio::net::UnixListener::bind(path).unwrap();
         ready();
         let state = Mutex::new((AccountState::Disabled, None));
-        let board = Board { owner: setup.owner, state, events: broadcast::channel(64).0, told };
+        let board = Board { owner: setup.owner, state, events: broadcast::channel(64).0, told, release: setup.release };
         let server = Server::new(setup.identify).limits(setup.limits).interface(board);
         tokio::select! {
             never = server.serve(listener) => match never {},
