@@ -19,9 +19,11 @@ use twostep::sys::sandbox::{Limits, confine, drop_to_user};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+type Behaviour = fn(&Scene) -> Outcome;
+
 const NOBODY: u32 = 65_534;
 
-const BEHAVIOURS: &[(&str, fn(&Scene) -> Outcome)] = &[
+const BEHAVIOURS: &[(&str, Behaviour)] = &[
     ("it_does_not_become_root_again", it_does_not_become_root_again),
     ("it_reads_and_writes_its_own_state_only", it_reads_and_writes_its_own_state_only),
     ("it_does_not_read_password_hashes", it_does_not_read_password_hashes),
@@ -77,7 +79,9 @@ fn landlock(least: landlock::ABI) -> bool {
     let here = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(least))
-        .and_then(|ruleset| if least < landlock::ABI::V4 { Ok(ruleset) } else { ruleset.handle_access(landlock::AccessNet::from_all(least)) })
+        .and_then(
+            |ruleset| if least < landlock::ABI::V4 { Ok(ruleset) } else { ruleset.handle_access(landlock::AccessNet::from_all(least)) },
+        )
         .and_then(Ruleset::create)
         .is_ok();
     if !here {

@@ -92,7 +92,7 @@ impl Paths {
     /// The engine's database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.engine().join("twostep.db")
+        self.engine().join("store.db")
     }
 
     /// The number of the last press; changing it starts the hooks.

@@ -165,7 +165,9 @@ impl Directory {
             });
             asked.await.map_err(|e| Silent(e.to_string()))?
         };
-        timeout(LONGEST, answer).await.unwrap_or_else(|_| Err(Silent(format!("users and groups can't be looked up within {} s", LONGEST.as_secs()))))
+        timeout(LONGEST, answer)
+            .await
+            .unwrap_or_else(|_| Err(Silent(format!("users and groups can't be looked up within {} s", LONGEST.as_secs()))))
     }
 }
 
@@ -196,8 +198,11 @@ impl Source {
     fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<Membership>, Silent> {
         let local = self.lines("group")?;
         let is_member = |group: &&Vec<String>| number(group.get(2)) == Some(gid) || members(group).any(|member| member == name);
-        let mut groups: Vec<Membership> =
-            local.iter().filter(is_member).filter_map(|group| Some(Membership { name: group.first()?.clone(), kind: SubjectKind::LocalGroup })).collect();
+        let mut groups: Vec<Membership> = local
+            .iter()
+            .filter(is_member)
+            .filter_map(|group| Some(Membership { name: group.first()?.clone(), kind: SubjectKind::LocalGroup }))
+            .collect();
         if self.nss {
             let name = CString::new(name).map_err(|e| Silent(e.to_string()))?;
             for gid in getgrouplist(&name, Gid::from_raw(gid)).map_err(silent)? {

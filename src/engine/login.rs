@@ -11,16 +11,15 @@ use super::desk::{Desk, OpenLogin, Trouble, enforcing_groups, now, owner, random
 use super::directory::Person;
 use super::store::{AuditEntry, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
-use crate::core::login::{self as logic, CodeState, Facts, Login, LoginFault, Origin, Outcome, Records, TRUST_LIFE};
+use crate::core::decision::{self, Facts};
+use crate::core::login::{self as logic, CodeState, Login, LoginFault, Origin, Outcome, Records, TRUST_LIFE};
 use crate::core::peer::Peer;
 use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
-use crate::core::setup::Setup;
 use crate::core::sessions::Owner;
+use crate::core::setup::Setup;
 use crate::core::totp::{Enrolment, Mark, TimeStep};
-use crate::proto::login::{
-    Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, WaitOutcome, Waited,
-};
+use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, WaitOutcome, Waited};
 use crate::proto::privileged::is_account;
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
@@ -109,7 +108,12 @@ fn by(peer: &Peer) -> String {
     format!("uid {}", peer.uid)
 }
 
-async fn start(desk: &Desk, peer: &Peer, (user, service, remote): (String, String, Option<String>), token: Option<Secret>) -> Result<Started, Error> {
+async fn start(
+    desk: &Desk,
+    peer: &Peer,
+    (user, service, remote): (String, String, Option<String>),
+    token: Option<Secret>,
+) -> Result<Started, Error> {
     let rank = desk.rank(peer);
     let person = desk.directory.by_name(&user).await.map_err(Trouble::from)?;
     let own = person.as_ref().is_some_and(|person| person.uid == peer.uid);
@@ -123,7 +127,7 @@ async fn start(desk: &Desk, peer: &Peer, (user, service, remote): (String, Strin
 
 /// What [`begin`] needs to know.
 struct Decided {
-    decision: logic::Decision,
+    decision: decision::Decision,
     stored: Stored,
 }
 
@@ -141,11 +145,11 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
                 (None, None) => None,
             };
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
-            let decision = logic::decide(&facts, &moment);
+            let decision = decision::decide(&facts, &moment);
             Ok((Decided { decision, stored }, device))
         })
         .await?;
-    if let (logic::Decision::Trusted, Some(device)) = (decided.decision, device) {
+    if let (decision::Decision::Trusted, Some(device)) = (decided.decision, device) {
         desk.store.write(move |tx| tx.device_used(&device.id, moment.wall)).await?;
     }
     Ok(decided)
@@ -166,15 +170,15 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
         notice: None,
     };
     Ok(match decided.decision {
-        logic::Decision::NotRequired => plain(Decision::NotRequired),
-        logic::Decision::Trusted => plain(Decision::Trusted),
-        logic::Decision::Locked { retry_after } => Started { retry_after, ..plain(Decision::Locked) },
-        logic::Decision::SetupRequired if origin.claimed => plain(Decision::SetupRequired),
-        logic::Decision::SetupRequired => {
+        decision::Decision::NotRequired => plain(Decision::NotRequired),
+        decision::Decision::Trusted => plain(Decision::Trusted),
+        decision::Decision::Locked { retry_after } => Started { retry_after, ..plain(Decision::Locked) },
+        decision::Decision::SetupRequired if origin.claimed => plain(Decision::SetupRequired),
+        decision::Decision::SetupRequired => {
             let (setup, expires_in) = setup(desk, owner, origin, &decided.stored)?;
             Started { setup: Some(setup), expires_in: Some(expires_in), ..plain(Decision::SetupRequired) }
         }
-        logic::Decision::Verify { methods, preferred } => {
+        decision::Decision::Verify { methods, preferred } => {
             let login = Login::open(origin, moment.boot);
             let expires_in = login.expires_in(moment.boot);
             let name = desk.open_login(owner, login)?;
@@ -228,9 +232,8 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
             Ok((account.unwrap_or_default(), now(view, moment)?))
         })
         .await?;
-    let facts = Facts { account: &account, by_group: false, trusted: false, facilities };
     let random = random()?;
-    let begun = desk.with_mail_budget(uid, |budget| login.challenge(method, &facts, (budget, random), &now))?;
+    let begun = desk.with_mail_budget(uid, |budget| login.challenge(method, (&account, facilities), (budget, random), &now))?;
     if let Some(mail) = begun.mail {
         let sent = desk.mailer.send_code(&mail, &login.origin.user, &desk.host).await;
         sent.map_err(|reason| Error::MethodUnavailable { method, reason })?;
@@ -379,13 +382,13 @@ fn outcome_event(outcome: Outcome) -> &'static str {
     }
 }
 
-fn word(decision: &logic::Decision) -> &'static str {
+fn word(decision: &decision::Decision) -> &'static str {
     match decision {
-        logic::Decision::NotRequired => "not_required",
-        logic::Decision::Trusted => "trusted",
-        logic::Decision::Verify { .. } => "verify",
-        logic::Decision::SetupRequired => "setup_required",
-        logic::Decision::Locked { .. } => "locked",
+        decision::Decision::NotRequired => "not_required",
+        decision::Decision::Trusted => "trusted",
+        decision::Decision::Verify { .. } => "verify",
+        decision::Decision::SetupRequired => "setup_required",
+        decision::Decision::Locked { .. } => "locked",
     }
 }
 

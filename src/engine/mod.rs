@@ -8,6 +8,7 @@ mod desk;
 pub mod directory;
 mod login;
 mod mail;
+mod recovered;
 mod root;
 pub mod store;
 
@@ -15,17 +16,28 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use log::info;
+use log::{error, warn};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use self::root::{News, RootChannel};
+use zeroize::Zeroizing;
+
+use self::desk::{Desk, Parts};
+use self::directory::Directory;
+use self::login::LoginInterface;
+use self::mail::Mailer;
+use self::root::{Root, RootChannel};
+use self::store::{Options, SealingKey, Store};
 use crate::config::Handover;
+use crate::config::paths::Paths;
 use crate::proto::privileged::{Channel, Notice, Order};
-use crate::proto::server::{Limits, Server};
-use crate::sys::peer;
+use crate::proto::secret::Secret;
+use crate::proto::server::{self, Server};
+use crate::sys::sandbox::{self, Limits};
+use crate::sys::{clock, peer};
 
 /// How long the supervisor may take for its first message.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -40,6 +52,8 @@ enum Fault {
     NotAChild,
     /// The channel said something else than it should.
     Channel(String),
+    /// The kernel refuses the sandbox.
+    Confine(String),
     Io(io::Error),
 }
 
@@ -48,6 +62,7 @@ impl fmt::Display for Fault {
         match self {
             Self::NotAChild => f.write_str("the engine is started by the supervisor alone: use `twostepd run`"),
             Self::Channel(what) => write!(f, "supervisor's channel: {what}"),
+            Self::Confine(why) => write!(f, "sandbox: {why}"),
             Self::Io(e) => e.fmt(f),
         }
     }
@@ -99,56 +114,88 @@ fn socket(stream: impl AsFd) -> Result<OwnedFd, Fault> {
 
 async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::net::UnixListener) -> Result<(), Fault> {
     let mut channel = Channel::new(channel)?;
-    let (handover, recovered) = first_order(&mut channel).await?;
+    let First { handover, key, recovered } = first_order(&mut channel).await?;
     crate::log::init(&handover.config.log, "twostepd");
-    if let Some(account) = &recovered {
-        info!("{account} was brought back by the button");
-    }
-    let server = server(&handover);
+    confine(&handover)?;
     let listener = UnixListener::from_std(listener)?;
     channel.send(&Notice::Ready {}).await?;
     let (tell, news) = mpsc::channel(NEWS);
-    let (_root, channel) = RootChannel::new(channel, tell);
-    tokio::spawn(listen(news));
+    let (root, channel) = RootChannel::new(channel, tell);
+    let desk = desk(&handover, key, root).await;
+    tokio::spawn(recovered::follow(Arc::clone(&desk), recovered, news));
+    let server = server(&handover, &desk);
     tokio::select! {
         never = server.serve(listener) => match never {},
         ended = channel.run() => ended.map_err(|e| Fault::Channel(e.to_string())),
     }
 }
 
-/// What the supervisor says first, within [`START_TIME`].
-async fn first_order(channel: &mut Channel) -> Result<(Handover, Option<String>), Fault> {
+/// What the supervisor says first.
+struct First {
+    handover: Handover,
+    key: Option<SealingKey>,
+    recovered: Option<String>,
+}
+
+/// Waits for it, at most [`START_TIME`].
+async fn first_order(channel: &mut Channel) -> Result<First, Fault> {
     let order = tokio::time::timeout(START_TIME, channel.receive()).await;
     match order.map_err(|_| Fault::Channel("silent".into()))? {
-        Ok(Some(Order::Start { handover, recovered })) => {
+        Ok(Some(Order::Start { handover, key, recovered })) => {
             let handover = serde_json::from_value(handover).map_err(|e| Fault::Channel(e.to_string()))?;
-            Ok((handover, recovered))
+            Ok(First { handover, key: key.as_ref().and_then(sealing_key), recovered })
         }
-        Ok(Some(other)) => Err(Fault::Channel(format!("{other:?} before start"))),
+        Ok(Some(_)) => Err(Fault::Channel("another order before start".into())),
         Ok(None) => Err(Fault::Channel("closed before start".into())),
         Err(e) => Err(Fault::Channel(e.to_string())),
     }
 }
 
-fn server(handover: &Handover) -> Server {
+fn sealing_key(digits: &Secret) -> Option<SealingKey> {
+    let digits = digits.expose().as_bytes();
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(|pair| Some(nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?)).collect();
+    SealingKey::from_slice(&Zeroizing::new(bytes?))
+}
+
+/// Gives up all that the engine does not need. What this kernel can't do is said; what it refuses ends the engine.
+fn confine(handover: &Handover) -> Result<(), Fault> {
+    let mut limits = Limits::new(&handover.paths.engine());
+    limits.readable.push(handover.paths.accounts.clone());
+    let lacks = sandbox::confine(&limits).map_err(|e| Fault::Confine(e.to_string()))?;
+    for lack in lacks {
+        warn!("sandbox: {lack}");
+    }
+    Ok(())
+}
+
+async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root) -> Arc<Desk> {
+    let store = Store::open(Options::new(handover.paths.engine(), clock::wall), key);
+    if let Some(failure) = store.failure() {
+        error!("{failure}");
+    }
+    let is_system = handover.paths.accounts == Paths::system().accounts;
+    let directory = Directory::new(handover.paths.accounts.clone(), is_system);
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "NAS".into());
+    let config = handover.config.clone();
+    Desk::open(Parts { store, directory, root, config, mailer: Mailer, host, owner: handover.owner }).await
+}
+
+fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
     let socket = &handover.config.socket;
-    let owner = handover.owner;
-    let limits = Limits {
+    let limits = server::Limits {
         connections: socket.connections,
         per_uid: socket.connections_per_uid,
         reserved: socket.reserved,
         idle: socket.idle,
-        ..Limits::default()
+        ..server::Limits::default()
     };
-    Server::new(peer::identify).limits(limits).privileged(move |peer| peer.is_root() || peer.uid == owner)
-}
-
-/// Hears what root says by itself.
-async fn listen(mut news: mpsc::Receiver<News>) {
-    while let Some(news) = news.recv().await {
-        match news {
-            News::Recovered(account) => info!("{account} was brought back by the button"),
-            News::RecoveryOver(account) => info!("{account} is off again"),
-        }
-    }
+    let ranks = Arc::clone(desk);
+    Server::new(peer::identify)
+        .limits(limits)
+        .privileged(move |peer| {
+            let rank = ranks.rank(peer);
+            rank.root || rank.login || rank.authenticator
+        })
+        .interface(LoginInterface(Arc::clone(desk)))
 }

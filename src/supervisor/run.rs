@@ -118,7 +118,14 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
 fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
     let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
-    Ok(Spec { listener, handover: serde_json::to_value(handover)?, paths: machine.paths.clone(), judge: machine.judge.clone(), guesses, user: machine.user })
+    Ok(Spec {
+        listener,
+        handover: serde_json::to_value(handover)?,
+        paths: machine.paths.clone(),
+        judge: machine.judge.clone(),
+        guesses,
+        user: machine.user,
+    })
 }
 
 /// Turns one event after another into deeds.

@@ -123,6 +123,14 @@ impl View<'_> {
         self.all(&format!("SELECT {COLUMNS} FROM accounts WHERE uid > ? ORDER BY uid LIMIT ?"), params![after, limit], stored)
     }
 
+    /// The accounts that the button brought back and that are not off again: one, as a rule.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn recovered_accounts(&self) -> Result<Vec<Stored>, StoreError> {
+        self.all(&format!("SELECT {COLUMNS} FROM accounts WHERE recovered"), [], stored)
+    }
+
     /// The enrolment of an account that was read in this very call; `None` where it has none.
     ///
     /// # Errors
