@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
-mod identify;
+pub mod identify;
 mod output;
 mod recovery;
 
