@@ -6,7 +6,7 @@
 mod account;
 mod admin;
 pub mod args;
-mod identify;
+pub mod identify;
 mod output;
 mod recovery;
 mod terminal;
