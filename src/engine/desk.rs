@@ -203,9 +203,17 @@ impl Desk {
 /// # Errors
 /// The store's.
 pub fn stored(view: &View<'_>, person: &Person) -> Result<Stored, StoreError> {
-    match view.account(person.uid, &person.name)? {
+    stored_as(view, person.uid, &person.name)
+}
+
+/// The same by number and canonical name.
+///
+/// # Errors
+/// The store's.
+pub fn stored_as(view: &View<'_>, uid: u32, name: &str) -> Result<Stored, StoreError> {
+    match view.account(uid, name)? {
         Lookup::Known(stored) => Ok(stored),
-        Lookup::Unknown => Ok(Stored::new(person.uid, &person.name)),
+        Lookup::Unknown => Ok(Stored::new(uid, name)),
         Lookup::Other(other) => Err(StoreError::IdentityTaken { uid: other.uid, name: other.name }),
     }
 }

@@ -4,6 +4,7 @@
 //! is [`Order::Start`]; when the channel closes, the supervisor is gone and the engine ends. It keeps nothing that a crash may not take.
 #![forbid(unsafe_code)]
 
+mod account;
 mod desk;
 pub mod directory;
 mod login;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 
 use zeroize::Zeroizing;
 
+use self::account::AccountInterface;
 use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
@@ -198,4 +200,5 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
             rank.root || rank.login || rank.authenticator
         })
         .interface(LoginInterface(Arc::clone(desk)))
+        .interface(AccountInterface(Arc::clone(desk)))
 }

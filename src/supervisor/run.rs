@@ -33,7 +33,7 @@ use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, Handover};
+use crate::config::{Config, Handover, Password};
 use crate::core::gesture::Event;
 use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
@@ -116,7 +116,10 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
 }
 
 fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
-    let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
+    let mut config = machine.config.clone();
+    // The engine can't learn the default password, nor where it comes from.
+    config.recovery.password = Password::default();
+    let handover = Handover { config, paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
     Ok(Spec {
         listener,
