@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +125,7 @@ fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
         listener,
         handover: serde_json::to_value(handover)?,
         paths: machine.paths.clone(),
+        mail_password: machine.config.mail.password_file.clone().map(PathBuf::from),
         judge: machine.judge.clone(),
         guesses,
         user: machine.user,
