@@ -4,6 +4,7 @@
 //! is [`Order::Start`]; when the channel closes, the supervisor is gone and the engine ends. It keeps nothing that a crash may not take.
 #![forbid(unsafe_code)]
 
+mod admin;
 mod desk;
 pub mod directory;
 mod login;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 
 use zeroize::Zeroizing;
 
+use self::admin::AdminInterface;
 use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
@@ -41,6 +43,9 @@ use crate::sys::{clock, peer};
 
 /// How long the supervisor may take for its first message.
 const START_TIME: Duration = Duration::from_secs(10);
+
+/// Threads for what blocks: look-ups, account files, and a few for whatever else.
+const THREADS: usize = directory::AT_ONCE + directory::FILE_THREADS + 4;
 
 /// How many pieces of news may wait.
 const NEWS: usize = 8;
@@ -88,8 +93,17 @@ pub fn main() -> ExitCode {
 
 fn start() -> Result<(), Fault> {
     let (channel, listener) = inherited()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(channel, listener))
+    // The threads are those of the directory, bounded there too; their stacks count towards the limit on memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()?;
+    let ended = runtime.block_on(run(channel, listener));
+    // One that hangs in a look-up is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 /// Takes the two sockets over and puts /dev/null in their places, so that nothing is printed into them.
@@ -198,4 +212,5 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
             rank.root || rank.login || rank.authenticator
         })
         .interface(LoginInterface(Arc::clone(desk)))
+        .interface(AdminInterface(Arc::clone(desk)))
 }
