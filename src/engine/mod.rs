@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod admin;
 mod desk;
 pub mod directory;
 mod login;
@@ -28,6 +29,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use self::account::AccountInterface;
+use self::admin::AdminInterface;
 use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
@@ -44,6 +46,9 @@ use crate::sys::{clock, peer};
 
 /// How long the supervisor may take for its first message.
 const START_TIME: Duration = Duration::from_secs(10);
+
+/// Threads for what blocks: look-ups, account files, and a few for whatever else.
+const THREADS: usize = directory::AT_ONCE + directory::FILE_THREADS + 4;
 
 /// How many pieces of news may wait.
 const NEWS: usize = 8;
@@ -91,8 +96,17 @@ pub fn main() -> ExitCode {
 
 fn start() -> Result<(), Fault> {
     let (channel, listener) = inherited()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(channel, listener))
+    // The threads are those of the directory, bounded there too; their stacks count towards the limit on memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()?;
+    let ended = runtime.block_on(run(channel, listener));
+    // One that hangs in a look-up is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 /// Takes the two sockets over and puts /dev/null in their places, so that nothing is printed into them.
@@ -209,4 +223,5 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
         })
         .interface(LoginInterface(Arc::clone(desk)))
         .interface(AccountInterface(Arc::clone(desk)))
+        .interface(AdminInterface(Arc::clone(desk)))
 }

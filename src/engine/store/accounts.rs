@@ -97,7 +97,7 @@ impl View<'_> {
     pub fn account(&self, uid: u32, name: &str) -> Result<Lookup, StoreError> {
         let found = match self.account_by_uid(uid)? {
             Some(found) => Some(found),
-            None => self.first(&format!("SELECT {COLUMNS} FROM accounts WHERE name = ?"), [name], stored)?,
+            None => self.account_by_name(name)?,
         };
         Ok(match found {
             None => Lookup::Unknown,
@@ -112,6 +112,22 @@ impl View<'_> {
     /// Any [`StoreError`] of the storage.
     pub fn account_by_uid(&self, uid: u32) -> Result<Option<Stored>, StoreError> {
         self.first(&format!("SELECT {COLUMNS} FROM accounts WHERE uid = ?"), [uid], stored)
+    }
+
+    /// The account stored under this name, whatever its uid.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn account_by_name(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+        self.first(&format!("SELECT {COLUMNS} FROM accounts WHERE name = ?"), [name], stored)
+    }
+
+    /// Up to `limit` names of stored accounts after `after`, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn account_names(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.all("SELECT name FROM accounts WHERE name > ? ORDER BY name LIMIT ?", params![after, limit], |row| row.get(0))
     }
 
     /// Up to `limit` accounts with a uid above `after`, in the order of their uids.

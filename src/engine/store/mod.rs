@@ -173,6 +173,12 @@ impl Store {
         self.shared.note(entry);
     }
 
+    /// Whether entries wait for a commit.
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        self.shared.has_notes()
+    }
+
     /// Commits the entries that wait.
     ///
     /// # Errors
