@@ -8,19 +8,7 @@ use rusqlite::{Row, params};
 use super::error::StoreError;
 use super::revoked::Kind;
 use super::view::{Tx, View};
-
-/// Where a subject comes from. The numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SubjectKind {
-    /// In /etc/passwd.
-    LocalUser = 0,
-    /// In /etc/group.
-    LocalGroup = 1,
-    /// From NSS, not in /etc/passwd.
-    DomainUser = 2,
-    /// From NSS, not in /etc/group.
-    DomainGroup = 3,
-}
+use crate::core::enforcement::SubjectKind;
 
 /// A delegated role. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +30,7 @@ pub struct Subject {
 
 impl ToSql for SubjectKind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok((*self as i64).into())
+        Ok(number(*self).into())
     }
 }
 
@@ -74,13 +62,23 @@ impl FromSql for Role {
     }
 }
 
+/// The numbers are stored.
+fn number(kind: SubjectKind) -> i64 {
+    match kind {
+        SubjectKind::LocalUser => 0,
+        SubjectKind::LocalGroup => 1,
+        SubjectKind::DomainUser => 2,
+        SubjectKind::DomainGroup => 3,
+    }
+}
+
 pub(super) fn subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
     Ok(Subject { kind: row.get(0)?, name: row.get(1)? })
 }
 
 /// Names a delegation among what was revoked.
 pub(super) fn delegation_id(subject: &Subject, role: Role) -> Vec<u8> {
-    format!("{}\0{}\0{}", subject.kind as i64, role as i64, subject.name).into_bytes()
+    format!("{}\0{}\0{}", number(subject.kind), role as i64, subject.name).into_bytes()
 }
 
 impl View<'_> {
@@ -98,7 +96,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn enforced_groups(&self, after: Option<&Subject>, limit: u32) -> Result<Vec<Subject>, StoreError> {
-        let (kind, name) = after.map_or((-1, ""), |subject| (subject.kind as i64, subject.name.as_str()));
+        let (kind, name) = after.map_or((-1, ""), |subject| (number(subject.kind), subject.name.as_str()));
         let sql = "SELECT kind, name FROM enforced_groups WHERE (kind, name) > (?, ?) ORDER BY kind, name LIMIT ?";
         self.all(sql, params![kind, name, limit], subject)
     }
