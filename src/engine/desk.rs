@@ -11,7 +11,7 @@ use tokio::sync::Mutex as Turn;
 use super::directory::{Directory, Person, Silent};
 use super::mail::Mailer;
 use super::root::Root;
-use super::store::{AuditEntry, Keys, Lookup, Store, StoreError, Stored, Subject, View};
+use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::Config;
 use crate::core::clock::{Horizon, Moment, plausible};
 use crate::core::decision::Facilities;
@@ -195,12 +195,6 @@ impl Desk {
     /// Leaves an entry without a decision for the next commit.
     pub fn note(&self, entry: AuditEntry) {
         self.store.note(entry);
-    }
-
-    /// The keys for what is hashed in memory.
-    #[must_use]
-    pub fn keys(&self) -> Option<&Keys> {
-        self.store.keys()
     }
 }
 

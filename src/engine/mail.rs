@@ -115,7 +115,9 @@ impl Mailer {
             });
             sending.await.unwrap_or_else(|e| Err(format!("the mail could not be sent: {e}")))
         };
-        timeout(LONGEST, sent).await.unwrap_or_else(|_| Err(format!("the mail server did not take the mail within {} s", LONGEST.as_secs())))
+        timeout(LONGEST, sent)
+            .await
+            .unwrap_or_else(|_| Err(format!("the mail server did not take the mail within {} s", LONGEST.as_secs())))
     }
 }
 
@@ -139,7 +141,8 @@ impl Server {
         let message = self.message(mail, user, host)?;
         let mut transport = SmtpTransport::builder_dangerous(&self.host).port(self.port).tls(self.tls()?).timeout(Some(ONE_ANSWER));
         if let Some((user, password)) = &self.login {
-            let password = password.as_ref().ok_or_else(|| Fault::Setting("its password could not be read (see mail.password_file)".into()))?;
+            let password =
+                password.as_ref().ok_or_else(|| Fault::Setting("its password could not be read (see mail.password_file)".into()))?;
             transport = transport.credentials(Credentials::new(user.clone(), password.expose().to_owned()));
         }
         transport.build().send(&message)?;
