@@ -475,6 +475,48 @@ fn a_full_disk_is_said_applies_nothing_and_is_survived() {
     assert!(output.status.success() && told.contains("survived"), "{told}");
 }
 
+/// The part of the next test that has a file-size limit; by itself it does nothing.
+#[test]
+fn child_that_may_not_write() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let Some(folder) = std::env::var_os("STORE_TEST_LIMIT") else { return };
+    let folder = Path::new(&folder);
+    runtime().block_on(async {
+        let store = open(folder);
+        enrol(&store, 1000, "alice", SECRET).await;
+        assert!(use_step(&store, STEP).await);
+        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, 4096, hard).unwrap();
+        for step in 1..4 {
+            let step = TimeStep(STEP.0 + step);
+            let error = store.write(move |tx| tx.mark_step(1000, step, Mark::Used, STEP)).await.unwrap_err();
+            assert!(!error.to_string().is_empty());
+        }
+        assert!(store.backup(BackupKind::Manual).await.is_err());
+        setrlimit(Resource::RLIMIT_FSIZE, hard, hard).unwrap();
+        assert!(!use_step(&store, STEP).await);
+        for step in 1..4 {
+            assert!(use_step(&store, TimeStep(STEP.0 + step)).await, "a refused call was applied");
+        }
+        assert_eq!(store.failure(), None);
+    });
+    println!("survived");
+}
+
+#[test]
+fn writes_that_fail_otherwise_are_said_apply_nothing_and_are_survived() {
+    let folder = folder();
+    // The signal that comes with the limit is ignored, as a service's unit would have it.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact child_that_may_not_write --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env("STORE_TEST_LIMIT", folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("survived"), "{told}");
+}
+
 // Identities and steps.
 
 #[tokio::test]
@@ -686,6 +728,7 @@ async fn backups_are_named_in_order_and_a_bounded_number_of_each_kind_is_kept() 
     for kind in [BackupKind::Manual, BackupKind::Automatic, BackupKind::Automatic, BackupKind::Automatic] {
         store.backup(kind).await.unwrap();
     }
+    assert!(store.backups().unwrap().iter().all(|backup| backup.at == NOW));
     let names: Vec<_> = store.backups().unwrap().into_iter().map(|backup| backup.name).collect();
     assert_eq!(names, ["00000001-20261124T104846Z-manual.db", "00000003-20261124T104846Z-auto.db", "00000004-20261124T104846Z-auto.db"]);
 }

@@ -223,6 +223,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Else SQLite plans a statement anew whenever a bound value changes.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(64);
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
@@ -331,7 +333,6 @@ mod tests {
         let db = place.open().unwrap();
         let tx = Tx::new(&db, place.keys().unwrap());
         tx.save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
-        drop(tx);
         close(db).unwrap();
     }
 

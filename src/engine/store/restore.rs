@@ -80,7 +80,6 @@ fn build_in(place: &Place, current: Option<&Connection>, source: &Path, new: &Pa
     merge.finish()?;
     merge.tx.run("COMMIT", [])?;
     let report = Report { complete: merge.complete.get(), kept_accounts: merge.kept.get(), kept: None };
-    drop(merge);
     place::close(db)?;
     place::sync(new)?;
     Ok(report)
