@@ -5,9 +5,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use proptest::prelude::*;
 use twostep::config::board::{Board, Sticker};
 use twostep::config::{self, Config};
-use twostep::core::adapter::{Choice, First, Mac, Origin, Refusal, Why, first};
+use twostep::core::adapter::{Adapter, Choice, Facts, First, Mac, Origin, Refusal, Why, first};
 use twostep::supervisor::password::{self, DefaultPassword};
 use twostep::sys::adapters::{Nvmem, facts};
 
@@ -399,6 +400,55 @@ fn this_very_machine_is_read_without_fail() {
     }
 }
 
+prop_compose! {
+    fn any_adapter()(
+        (kind, address_length) in prop::sample::select(vec![(1, 6), (1, 6), (1, 6), (772, 6), (32, 20)]),
+        flags in prop::array::uniform6(prop::bool::weighted(0.2)),
+        firmware_index in prop::option::of(0_u32..3),
+        pci in prop::option::of((0_u32..2, 0_u8..18, 0_u8..2, 0_u8..2)),
+        dev_port in 0_u32..2,
+        assign_type in prop::option::of(0_u8..4),
+        permanent in prop::option::of(any::<[u8; 6]>()),
+        current in prop::option::of(any::<[u8; 6]>()),
+    ) -> Adapter {
+        let [no_device, wireless, bridge, bond, virtual_function, usb] = flags;
+        Adapter {
+            kind, address_length, wireless, bridge, bond, virtual_function, usb, firmware_index, pci, dev_port, assign_type,
+            device: !no_device, permanent: permanent.map(Mac::new), current: current.map(Mac::new), ..Adapter::default()
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_order_and_the_names_of_the_kernel_decide_nothing(adapters in prop::collection::vec(any_adapter(), 0..6), turn in 0_usize..6) {
+        let named = |prefix: &str, mut adapters: Vec<Adapter>| {
+            for (adapter, index) in adapters.iter_mut().zip(1..) {
+                adapter.index = index;
+                adapter.name = format!("{prefix}{index}");
+            }
+            adapters
+        };
+        let facts = Facts { adapters: named("a", adapters.clone()), ..Facts::default() };
+        let mut others = named("z", adapters.clone());
+        others.rotate_left(turn.min(adapters.len()));
+        let turned = Facts { adapters: others, ..Facts::default() };
+        match (first(&facts, &Choice::Board), first(&turned, &Choice::Board)) {
+            (Ok(one), Ok(other)) => {
+                prop_assert_eq!(one.mac, other.mac);
+                let chosen = facts.adapters.iter().find(|a| Some(&a.name) == one.interface.as_ref()).expect("one of them");
+                prop_assert!(one.mac.is_unicast() && chosen.device && !chosen.bond && !chosen.bridge && !chosen.virtual_function && !chosen.wireless);
+                prop_assert!(chosen.permanent == Some(one.mac) || chosen.assign_type == Some(0));
+            }
+            (Err(one), Err(other)) => {
+                prop_assert_eq!(one.0.len(), adapters.len(), "each with its reason");
+                prop_assert_eq!(other.0.len(), adapters.len());
+            }
+            _ => prop_assert!(false, "one way there is an adapter, the other way there is none"),
+        }
+    }
+}
+
 // The default password.
 
 fn board(sticker: Option<Sticker>) -> Board {
@@ -471,6 +521,7 @@ fn the_password_may_be_the_first_line_of_a_guarded_file() {
     let file = machine.root().join("sticker");
     let line = format!("file = \"{}\"", file.display());
     let write = |text: &[u8], mode: u32| {
+        let _ = fs::remove_file(&file);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
     };

@@ -175,7 +175,7 @@ fn of_several_profiles_the_most_specific_wins() {
     machine.model = "QNAP TS-433-4G".into();
     let chip = profile("chip", "compatible = [\"rockchip,rk3568\"]");
     let family = profile("family", "compatible = [\"rockchip,rk3568\", \"qnap,ts433\"]");
-    let glob = profile("glob", "compatible = [\"qnap,*-4g\"]");
+    let glob = profile("glob", "compatible = [\"qnap,ts433-4g*\"]");
     let exact = profile("exact", "compatible = [\"qnap,ts433-4g\"]");
     let both = profile("both", "compatible = [\"rockchip,rk3568\"]\nmodel = [\"QNAP TS-433*\"]");
     let other = profile("other", "compatible = [\"qnap,ts433-4g\"]\nmodel = [\"QNAP TS-133\"]");

@@ -81,8 +81,7 @@ fn a_long_press_fires_once_while_it_is_still_held() {
         let start = clock::monotonic();
         watched.buttons.press(HOLD + Duration::from_millis(400)).await.unwrap();
         assert_eq!(watched.next().await, Event::Pressed);
-        assert!(matches!(watched.next().await, Event::Holding { .. }));
-        let Event::Fired { held } = watched.next().await else { panic!("it fires") };
+        let Event::Fired { held } = watched.until(is_fired).await else { unreachable!() };
         assert!(held >= HOLD && held < clock::monotonic() - start, "{held:?}");
         assert!(matches!(watched.next().await, Event::Released { fired: true, held } if held >= HOLD));
         assert!(watched.events.try_recv().is_err());
@@ -94,7 +93,7 @@ fn a_long_press_fires_once_while_it_is_still_held() {
 fn a_short_press_does_not_fire() {
     block_on(async {
         let mut watched = Watched::new(vec![simulated("reset")], &settings(), Path::new("/nowhere"));
-        watched.buttons.press(HOLD - Duration::from_millis(200)).await.unwrap();
+        watched.buttons.press(HOLD / 3).await.unwrap();
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
     });
 }
@@ -174,8 +173,20 @@ fn idle_buttons_never_wake_up() {
     });
 }
 
+/// Whether hardware can be made and opened; says so where not.
+fn may_make(what: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED, only root can make {what}");
+    }
+    root
+}
+
 /// A button made with uinput.
 fn uinput(name: &str, keys: &[KeyCode]) -> Option<VirtualDevice> {
+    if !may_make("an input device") {
+        return None;
+    }
     let keys: AttributeSet<KeyCode> = keys.iter().collect();
     let made = VirtualDevice::builder().and_then(|builder| builder.name(name).with_keys(&keys)?.build());
     made.inspect_err(|error| eprintln!("SKIPPED, no input device can be made: /dev/uinput: {error}")).ok()
@@ -208,7 +219,7 @@ fn an_input_device_fires_after_the_hold_and_not_by_repeats_or_other_keys() {
         send(&mut device, KeyCode::KEY_RESTART, 0);
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: true, .. }));
         send(&mut device, KeyCode::KEY_RESTART, 1);
-        tokio::time::sleep(HOLD - Duration::from_millis(200)).await;
+        tokio::time::sleep(HOLD / 3).await;
         send(&mut device, KeyCode::KEY_RESTART, 0);
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
     });
@@ -252,6 +263,30 @@ fn an_input_device_that_comes_late_or_held_is_noticed() {
 }
 
 #[test]
+fn an_input_device_is_found_by_its_place_and_taken_for_ourselves() {
+    let name = "twostep-test placed";
+    let Some(mut device) = uinput(name, &[KeyCode::KEY_RESTART]) else { return };
+    block_on(async {
+        let found = || twostep::sys::input::devices(Path::new("/")).into_iter().flatten().find(|device| device.name == name).unwrap();
+        // As udev would link it, in a folder of our own.
+        let (node, root) = (found().node, tempfile::tempdir().unwrap());
+        fs::create_dir_all(root.path().join("dev/input/by-path")).unwrap();
+        std::os::unix::fs::symlink(&node, root.path().join("dev/input").join(node.file_name().unwrap())).unwrap();
+        let button = Button::Input { name: "reset".into(), device: "platform-keys-*".into(), key: "408".into(), grab: true };
+        let mut watched = Watched::new(vec![button], &settings(), root.path());
+        assert!(is_missing(&watched.next().await));
+        let link = root.path().join("dev/input/by-path/platform-keys-event");
+        std::os::unix::fs::symlink(Path::new("..").join(node.file_name().unwrap()), link).unwrap();
+        watched.until(|event| *event == Event::Ready).await;
+        let mut others = found().into_events().unwrap();
+        send(&mut device, KeyCode::KEY_RESTART, 1);
+        watched.until(is_fired).await;
+        let seen = tokio::time::timeout(Duration::from_millis(50), others.next()).await;
+        assert!(seen.is_err(), "nobody else sees the press");
+    });
+}
+
+#[test]
 fn a_flood_of_other_events_does_not_hide_a_release() {
     let name = "twostep-test flood";
     let Some(mut device) = uinput(name, &[KeyCode::KEY_RESTART, KeyCode::KEY_A]) else { return };
@@ -278,6 +313,9 @@ struct Chip {
 impl Chip {
     fn new(label: &str) -> Option<Self> {
         let base = Path::new("/sys/kernel/config/gpio-sim");
+        if !may_make("a GPIO line") {
+            return None;
+        }
         if !base.is_dir() {
             eprintln!("SKIPPED, no GPIO line can be made: no {}", base.display());
             return None;
@@ -327,7 +365,7 @@ async fn presses_of_a_line(chip: &Chip, button: Vec<Button>, line: u32, pressed:
     chip.set(line, !pressed);
     assert!(matches!(watched.until(is_released).await, Event::Released { fired: true, .. }));
     chip.set(line, pressed);
-    tokio::time::sleep(HOLD - Duration::from_millis(200)).await;
+    tokio::time::sleep(HOLD / 3).await;
     chip.set(line, !pressed);
     assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
 }
@@ -431,5 +469,116 @@ fn a_gpio_output_shows_the_firing() {
             assert!(clock::monotonic() < deadline, "the line is given back");
             std::thread::yield_now();
         }
+    }
+}
+
+#[test]
+fn a_beeper_ticks() {
+    use twostep::supervisor::feedback::{Feedback as Shown, Pattern};
+    let name = "PC Speaker";
+    let Some(device) = twostep::sys::input::devices(Path::new("/")).into_iter().flatten().find(|device| device.name == name) else {
+        eprintln!("SKIPPED, there is no input device \"{name}\"");
+        return;
+    };
+    block_on(async {
+        let mut events = device.into_events().unwrap();
+        Shown::open(&board(Vec::new(), vec![Feedback::Beeper { device: "PC*".into() }]), Path::new("/")).show(Pattern::Tick);
+        let mut tones = Vec::new();
+        while tones.len() < 2 {
+            let (event, _) = events.next().await.unwrap();
+            if event.event_type() == evdev::EventType::SOUND {
+                tones.push((event.code(), event.value()));
+            }
+        }
+        assert_eq!(tones, [(evdev::SoundCode::SND_TONE.0, 1000), (evdev::SoundCode::SND_TONE.0, 0)]);
+    });
+}
+
+#[test]
+fn a_light_of_the_kernel_is_given_back() {
+    use twostep::sys::leds::Led;
+    let lights = fs::read_dir("/sys/class/leds").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let Some(name) = lights.into_iter().find(|name| name.ends_with("::capslock")) else {
+        eprintln!("SKIPPED, there is no caps lock light below /sys/class/leds");
+        return;
+    };
+    let read = |file: &str| fs::read_to_string(format!("/sys/class/leds/{name}/{file}")).unwrap();
+    let before = (read("brightness"), read("trigger"));
+    let light = Led::open(Path::new("/"), &name).expect("root may switch it");
+    light.set(true).unwrap();
+    assert!(read("trigger").contains("[none]") && read("brightness").trim() == "1");
+    drop(light);
+    assert_eq!((read("brightness"), read("trigger")), before);
+}
+
+/// Sends what is written, so that a test can wait for it.
+struct Shown(std::sync::mpsc::Sender<String>);
+
+impl std::io::Write for Shown {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.send(String::from_utf8_lossy(text).into_owned()).map_err(|_| std::io::ErrorKind::BrokenPipe)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What `twostep recovery identify` shows while the button is pressed when it asks for it.
+fn identified(press: impl FnOnce()) -> String {
+    use twostep::cli::identify::{Args, identify};
+    let (sender, shown) = std::sync::mpsc::channel();
+    let listening = std::thread::spawn(move || identify(Path::new("/"), &Args { seconds: 3, gpio: true }, &mut Shown(sender)));
+    let (mut text, mut press) = (String::new(), Some(press));
+    while let Ok(more) = shown.recv() {
+        text += &more;
+        if text.contains("Ctrl-C ends")
+            && let Some(press) = press.take()
+        {
+            press();
+        }
+    }
+    assert!(listening.join().unwrap().unwrap(), "there is something to listen to: {text}");
+    text
+}
+
+#[test]
+fn identify_shows_an_input_button_and_its_profile() {
+    let Some(mut device) = uinput("twostep-test panel", &[KeyCode::BTN_2, KeyCode::KEY_POWER]) else { return };
+    let text = identified(move || {
+        send(&mut device, KeyCode::BTN_2, 1);
+        send(&mut device, KeyCode::BTN_2, 0);
+        // What unplugs it here must not come before what it sent.
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    eprintln!("{text}");
+    for part in [
+        "\"twostep-test panel\"",
+        "BTN_2 (258) pressed",
+        "BTN_2 (258) released after 0.",
+        "device = \"twostep-test panel\"\nkey = \"BTN_2\"\n# Not grab",
+    ] {
+        assert!(text.contains(part), "no {part} in: {text}");
+    }
+}
+
+#[test]
+fn identify_shows_a_gpio_button_and_its_profile() {
+    let Some(chip) = Chip::new("twostep-identify") else { return };
+    chip.set(4, true);
+    let text = identified(|| {
+        chip.set(4, false);
+        std::thread::sleep(Duration::from_millis(300));
+        chip.set(4, true);
+    });
+    eprintln!("{text}");
+    for part in [
+        "\"twostep-identify\", 8 lines",
+        "4  \"reset-button\"  input, free",
+        "\"twostep-identify\" line 4 \"reset-button\" pressed",
+        "chip = \"twostep-identify\"\nline = 4\nactive_low = true\n",
+    ] {
+        assert!(text.contains(part), "no {part} in: {text}");
     }
 }

@@ -76,7 +76,7 @@ fn keys(value: &serde_json::Value, each: &mut impl FnMut(&str, bool)) {
 fn an_unknown_key_is_told_with_file_line_and_the_nearest_known_one() {
     assert_eq!(refusal("\n\n[recovry]\n"), "twostepd.toml:3: unknown key \"recovry\": did you mean \"recovery\"?");
     assert_eq!(refusal("[button]\nenabled = true\nhodl = \"3s\""), "twostepd.toml:3: unknown key \"hodl\": did you mean \"hold\"?");
-    assert!(refusal("mail = 1").starts_with("twostepd.toml:1: unknown key \"mail\": known here are log, button, recovery"));
+    assert!(refusal("phone = 1").starts_with("twostepd.toml:1: unknown key \"phone\": known here are log, button, recovery"));
 }
 
 #[test]
@@ -151,6 +151,15 @@ fn each_value_has_its_bounds() {
         ("socket", "reserved = 0"),
         ("socket", "idle = \"0s\""),
         ("grant", "login = [\"a b\"]"),
+        ("mail", "port = 25"),
+        ("mail", "from = \"nas@example.org\""),
+        ("mail", "host = \"a b\"\nfrom = \"nas@example.org\""),
+        ("mail", "host = \"mail.example.org\""),
+        ("mail", "host = \"mail.example.org\"\nfrom = \"nas\""),
+        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nport = 0"),
+        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nsecurity = \"none\""),
+        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nuser = \"nas\""),
+        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nca_file = \"ca.pem\""),
         ("grant", "authenticator = [\"\"]"),
     ];
     for (section, line) in bad {

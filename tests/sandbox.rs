@@ -19,9 +19,11 @@ use twostep::sys::sandbox::{Limits, confine, drop_to_user};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+type Behaviour = fn(&Scene) -> Outcome;
+
 const NOBODY: u32 = 65_534;
 
-const BEHAVIOURS: &[(&str, fn(&Scene) -> Outcome)] = &[
+const BEHAVIOURS: &[(&str, Behaviour)] = &[
     ("it_does_not_become_root_again", it_does_not_become_root_again),
     ("it_reads_and_writes_its_own_state_only", it_reads_and_writes_its_own_state_only),
     ("it_does_not_read_password_hashes", it_does_not_read_password_hashes),

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::identify;
+use crate::core::account::Method;
 
 /// The reset button and the second step of a Linux NAS: the operator's command.
 #[derive(Debug, Parser)]
@@ -27,9 +28,172 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed (the reason is
 /// See [`Args::command`].
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show whether the second step is on, and what belongs to it.
+    Status(Whose),
+    /// Set the second step up: Security Code, and if wanted a recovery e-mail address.
+    Setup {
+        #[command(flatten)]
+        whose: Whose,
+        /// Codes can be mailed to this address, once a mailed code has been confirmed.
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+    },
+    /// A new secret for an enabled account (a new phone); what was in force stays until the end.
+    Change(Whose),
+    /// Turn the second step off.
+    Disable(Whose),
+    /// Make new recovery codes; the former ones stop working.
+    Codes(Whose),
+    /// Trusted devices: those that are not asked for a second step.
+    Devices {
+        #[command(flatten)]
+        whose: Whose,
+        /// Ask again on this device.
+        #[arg(long, value_name = "ID")]
+        remove: Option<String>,
+    },
+    /// Turn one method on or off, or ask for it first.
+    Method {
+        /// What to do.
+        #[arg(value_enum)]
+        what: MethodChange,
+        /// security_code, email_code or recovery_code.
+        #[arg(value_parser = method)]
+        method: Method,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Ask for the second step of a login, as a login service does; exit code 0 lets in.
+    Verify {
+        /// Who logs in; the password was accepted already.
+        user: String,
+        /// The login service's name.
+        #[arg(long, default_value = "twostep")]
+        service: String,
+        /// The client's address.
+        #[arg(long)]
+        remote: Option<String>,
+        /// Answer by this method instead of the preferred one.
+        #[arg(long, value_parser = method)]
+        method: Option<Method>,
+    },
+    /// List users or groups and whether they have a second step.
+    List {
+        /// Which.
+        #[arg(value_enum, default_value = "users")]
+        kind: ListKind,
+        /// Only names with this in them.
+        #[arg(long)]
+        filter: Option<String>,
+    },
+    /// Enforce the second step on users and groups, or stop enforcing it.
+    Enforce {
+        /// A user; may be given several times.
+        #[arg(long = "user", value_name = "USER", required_unless_present = "groups")]
+        users: Vec<String>,
+        /// A group; may be given several times.
+        #[arg(long = "group", value_name = "GROUP")]
+        groups: Vec<String>,
+        /// Stop enforcing it.
+        #[arg(long)]
+        off: bool,
+        /// Show what would change, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Turn the second step off for somebody else (a lost phone).
+    DisableFor {
+        /// Whom.
+        user: String,
+    },
+    /// Let somebody try again who was locked by wrong answers.
+    Unlock {
+        /// Whom.
+        user: String,
+    },
+    /// Show who holds a delegated role; grant or take back one.
+    Delegate {
+        /// A user or a group.
+        #[arg(requires = "role")]
+        subject: Option<String>,
+        /// The role.
+        #[arg(value_enum)]
+        role: Option<Role>,
+        /// Take it back.
+        #[arg(long)]
+        revoke: bool,
+    },
+    /// Show what was decided and by whom, newest first.
+    Audit {
+        /// Only about this user.
+        #[arg(long)]
+        user: Option<String>,
+        /// At most so many entries.
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+        /// Go on with new entries, until Ctrl-C.
+        #[arg(long)]
+        follow: bool,
+    },
+    /// Take over an existing Security Code: an otpauth URI, a ~/.google_authenticator file, or a users.oath line (root).
+    Import {
+        /// Whose.
+        user: String,
+        /// The file; standard input where it is absent or `-`.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Make a consistent, sealed copy of all second steps (root).
+    Backup,
+    /// Put a backup back; what was counted, used or revoked since stays so (root).
+    Restore {
+        /// The name that `backup` printed.
+        name: String,
+    },
     /// The reset button and the account it brings back (root).
     #[command(subcommand)]
     Recovery(Recovery),
+}
+
+/// Whose second step.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Whose {
+    /// Another account than the own (root).
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}
+
+/// See [`Command::Method`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum MethodChange {
+    /// Accept it.
+    Enable,
+    /// Accept it no longer.
+    Disable,
+    /// Ask for it first.
+    Prefer,
+}
+
+/// See [`Command::List`].
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ListKind {
+    /// Users of this machine.
+    Users,
+    /// Groups of this machine.
+    Groups,
+    /// Users of the domain.
+    DomainUsers,
+    /// Groups of the domain.
+    DomainGroups,
+}
+
+/// A delegated role.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Role {
+    /// System Management.
+    SystemManagement,
+    /// Access Management.
+    AccessManagement,
 }
 
 /// See [`Command::Recovery`].
@@ -58,6 +222,12 @@ pub enum RecoveryCall {
     Disable,
     /// Show the password that a press would set.
     ShowPassword,
+}
+
+/// A method by its name in the protocol.
+fn method(text: &str) -> Result<Method, String> {
+    let known = || Method::ALL.map(Method::as_str).join(", ");
+    Method::ALL.into_iter().find(|method| method.as_str() == text.replace('-', "_")).ok_or_else(|| format!("one of {}", known()))
 }
 
 /// A hold in milliseconds.

@@ -53,10 +53,15 @@ pub fn run(root: &Path, args: &Args) -> ExitCode {
     }
 }
 
-fn identify(root: &Path, args: &Args, out: &mut impl Write) -> io::Result<bool> {
+/// As [`run`], into `out`; says whether there was anything to listen to.
+///
+/// # Errors
+/// As `out`'s, or the runtime's.
+pub fn identify(root: &Path, args: &Args, out: &mut impl Write) -> io::Result<bool> {
     let devices = input::devices(root);
     list_devices(&devices, out)?;
-    list_chips(&gpio::chips(root), out)?;
+    let chips = gpio::chips(root);
+    list_chips(&chips, out)?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         let (sender, presses) = mpsc::channel(64);
         let mut listening = listen_to_devices(devices, &sender, out)?;
@@ -66,7 +71,7 @@ fn identify(root: &Path, args: &Args, out: &mut impl Write) -> io::Result<bool> 
         // Only the listeners hold it from here on.
         drop(sender);
         if listening == 0 {
-            let hint = if args.gpio { "" } else { " Try --gpio." };
+            let hint = if args.gpio || chips.is_empty() { "" } else { " Try --gpio." };
             writeln!(out, "\nThere is nothing to listen to.{hint}")?;
             return Ok(false);
         }
@@ -386,6 +391,6 @@ mod tests {
         let listened = identify(root.path(), &Args { seconds: 1, gpio: false }, &mut out).unwrap();
         assert!(!listened);
         let out = String::from_utf8(out).unwrap();
-        assert_eq!(out, "Input devices: none\nGPIO chips: none\n\nThere is nothing to listen to. Try --gpio.\n");
+        assert_eq!(out, "Input devices: none\nGPIO chips: none\n\nThere is nothing to listen to.\n");
     }
 }

@@ -3,26 +3,44 @@
 //! Each subcommand is a call or two on one of the daemon's sockets; what it prints is for people, or with `--json` for scripts.
 #![forbid(unsafe_code)]
 
+mod account;
+mod admin;
 pub mod args;
-mod identify;
+pub mod identify;
 mod output;
 mod recovery;
+mod terminal;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use self::account::Account;
 use self::args::{Args, Command, Recovery};
 use self::output::Failed;
+use self::verify::Asked;
 
 /// The command, from its arguments to its exit code: 0 done, 1 refused or failed, 2 wrong command line, 3 the daemon does not answer.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
+        Command::Status(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.status()),
+        Command::Setup { whose, email } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.setup(email.as_deref())),
+        Command::Change(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.change()),
+        Command::Disable(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.disable()),
+        Command::Codes(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.codes()),
+        Command::Devices { whose, remove } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.devices(remove.as_deref())),
+        Command::Method { what, method, whose } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.method(*what, *method)),
+        Command::Verify { user, service, remote, method } => {
+            let asked = Asked { user, service, remote: remote.as_deref(), method: *method };
+            verify::run(&args.dir, &asked, args.json)
+        }
         Command::Recovery(Recovery::Identify(what)) => return identify::run(Path::new("/"), what),
         Command::Recovery(Recovery::Call(command)) => recovery::run(command, &args.dir, args.json),
+        command => admin::run(command, &args.dir, args.json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

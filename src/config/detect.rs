@@ -121,7 +121,9 @@ impl Detect {
         for (i, (patterns, facts)) in lists.into_iter().enumerate().filter(|(_, (patterns, _))| !patterns.is_empty()) {
             let hits = facts.iter().enumerate().flat_map(|(at, fact)| patterns.iter().map(move |p| (at, p, fact)));
             let hits = hits.filter(|(_, pattern, fact)| !fact.is_empty() && matches(pattern, fact));
-            let best = |(at, pattern, _): (usize, &String, &String)| (Reverse(at), !pattern.contains('*'), pattern.len());
+            let best = |(at, pattern, _): (usize, &String, &String)| {
+                (Reverse(at), !pattern.contains('*'), pattern.chars().filter(|c| *c != '*').count())
+            };
             let (at, exact, letters) = hits.map(best).max()?;
             if i == 0 {
                 rank.compatible = at;

@@ -33,17 +33,17 @@ pub fn run(files: &[PathBuf], paths: &Paths) -> ExitCode {
 /// Where `out` takes nothing more.
 pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write) -> io::Result<bool> {
     let mut good = true;
-    let chosen: Vec<(PathBuf, Option<Kind>)> = match files {
-        [] => match installed(paths) {
-            Ok(all) => all,
+    let mut chosen: Vec<(PathBuf, Option<Kind>)> = files.iter().map(|file| (file.clone(), None)).collect();
+    if files.is_empty() {
+        chosen = own(paths);
+        match profiles(&paths.boards) {
+            Ok(shipped) => chosen.extend(shipped.into_iter().map(|file| (file, Some(Kind::Profile)))),
             Err(error) => {
                 writeln!(out, "{error}")?;
                 good = false;
-                vec![(paths.configuration(), Some(Kind::Configuration))]
             }
-        },
-        files => files.iter().map(|file| (file.clone(), None)).collect(),
-    };
+        }
+    }
     for (file, kind) in chosen {
         match check(&file, kind) {
             Ok(()) => writeln!(out, "{}: ok", file.display())?,
@@ -56,12 +56,10 @@ pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write) -> io::R
     Ok(good)
 }
 
-/// The configuration and `board.toml` where they exist (both may be absent), and every shipped profile.
-fn installed(paths: &Paths) -> Result<Vec<(PathBuf, Option<Kind>)>, Error> {
-    let own = [(paths.configuration(), Kind::Configuration), (paths.board(), Kind::Profile)];
-    let own = own.into_iter().filter(|(file, _)| file.symlink_metadata().is_ok());
-    let shipped = profiles(&paths.boards)?.into_iter().map(|file| (file, Kind::Profile));
-    Ok(own.chain(shipped).map(|(file, kind)| (file, Some(kind))).collect())
+/// The configuration and `board.toml`; either may be absent.
+fn own(paths: &Paths) -> Vec<(PathBuf, Option<Kind>)> {
+    let own = [(paths.configuration(), Some(Kind::Configuration)), (paths.board(), Some(Kind::Profile))];
+    own.into_iter().filter(|(file, _)| file.symlink_metadata().is_ok()).collect()
 }
 
 fn check(file: &Path, kind: Option<Kind>) -> Result<(), Error> {

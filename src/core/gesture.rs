@@ -608,6 +608,42 @@ mod tests {
     }
 
     #[test]
+    fn it_does_not_fire_a_nanosecond_too_early() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(0), Level::Released);
+        let _ = gesture.edge(ms(10_000), Some(ms(10_000)), Level::Pressed);
+        let _ = gesture.timer(ms(12_500), Level::Pressed);
+        let early = Monotonic(ms(13_000).0 - Duration::from_nanos(1));
+        assert_eq!(gesture.timer(early, Level::Pressed), []);
+        assert_eq!(gesture.timer(ms(13_000), Level::Pressed), [Event::Fired { held: held(3000) }]);
+    }
+
+    #[test]
+    fn a_stamp_from_before_the_level_was_last_read_does_not_lengthen_the_hold() {
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(10_000), Level::Released);
+        let _ = gesture.edge(ms(10_100), Some(ms(4_000)), Level::Pressed);
+        assert_eq!(gesture.deadline(), Some(ms(10_020)), "the press began when the level was last known to be released, at the earliest");
+        let mut gesture = Gesture::new(SETTINGS, ms(0));
+        let _ = gesture.appear(ms(10_000), Level::Released);
+        let _ = gesture.edge(ms(10_100), Some(ms(99_000)), Level::Pressed);
+        assert_eq!(gesture.deadline(), Some(ms(10_120)), "and not in the future");
+    }
+
+    #[test]
+    fn a_release_with_lost_edges_in_it_is_not_a_stable_one() {
+        let mut button = Button::new(Level::Released);
+        button.set(10_000, Level::Pressed);
+        button.pass(13_000);
+        button.set(13_100, Level::Released);
+        let events = button.gesture.resync(ms(13_119), Level::Released);
+        button.say(ms(13_119), events);
+        assert_eq!(button.gesture.deadline(), Some(ms(13_139)));
+        button.pass(14_000);
+        assert!(matches!(button.said.last(), Some((13_139, Event::Released { fired: true, .. }))), "{:?}", button.said);
+    }
+
+    #[test]
     fn held_at_the_start_waits_for_a_release() {
         let mut button = Button::new(Level::Pressed);
         button.set(10_000, Level::Released);
@@ -789,7 +825,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1500))]
+        #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
         fn fires_only_after_a_real_hold_and_once_per_press(

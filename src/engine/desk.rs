@@ -11,7 +11,7 @@ use tokio::sync::Mutex as Turn;
 use super::directory::{Directory, Person, Silent};
 use super::mail::Mailer;
 use super::root::Root;
-use super::store::{AuditEntry, Keys, Lookup, Store, StoreError, Stored, Subject, View};
+use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::Config;
 use crate::core::clock::{Horizon, Moment, plausible};
 use crate::core::decision::Facilities;
@@ -196,12 +196,6 @@ impl Desk {
     pub fn note(&self, entry: AuditEntry) {
         self.store.note(entry);
     }
-
-    /// The keys for what is hashed in memory.
-    #[must_use]
-    pub fn keys(&self) -> Option<&Keys> {
-        self.store.keys()
-    }
 }
 
 /// What is stored for a person, or a fresh account. A uid or name that belongs to another stored account decides nothing.
@@ -209,9 +203,17 @@ impl Desk {
 /// # Errors
 /// The store's.
 pub fn stored(view: &View<'_>, person: &Person) -> Result<Stored, StoreError> {
-    match view.account(person.uid, &person.name)? {
+    stored_as(view, person.uid, &person.name)
+}
+
+/// The same by number and canonical name.
+///
+/// # Errors
+/// The store's.
+pub fn stored_as(view: &View<'_>, uid: u32, name: &str) -> Result<Stored, StoreError> {
+    match view.account(uid, name)? {
         Lookup::Known(stored) => Ok(stored),
-        Lookup::Unknown => Ok(Stored::new(person.uid, &person.name)),
+        Lookup::Unknown => Ok(Stored::new(uid, name)),
         Lookup::Other(other) => Err(StoreError::IdentityTaken { uid: other.uid, name: other.name }),
     }
 }

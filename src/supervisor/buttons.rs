@@ -199,52 +199,63 @@ impl Reporter {
 
 /// Watches one source, until nobody listens.
 async fn attend(mut hardware: impl Hardware, mut gesture: Gesture, reporter: Reporter) {
-    // What was said once need not be said for each device that comes and goes meanwhile, nor why it is gone after that it is.
-    let (mut said, mut just_gone) = (None, false);
+    // Said once, a reason need not be said for each device that comes and goes meanwhile; nor, after that it is gone, why it is.
+    let (mut said, mut gone) = (None, false);
     loop {
-        let reason = match hardware.open() {
+        match hardware.open() {
             Ok(mut port) => {
                 let opened = port.now();
-                let Ok(reason) = follow(&mut hardware, &mut port, &mut gesture, &reporter).await else { return };
+                let Ok(end) = follow(&mut hardware, &mut port, &mut gesture, &reporter).await else { return };
                 gesture.vanish();
-                (said, just_gone) = (None, port.now() - opened >= SHORT_LIVED);
-                reason
-            }
-            Err(reason) if just_gone || said.as_ref() == Some(&reason) => {
-                (said, just_gone) = (Some(reason), false);
-                hardware.changed().await;
-                continue;
+                let (reason, retry) = match end {
+                    // It may be back already, and that it is would not be told again.
+                    End::Gone => ("the device is gone".into(), true),
+                    End::Failed(error) => (format!("the device is gone: {error}"), port.now() - opened >= SHORT_LIVED),
+                };
+                if reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
+                    return;
+                }
+                (said, gone) = (None, true);
+                if retry {
+                    continue;
+                }
             }
             Err(reason) => {
+                let news = !std::mem::take(&mut gone) && said.as_ref() != Some(&reason);
                 said = Some(reason.clone());
-                reason
+                if news && reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
+                    return;
+                }
             }
-        };
-        if reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
-            return;
         }
-        if !just_gone {
-            hardware.changed().await;
-        }
+        hardware.changed().await;
     }
 }
 
-/// Follows an opened source until it is gone, and says why it is.
-async fn follow<H: Hardware>(hw: &mut H, port: &mut H::Port, gesture: &mut Gesture, reporter: &Reporter) -> Result<String, Unheard> {
+/// Why an opened source is followed no longer.
+enum End {
+    /// Its node is gone, or is another one.
+    Gone,
+    /// It could not be read.
+    Failed(io::Error),
+}
+
+/// Follows an opened source until it is gone.
+async fn follow<H: Hardware>(hw: &mut H, port: &mut H::Port, gesture: &mut Gesture, reporter: &Reporter) -> Result<End, Unheard> {
     let mut events = match port.level() {
         Ok(level) => gesture.appear(port.now(), level),
-        Err(error) => return Ok(failed(&error)),
+        Err(error) => return Ok(End::Failed(error)),
     };
     loop {
         reporter.say(gesture.state(), events).await?;
         let news = tokio::select! {
             biased;
             news = port.news(gesture.deadline()) => news,
-            () = hw.gone() => return Ok("the device is gone".into()),
+            () = hw.gone() => return Ok(End::Gone),
         };
         events = match news.and_then(|news| learn(port, gesture, &news)) {
             Ok(events) => events,
-            Err(error) => return Ok(failed(&error)),
+            Err(error) => return Ok(End::Failed(error)),
         };
     }
 }
@@ -256,10 +267,6 @@ fn learn(port: &mut impl Port, gesture: &mut Gesture, news: &News) -> io::Result
     let level = port.level()?;
     events.extend(if news.lost { gesture.resync(now, level) } else { gesture.timer(now, level) });
     Ok(events)
-}
-
-fn failed(error: &io::Error) -> String {
-    format!("the device is gone: {error}")
 }
 
 #[cfg(test)]
@@ -381,7 +388,7 @@ mod tests {
     fn a_device_that_is_replaced_is_opened_anew() {
         let mut steps = Vec::new();
         steps.extend(opened(Released));
-        steps.push(Step::Gone { until: 5_000 });
+        steps.push(Step::Gone { until: 500 });
         steps.extend(opened(Released));
         assert_eq!(said(steps), [Event::Ready, Event::Missing { reason: "the device is gone".into() }, Event::Ready]);
     }

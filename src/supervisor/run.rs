@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, Handover};
+use crate::config::{Config, Handover, Password};
 use crate::core::gesture::Event;
 use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
@@ -116,12 +116,16 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
 }
 
 fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
-    let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
+    let mut config = machine.config.clone();
+    // The engine can't learn the default password, nor where it comes from.
+    config.recovery.password = Password::default();
+    let handover = Handover { config, paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
     Ok(Spec {
         listener,
         handover: serde_json::to_value(handover)?,
         paths: machine.paths.clone(),
+        mail_password: machine.config.mail.password_file.clone().map(PathBuf::from),
         judge: machine.judge.clone(),
         guesses,
         user: machine.user,

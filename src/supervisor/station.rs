@@ -51,7 +51,11 @@ impl Station {
     /// Puts the parts together.
     #[must_use]
     pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::Sender<Tell>) -> Arc<Self> {
-        let feedback = Feedback::open(&machine.board, &machine.paths.root);
+        let mut shown = machine.board.clone();
+        if !machine.config.button.feedback {
+            shown.feedback.clear();
+        }
+        let feedback = Feedback::open(&shown, &machine.paths.root);
         Arc::new(Self {
             machine,
             buttons,

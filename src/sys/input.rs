@@ -15,6 +15,7 @@ use evdev::raw_stream::{EventStream, RawDevice};
 use evdev::{EventType, InputEvent, KeyCode, SoundCode, SynchronizationCode};
 
 use crate::core::gesture::Level;
+use crate::core::pattern::matches;
 use crate::core::time::Monotonic;
 use crate::sys::button::{Edge, Hardware, News, Port, before, readable};
 use crate::sys::clock;
@@ -91,16 +92,6 @@ fn links(folder: &Path, node: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let leads_to_node = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|to| to.file_name() == node.file_name());
     entries.filter(leads_to_node).filter_map(|entry| entry.file_name().into_string().ok()).collect()
-}
-
-/// Whether `text` is what `pattern` says; `*` stands for any text.
-fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((head, tail)) => {
-            text.strip_prefix(head).is_some_and(|rest| rest.char_indices().any(|(n, _)| matches(tail, &rest[n..])) || matches(tail, ""))
-        }
-    }
 }
 
 /// A key by its kernel name (`KEY_RESTART`, `BTN_1`) or its number.
@@ -300,24 +291,15 @@ impl Beeper {
     /// The device is gone.
     pub fn sound(&mut self, hertz: u16) -> io::Result<()> {
         let (code, value) = if self.tone { (SoundCode::SND_TONE, hertz) } else { (SoundCode::SND_BELL, u16::from(hertz > 0)) };
-        self.device.send_events(&[InputEvent::new(EventType::SOUND.0, code.0, value.into())])
+        // The report ends the event for whoever reads this device.
+        let report = InputEvent::new(EventType::SYNCHRONIZATION.0, SynchronizationCode::SYN_REPORT.0, 0);
+        self.device.send_events(&[InputEvent::new(EventType::SOUND.0, code.0, value.into()), report])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        for (pattern, text) in [("gpio-keys", "gpio-keys"), ("*", ""), ("gpio*", "gpio_keys"), ("*keys", "gpio_keys"), ("a*b*c", "a-b-b-c")]
-        {
-            assert!(matches(pattern, text), "{pattern} is {text}");
-        }
-        for (pattern, text) in [("gpio-keys", "gpio_keys"), ("gpio*", "my gpio"), ("a*b", "a-b-c"), ("", "x"), ("*é", "e")] {
-            assert!(!matches(pattern, text), "{pattern} is not {text}");
-        }
-    }
 
     #[test]
     fn keys_go_by_name_and_by_number() {

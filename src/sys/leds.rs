@@ -64,7 +64,12 @@ impl Led {
         self.write("brightness", &self.before.brightness)?;
         let Some((trigger, settings)) = &self.before.trigger else { return Ok(()) };
         self.write("trigger", trigger)?;
-        settings.iter().try_for_each(|(file, text)| self.write(file, text))
+        // Each as far as it goes: some triggers show what cannot be written.
+        let mut done = Ok(());
+        for (file, text) in settings {
+            done = self.write(file, text).and(done);
+        }
+        done
     }
 }
 

@@ -7,15 +7,14 @@ puts an overlay on the disk, so any number of machines start from one layer at t
 import dataclasses
 import fcntl
 import hashlib
+import inspect
 import os
 import pathlib
 import shutil
 import subprocess
 import time
 
-from .machine import OUT, MEMORY, Machine, accelerated
-
-HERE = pathlib.Path(__file__).resolve().parent
+from .machine import COMMAND_LINE, MAC, MEMORY, OUT, Machine, accelerated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +62,8 @@ def _settle(machine):
 def _made(kind, inputs, below, make):
     """The layer of this kind and these inputs, made if it is not there. Older ones of the kind are removed."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
-    text = "\n".join([*inputs, version, accelerated(), (HERE / "machine.py").read_text(), (HERE / "layers.py").read_text()])
+    hardware = [COMMAND_LINE, MAC, inspect.getsource(Machine._start), inspect.getsource(_settle), inspect.getsource(_make)]
+    text = "\n".join([*inputs, version, accelerated(), *hardware])
     key = hashlib.sha256(text.encode()).hexdigest()[:12]
     folder = OUT / f"{kind}-{key}"
     layer = Layer(folder / "disk.qcow2", "qcow2", folder / "memory", folder / "state")

@@ -36,6 +36,16 @@ class Failure(AssertionError):
     """Something in the machine is not as a scenario demands."""
 
 
+class Skipped(Exception):
+    """A scenario that cannot be shown here, and why."""
+
+
+def expect(condition, what):
+    """Fails the scenario unless the condition holds."""
+    if not condition:
+        raise Failure(what)
+
+
 class Command:
     """One of root's commands in the guest, running or ended."""
 
@@ -100,8 +110,9 @@ class Command:
 class Machine:
     """A virtual NAS. Use as a context manager: its emulator never outlives the block."""
 
-    def __init__(self, name, layer, icount=False):
-        self.name, self.layer, self.icount = name, layer, icount
+    def __init__(self, name, layer, virtual_time=False):
+        self.name, self.layer, self.virtual_time = name, layer, virtual_time
+        self.log_writes = None  # a file for each write to the disk, see writelog.py
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=OUT / "run"))
         self.disk = self.folder / "disk.qcow2"
         self.gone = True
@@ -129,9 +140,9 @@ class Machine:
         self.sh(f"date -s @{time.time():.3f} > /dev/null")
         return self
 
-    def cold_boot(self, log_writes=None):
+    def cold_boot(self):
         """Starts from power off, on the disk as it is; returns once systemd has finished."""
-        self._start([], None, share=False, log_writes=log_writes)
+        self._start([], None, share=False)
         self._hello(ping=False)
         self.sh("systemctl is-system-running --wait > /dev/null", check=False)
         return self
@@ -177,20 +188,23 @@ class Machine:
         """Whether the emulator lives: a guest that reboots or powers off ends it."""
         return self._qemu is not None and self._qemu.poll() is None
 
-    def _start(self, more, memory, share, log_writes=None):
+    def _start(self, more, memory, share):
         assert not self.running
         self._boots += 1
         accelerator = ["-accel", accelerated(), "-cpu", "host" if accelerated() == "kvm" else "max"]
-        if self.icount and accelerated() == "tcg":
-            # The guest's clock counts instructions, so what the host's other work takes away is not seen in the guest.
-            accelerator += ["-icount", "shift=2"]
+        if self.virtual_time and accelerated() == "tcg":
+            # The guest's clock counts instructions and leaps over idleness: what the host's other work takes away is not
+            # seen in the guest, and an hour of waiting takes no time. Nothing outside the guest can keep pace with it, so
+            # such a scenario is one script in the guest.
+            accelerator += ["-icount", "shift=2,sleep=off"]
         ram = f"memory-backend-ram,id=ram,size={MEMORY}"
         if memory is not None:
             ram = f"memory-backend-file,id=ram,size={MEMORY},mem-path={memory},share={'on' if share else 'off'}"
         disk = f"driver=qcow2,node-name=disk,cache.no-flush=on,file.driver=file,file.filename={self.disk},file.cache.no-flush=on"
-        if log_writes:
-            disk = ("driver=blklogwrites,node-name=disk,log.driver=file,log.filename=" + str(log_writes) +
-                    f",file.driver=qcow2,file.file.driver=file,file.file.filename={self.disk}")
+        if self.log_writes:
+            self.log_writes.touch()
+            disk = (f"driver=blklogwrites,node-name=disk,log.driver=file,log.filename={self.log_writes},log.cache.no-flush=on"
+                    f",file.driver=qcow2,file.cache.no-flush=on,file.file.driver=file,file.file.filename={self.disk},file.file.cache.no-flush=on")
         for name in ("agent", "qmp"):
             (self.folder / name).unlink(missing_ok=True)
         command = [
@@ -208,7 +222,6 @@ class Machine:
         self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=open(self.folder / "emulator", "ab"),
                                       stderr=subprocess.STDOUT, start_new_session=True)
         self._qmp = self._dial("qmp").makefile("rw")
-        self._qmp.readline()
         self._qmp_call("qmp_capabilities")
         self.gone = False
         self._agent = self._dial("agent")
@@ -256,14 +269,15 @@ class Machine:
     # ---- the emulator's monitor ----
 
     def _qmp_call(self, command, **arguments):
-        self._qmp.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self._qmp.flush()
-        while line := self._qmp.readline():
-            answer = json.loads(line)
-            if "error" in answer:
-                raise Failure(f"{command}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
+        with contextlib.suppress(ConnectionError):
+            self._qmp.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+            self._qmp.flush()
+            while line := self._qmp.readline():
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise Failure(f"{command}: {answer['error']['desc']}")
+                if "return" in answer:
+                    return answer["return"]
         raise Failure(f"the emulator ended at {command}: " + (self.folder / "emulator").read_text())
 
     def _monitor(self, command):

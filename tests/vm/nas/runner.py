@@ -15,7 +15,7 @@ import time
 import traceback
 
 from . import installation, layers
-from .machine import OUT, Machine, accelerated
+from .machine import OUT, Machine, Skipped, accelerated
 
 SCENARIOS = pathlib.Path(__file__).resolve().parent.parent / "scenarios"
 
@@ -46,15 +46,19 @@ class Bed:
     def __init__(self, name, layer):
         self.name, self.layer = name, layer
         self._stack = contextlib.ExitStack()
-        self.machines = []
+        self.machines, self.notes = [], []
 
-    def machine(self, cold=False, icount=False, started=True):
-        """A machine of its own: resumed from the snapshot, or booted cold from its disk."""
-        machine = self._stack.enter_context(Machine(self.name, self.layer, icount=icount))
+    def machine(self, virtual_time=False, started=True, layer=None):
+        """A machine of its own, resumed from the snapshot. In virtual time it outruns everything outside it."""
+        machine = self._stack.enter_context(Machine(self.name, layer or self.layer, virtual_time))
         self.machines.append(machine)
         if started:
-            machine.cold_boot() if cold else machine.resume()
+            machine.resume()
         return machine
+
+    def note(self, text):
+        """Something measured, to be printed behind the scenario's name."""
+        self.notes.append(text)
 
     def close(self):
         """Ends all its machines."""
@@ -93,54 +97,62 @@ def run(args):
     if any(s.needs_package for s in chosen):
         base[True] = layers.installed(args.deb.resolve(), installation.prepare, installation.RECIPE)
     print(f"vm: {len(chosen)} scenarios, {args.jobs} at a time, {accelerated()}", flush=True)
-    failed = _run_all(chosen, base, args)
-    note = f", {len(skipped)} skipped" if skipped else ""
+    failed, unshown = _run_all(chosen, base, args)
+    unshown += [s.name for s in skipped]
+    note = f", {len(unshown)} skipped" if unshown else ""
+    passed = len(chosen) + len(skipped) - len(failed) - len(unshown)
     print(f"vm: all scenarios took {time.monotonic() - began:.0f} s")
-    print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed{note}", flush=True)
+    print(f"{passed} passed, {len(failed)} failed{note}", flush=True)
     return 1 if failed else 0
 
 
 def _run_all(chosen, base, args):
-    failed = []
+    """Runs them; the names of those that failed and of those that could not be shown."""
+    failed, skipped = [], []
     stop = threading.Event()
     beds = set()
-    # Emulators stop for no signal sent to our terminal (they are sessions of their own): whatever ends us, end them.
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         tasks = [pool.submit(_run_one, s, base[s.needs_package], beds, stop) for s in chosen]
         try:
             for task in concurrent.futures.as_completed(tasks):
-                scenario, seconds, trouble = task.result()
-                if trouble is None:
-                    print(f"ok      {scenario.name:44} {seconds:5.1f} s  {scenario.requirements}", flush=True)
-                elif trouble:
+                scenario, seconds, word, text = task.result()
+                print(f"{word:7} {scenario.name:44} {seconds:5.1f} s  {scenario.requirements}: {scenario.claim}", flush=True)
+                if text:
+                    print("\n".join("        " + line for line in text.splitlines()), flush=True)
+                if word == "FAILED":
                     failed.append(scenario.name)
-                    print(f"FAILED  {scenario.name:44} {seconds:5.1f} s  {scenario.requirements}: {scenario.claim}\n{trouble}", flush=True)
                     if not args.keep_going:
                         stop.set()
+                elif word == "skipped":
+                    skipped.append(scenario.name)
         except BaseException:
+            # Emulators are sessions of their own, so our terminal's signals do not reach them.
             stop.set()
-            for bed in list(beds):
-                for machine in list(bed.machines):
-                    machine.power_cut()
+            for machine in [m for bed in list(beds) for m in bed.machines]:
+                machine.power_cut()
             raise
-    return failed
+    return failed, skipped
 
 
 def _run_one(scenario, layer, beds, stop):
-    """Runs one; (scenario, seconds, None or what went wrong)."""
+    """Runs one; (scenario, seconds, the word for what came of it, more about it)."""
     began = time.monotonic()
-    if stop.is_set():
-        return scenario, 0.0, ""
+    word, text = "skipped", "the run was stopped"
     bed = Bed(scenario.name, layer)
     beds.add(bed)
     try:
-        scenario.function(bed)
-        return scenario, time.monotonic() - began, None
+        if not stop.is_set():
+            scenario.function(bed)
+            word, text = "ok", "\n".join(bed.notes)
+    except Skipped as reason:
+        word, text = "skipped", str(reason)
     except Exception:  # noqa: BLE001: whatever it was, it is reported and the next scenario runs
-        return scenario, time.monotonic() - began, "" if stop.is_set() else _report(bed)
+        if not stop.is_set():
+            word, text = "FAILED", _report(bed)
     finally:
         beds.discard(bed)
         bed.close()
+    return scenario, time.monotonic() - began, word, text
 
 
 def _report(bed):
@@ -150,11 +162,11 @@ def _report(bed):
         journal = "(off)"
         if machine.running:
             try:
-                journal = machine.sh("journalctl -q --no-pager -o short-monotonic -n 60 -u twostepd -u twostep-recovery.service -u ssh -u systemd-logind", check=False, timeout=30)
+                journal = machine.sh("journalctl -q --no-pager -o short-monotonic -n 60 -u twostepd -u twostep-recovered -u ssh -u systemd-logind", check=False, timeout=30)
             except Exception as error:  # noqa: BLE001
                 journal = f"(no journal: {error})"
         lines += [f"--- machine {number}: journal ---", journal, f"--- machine {number}: serial console ---", machine.serial()]
-    return "\n".join("    " + line for text in lines for line in text.splitlines())
+    return "\n".join(lines)
 
 
 def _sweep():

@@ -1,0 +1,261 @@
+//! `twostep status | setup | change | disable | codes | devices | method`: one account's second step.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::args::{MethodChange, Whose};
+use super::output::{self, Failed};
+use super::terminal;
+use super::verify;
+use crate::client::{self, Client};
+use crate::core::account::{Method, Status};
+use crate::core::setup::Confirmation;
+use crate::proto::account::{AccountStatus, Begun, Confirmed, Error, Finished, RecoveryCodes, SecurityCode};
+use crate::proto::secret::Secret;
+use crate::proto::varlink::Empty;
+
+/// A password check may wait for a domain controller.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many wrong codes, and the setup is given up.
+const TRIES: u32 = 5;
+
+/// One conversation with the engine about one account.
+pub struct Account<'a> {
+    client: Client,
+    user: Option<&'a str>,
+    json: bool,
+}
+
+impl<'a> Account<'a> {
+    /// Connects to the shared socket in `dir`.
+    ///
+    /// # Errors
+    /// Where nobody answers there.
+    pub fn open(dir: &Path, whose: &'a Whose, json: bool) -> Result<Self, Failed> {
+        let client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
+        Ok(Self { client, user: whose.user.as_deref(), json })
+    }
+
+    fn call<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize) -> Result<R, Failed> {
+        self.client.call(&format!("io.twostep.Account.{method}"), parameters).map_err(explain)
+    }
+
+    /// Parameters with the user, where another than the own is meant, and the members of `more`.
+    fn with(&self, more: Value) -> Value {
+        let mut all = Map::new();
+        if let Some(user) = self.user {
+            all.insert("user".into(), user.into());
+        }
+        if let Value::Object(more) = more {
+            all.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+        Value::Object(all)
+    }
+
+    /// `twostep status`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn status(&mut self) -> Result<(), Failed> {
+        let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
+        if self.json { output::json(&status) } else { output::line(describe(&status)) }
+    }
+
+    /// `twostep setup`: the wizard.
+    ///
+    /// # Errors
+    /// See [`Failed`]; nothing is in force then.
+    pub fn setup(&mut self, email: Option<&str>) -> Result<(), Failed> {
+        let password = terminal::ask_secret("Password")?;
+        let begun: Begun = self.call("BeginSetup", &self.with(json!({ "password": password, "recovery_email": email })))?;
+        self.go_through(&begun.setup, email.is_some() && begun.available.contains(&Method::EmailCode))
+    }
+
+    /// `twostep change`: a new secret.
+    ///
+    /// # Errors
+    /// See [`Failed`]; what was in force stays so.
+    pub fn change(&mut self) -> Result<(), Failed> {
+        let (password, login) = self.authorise()?;
+        let begun: Begun = self.call("BeginChange", &self.with(json!({ "password": password, "login": login })))?;
+        self.go_through(&begun.setup, false)
+    }
+
+    /// `twostep disable`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn disable(&mut self) -> Result<(), Failed> {
+        let (password, login) = self.authorise()?;
+        let Empty {} = self.call("Disable", &self.with(json!({ "password": password, "login": login })))?;
+        self.done("2-step verification is off: the password alone lets in")
+    }
+
+    /// `twostep codes`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn codes(&mut self) -> Result<(), Failed> {
+        let (password, login) = self.authorise()?;
+        let made: RecoveryCodes = self.call("RegenerateRecoveryCodes", &self.with(json!({ "password": password, "login": login })))?;
+        if self.json { output::json(&made) } else { show_codes(&made.recovery_codes) }
+    }
+
+    /// `twostep devices`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn devices(&mut self, remove: Option<&str>) -> Result<(), Failed> {
+        if let Some(id) = remove {
+            let Empty {} = self.call("RemoveTrustedDevice", &self.with(json!({ "id": id })))?;
+            return self.done("that device is asked for the second step again");
+        }
+        let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
+        for device in &status.trusted_devices {
+            if self.json { output::json(device)? } else { output::line(format_args!("{}  {}", device.id, device.label))? }
+        }
+        if status.trusted_devices.is_empty() && !self.json { output::line("no trusted devices") } else { Ok(()) }
+    }
+
+    /// `twostep method`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn method(&mut self, what: MethodChange, method: Method) -> Result<(), Failed> {
+        let title = method.title();
+        match what {
+            MethodChange::Prefer => {
+                let Empty {} = self.call("SetPreferred", &self.with(json!({ "method": method })))?;
+                self.done(&format!("the {title} is asked for first"))
+            }
+            MethodChange::Enable | MethodChange::Disable => {
+                let (password, login) = self.authorise()?;
+                let (call, state) = if matches!(what, MethodChange::Enable) { ("EnableMethod", "on") } else { ("DisableMethod", "off") };
+                let Empty {} = self.call(call, &self.with(json!({ "password": password, "login": login, "method": method })))?;
+                self.done(&format!("the {title} is {state}"))
+            }
+        }
+    }
+
+    /// The password, and for the own account a login whose second step was just passed: the password alone changes nothing.
+    fn authorise(&mut self) -> Result<(Secret, Option<Secret>), Failed> {
+        let password = terminal::ask_secret("Password")?;
+        let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
+        let needs_login = status.status == Status::Enabled && !nix::unistd::geteuid().is_root();
+        let login = if needs_login { Some(verify::pass(&mut self.client, &status.user, "twostep", None, None)?) } else { None };
+        Ok((password, login))
+    }
+
+    fn go_through(&mut self, setup: &Secret, mailed: bool) -> Result<(), Failed> {
+        let done = self.steps(setup, mailed);
+        if done.is_err() {
+            // What is not cancelled expires by itself.
+            let _ = self.call::<Empty>("CancelSetup", &json!({ "setup": setup }));
+        }
+        done
+    }
+
+    fn steps(&mut self, setup: &Secret, mailed: bool) -> Result<(), Failed> {
+        if mailed {
+            self.confirm("ConfirmRecoveryEmail", setup, "Code from the e-mail")?;
+        }
+        let offered: SecurityCode = self.call("OfferSecurityCode", &json!({ "setup": setup }))?;
+        self.show_offer(&offered)?;
+        self.confirm("ConfirmSecurityCode", setup, "Code that the app shows")?;
+        let password = terminal::ask_secret("Password, once more")?;
+        let finished: Finished = self.call("FinishSetup", &json!({ "setup": setup, "password": password }))?;
+        if self.json {
+            return output::json(&finished);
+        }
+        let methods: Vec<_> = finished.methods.iter().map(|method| method.title()).collect();
+        output::line(format_args!("2-step verification is on: {}", methods.join(", ")))?;
+        if finished.recovery_codes.is_empty() { Ok(()) } else { show_codes(&finished.recovery_codes) }
+    }
+
+    fn show_offer(&self, offered: &SecurityCode) -> Result<(), Failed> {
+        if self.json {
+            return output::json(offered);
+        }
+        if std::io::stdout().is_terminal()
+            && let Some(drawn) = terminal::qr(offered.uri.expose())
+        {
+            output::line(drawn)?;
+        }
+        output::line(format_args!("Scan it with an authenticator app, or type in: {}", offered.secret.expose()))?;
+        output::line(offered.uri.expose())
+    }
+
+    fn confirm(&mut self, method: &str, setup: &Secret, question: &str) -> Result<(), Failed> {
+        for _ in 0..TRIES {
+            let code = terminal::ask_secret(question)?;
+            let confirmed: Confirmed = self.call(method, &json!({ "setup": setup, "code": code }))?;
+            let hint = confirmed.hint.map(|hint| format!(": {hint}")).unwrap_or_default();
+            match confirmed.outcome {
+                Confirmation::Confirmed => return Ok(()),
+                Confirmation::Wrong => eprintln!("that is not the code{hint}"),
+                Confirmation::Locked => return Err(Failed::Refused(format!("no more codes are taken{hint}"))),
+            }
+        }
+        Err(Failed::Refused("too many wrong codes; nothing was changed".into()))
+    }
+
+    fn done(&self, words: &str) -> Result<(), Failed> {
+        if self.json { output::json(&Empty {}) } else { output::line(words) }
+    }
+}
+
+fn show_codes(codes: &[Secret]) -> Result<(), Failed> {
+    output::line("Recovery codes, each good once. They are shown only now; keep them away from the phone:")?;
+    codes.iter().try_for_each(|code| output::line(format_args!("  {}", code.expose())))
+}
+
+fn describe(status: &AccountStatus) -> String {
+    let state = match (status.status, status.enforced) {
+        (Status::Enabled, _) => "on",
+        (Status::Incomplete, _) => "to be set up at the next login (enforced)",
+        (Status::Disabled, _) => "off",
+    };
+    let mut lines = vec![format!("{}: 2-step verification is {state}", status.user)];
+    if !status.methods.is_empty() {
+        let name = |m: &Method| if status.preferred == Some(*m) { format!("{} (asked for first)", m.title()) } else { m.title().into() };
+        lines.push(format!("methods         {}", status.methods.iter().map(name).collect::<Vec<_>>().join(", ")));
+        lines.push(format!("recovery codes  {} left", status.recovery_codes_left));
+        lines.push(format!("e-mail          {}", status.recovery_email.as_deref().unwrap_or("none")));
+        lines.push(format!("trusted devices {}", status.trusted_devices.len()));
+    }
+    if status.passwordless {
+        lines.push("passwordless login is on".into());
+    }
+    lines.join("\n")
+}
+
+/// Says what a person can do about an error of the interface.
+fn explain(error: client::Error) -> Failed {
+    let client::Error::Service(failure) = &error else { return Failed::Call(error) };
+    let wait = |retry_after: Option<u64>| retry_after.map(|s| format!("; try again in {s} s")).unwrap_or_default();
+    let Some(typed) = failure.typed::<Error>() else { return Failed::Call(error) };
+    Failed::Refused(match typed {
+        Error::PermissionDenied {} => "that is not your account (try sudo)".into(),
+        Error::NoSuchAccount {} => "there is no such account".into(),
+        Error::NoSuchSetup {} => "the setup is over: begin again".into(),
+        Error::WrongPassword { retry_after } => format!("wrong password{}", wait(retry_after)),
+        Error::Locked { retry_after } => format!("too many wrong answers{}", wait(retry_after)),
+        Error::SecurityCodeMissing {} => "the Security Code has to be set up first".into(),
+        Error::SecurityCodeMandatory {} => "the Security Code can't be turned off alone: `twostep disable` turns all off".into(),
+        Error::PasswordlessEnabled {} => "passwordless login is on, which excludes the second step: turn it off first".into(),
+        Error::TwoStepEnabled {} => "2-step verification is on, which excludes passwordless login: turn it off first".into(),
+        Error::Enforced {} => "an administrator wants 2-step verification on this account (a new phone: `twostep change`)".into(),
+        Error::AlreadyEnabled {} => "2-step verification is on already (a new phone: `twostep change`)".into(),
+        Error::NotEnabled {} => "2-step verification, or this method, is not on: `twostep setup`".into(),
+        Error::SecondStepRequired {} => "the password alone changes nothing here: pass the second step first".into(),
+        Error::InvalidEmail { reason } => reason,
+        Error::MethodUnavailable { method, reason } => format!("{}: {reason}", method.title()),
+        Error::StorageFailed { reason } => format!("nothing was decided: {reason}"),
+    })
+}

@@ -1,0 +1,113 @@
+//! `twostep verify`: the second step of a login, asked for as a login service asks.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::account::PATIENCE;
+use super::output::{self, Failed};
+use super::terminal;
+use crate::client::{self, Client};
+use crate::core::account::Method;
+use crate::core::login::Outcome;
+use crate::proto::login::{Answered, Challenge, Decision, Error, Started};
+use crate::proto::secret::Secret;
+
+/// So many wrong answers, and the login is given up.
+const TRIES: u32 = 3;
+
+/// Who logs in, and how.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// The account.
+    pub user: &'a str,
+    /// The login service.
+    pub service: &'a str,
+    /// The client's address.
+    pub remote: Option<&'a str>,
+    /// Another method than the preferred one.
+    pub method: Option<Method>,
+}
+
+/// Runs it; success lets in.
+///
+/// # Errors
+/// Whatever does not.
+pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
+    let mut client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
+    let started = start(&mut client, asked)?;
+    match started.decision {
+        Decision::NotRequired if json => output::json(&started),
+        Decision::Trusted if json => output::json(&started),
+        Decision::NotRequired => output::line("not required: 2-step verification is off"),
+        Decision::Trusted => output::line("trusted device"),
+        Decision::Verify => {
+            let answered = answer(&mut client, &started, asked.method)?;
+            if json { output::json(&answered.1) } else { output::line("verified") }
+        }
+        Decision::SetupRequired => Err(Failed::Refused("enforced and not set up: finish `twostep setup` first".into())),
+        Decision::Locked => Err(locked(started.retry_after)),
+    }
+}
+
+/// Passes the second step of `user` and names the login.
+///
+/// # Errors
+/// Where it is not passed.
+pub fn pass(client: &mut Client, user: &str, service: &str, remote: Option<&str>, method: Option<Method>) -> Result<Secret, Failed> {
+    let started = start(client, &Asked { user, service, remote, method })?;
+    match started.decision {
+        Decision::Verify => answer(client, &started, method).map(|(login, _)| login),
+        Decision::Locked => Err(locked(started.retry_after)),
+        _ => Err(Failed::Refused("there is no second step to pass".into())),
+    }
+}
+
+fn start(client: &mut Client, asked: &Asked<'_>) -> Result<Started, Failed> {
+    let mut parameters = json!({ "user": asked.user, "service": asked.service });
+    if let Some(remote) = asked.remote {
+        parameters["remote"] = remote.into();
+    }
+    client.call("io.twostep.Login.Start", &parameters).map_err(explain)
+}
+
+fn answer(client: &mut Client, started: &Started, method: Option<Method>) -> Result<(Secret, Answered), Failed> {
+    let login = started.login.clone().ok_or_else(|| Failed::Refused("the service gave no login".into()))?;
+    let method = method.or(started.preferred).unwrap_or(Method::SecurityCode);
+    let challenge: Challenge = client.call("io.twostep.Login.Challenge", &json!({ "login": login, "method": method })).map_err(explain)?;
+    for _ in 0..TRIES {
+        let code = terminal::ask_secret(&challenge.prompt)?;
+        let parameters = json!({ "login": login, "method": method, "code": code });
+        let answered: Answered = client.call("io.twostep.Login.Answer", &parameters).map_err(explain)?;
+        let hint = answered.hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default();
+        match answered.outcome {
+            Outcome::Verified => return Ok((login, answered)),
+            Outcome::Wrong => eprintln!("wrong{hint}"),
+            Outcome::AlreadyUsed => eprintln!("{}", answered.hint.as_deref().unwrap_or("already used")),
+            Outcome::Expired => return Err(Failed::Refused("too late: begin again".into())),
+            Outcome::Locked => return Err(locked(answered.retry_after)),
+        }
+    }
+    Err(Failed::Refused("not verified".into()))
+}
+
+fn locked(retry_after: Option<u64>) -> Failed {
+    Failed::Refused(match retry_after {
+        Some(seconds) => format!("too many wrong answers; try again in {seconds} s"),
+        None => "locked by too many wrong answers: an administrator can unlock it (`twostep unlock`)".into(),
+    })
+}
+
+fn explain(error: client::Error) -> Failed {
+    let client::Error::Service(failure) = &error else { return Failed::Call(error) };
+    let Some(typed) = failure.typed::<Error>() else { return Failed::Call(error) };
+    Failed::Refused(match typed {
+        Error::PermissionDenied {} => "that is not your account (try sudo)".into(),
+        Error::NoSuchAccount {} => "there is no such account".into(),
+        Error::NoSuchLogin {} => "the login is over: begin again".into(),
+        Error::MethodNotEnabled { method } => format!("{}: not enabled for this account", method.title()),
+        Error::NotVerified {} => "the second step was not passed".into(),
+        Error::MethodUnavailable { method, reason } => format!("{}: {reason}", method.title()),
+        Error::StorageFailed { reason } => format!("nothing was decided: {reason}"),
+    })
+}
