@@ -470,7 +470,7 @@ mod tests {
         let (_folder, directory) = demo();
         let alice = directory.by_name("alice").await.unwrap().unwrap();
         assert_eq!((alice.uid, alice.kind), (1001, SubjectKind::LocalUser));
-        assert_eq!(alice.groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["administrators", "alice"]);
+        assert_eq!(alice.groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["alice", "administrators"]);
         assert_eq!(directory.by_uid(1001).await.unwrap().unwrap().name, "alice");
         assert_eq!(directory.by_name("nobody").await.unwrap(), None);
         assert_eq!(directory.by_name("+@nis").await.unwrap(), None);
