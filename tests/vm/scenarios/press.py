@@ -39,12 +39,13 @@ def a_press_brings_back_a_locked_admin(bed):
     """C2, Q26: admin locked by passwd -l and by failed logins (pam_faillock) logs in again."""
     m = bed.machine()
     m.sh("echo admin:forgotten | chpasswd; usermod --expiredate '' admin; passwd -l admin")
-    m.sh("sed -i '1i auth required pam_faillock.so preauth deny=3' /etc/pam.d/common-auth; "
-         "printf 'auth [default=die] pam_faillock.so authfail deny=3\\n' >> /etc/pam.d/common-auth; "
-         "mkdir -p /run/faillock")
+    m.push("auth required pam_faillock.so preauth deny=3\n"
+           "auth [success=1 default=ignore] pam_unix.so\n"
+           "auth [default=die] pam_faillock.so authfail deny=3\n"
+           "auth required pam_permit.so\n", "/etc/pam.d/common-auth")
+    m.sh("mkdir -p /run/faillock")
     for _ in range(3):
         m.ssh("admin", "guess")
-    m.sh("sed -i '$d' /etc/pam.d/common-auth")
     expect("V" in m.sh("faillock --user admin"), "there is a tally to clear")
     _brings_back(m)
 
