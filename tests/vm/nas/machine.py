@@ -88,7 +88,7 @@ class Command:
         while True:
             line = self.line(max(0.0, deadline - time.monotonic()))
             if line is None:
-                raise Failure(f"{self.text} ended without a line like {pattern!r}: {seen[-8:]}")
+                raise Failure(f"{self.text} ended without a line like {pattern!r}: {seen[-8:]} {self.err.decode(errors='replace')}")
             if re.search(pattern, line):
                 return line
             seen.append(line)

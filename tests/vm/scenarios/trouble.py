@@ -92,7 +92,7 @@ def a_disk_without_a_single_block_is_survived(bed):
     expect_admin_in(m)
 
 
-LOCK = """perl -MFcntl -e 'open $f, ">>", "/etc/.pwd.lock" or die; fcntl($f, F_SETLKW, pack("s s l! l! i x4", F_WRLCK, 0, 0, 0, 0)) or die;
+LOCK = """perl -MFcntl -e 'open $f, ">>", "/etc/.pwd.lock" or die; fcntl($f, F_SETLKW, pack("s s x4 l! l! i x4", F_WRLCK, 0, 0, 0, 0)) or die;
           $| = 1; print "locked\\n"; sleep %d'"""
 
 
