@@ -829,8 +829,9 @@ async fn a_restore_brings_back_what_was_lost_and_never_what_was_used_or_revoked(
             let mut alice = known(tx, 1000, "alice");
             alice.account.failures = Failures { in_a_row: 7, last: Some(Moment::default()) };
             tx.save(&alice)?;
-            // Bob lost his phone and has a new secret; carol's second step is off; dave is new; enforcement is lifted, dan is no delegate any more.
+            // Bob lost his phone and has a new secret; carol had one too, and then her second step turned off; dave is new; enforcement is lifted, dan is no delegate any more.
             tx.save_enrolled(&known(tx, 1001, "bob"), &enrolment(b"the new phone's secret"))?;
+            tx.save_enrolled(&known(tx, 1002, "carol"), &enrolment(b"another phone's secret"))?;
             let mut carol = known(tx, 1002, "carol");
             carol.account.disable_for().unwrap();
             tx.save(&carol)?;
