@@ -4,8 +4,8 @@ import json, socket, sys
 
 sock = socket.socket(socket.AF_UNIX)
 sock.connect((sys.argv + ["/run/twostep/twostep.sock"])[3])
-def call(method, **parameters):
-    sock.sendall(json.dumps({"method": "io.twostep.Login." + method, "parameters": parameters}).encode() + b"\0")
+def call(name, **parameters):
+    sock.sendall(json.dumps({"method": "io.twostep.Login." + name, "parameters": parameters}).encode() + b"\0")
     return json.loads(b"".join(iter(lambda: sock.recv(1), b"\0")))["parameters"]
 started = call("Start", user=sys.argv[1], service="example")
 if started["decision"] == "verify":

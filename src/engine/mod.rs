@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod admin;
 mod desk;
 pub mod directory;
 mod login;
@@ -16,6 +17,7 @@ pub mod store;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use self::account::AccountInterface;
+use self::admin::AdminInterface;
 use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
@@ -43,6 +46,9 @@ use crate::sys::{clock, peer};
 
 /// How long the supervisor may take for its first message.
 const START_TIME: Duration = Duration::from_secs(10);
+
+/// Threads for what blocks: look-ups, account files, and a few for whatever else.
+const THREADS: usize = directory::AT_ONCE + directory::FILE_THREADS + 4;
 
 /// How many pieces of news may wait.
 const NEWS: usize = 8;
@@ -90,8 +96,17 @@ pub fn main() -> ExitCode {
 
 fn start() -> Result<(), Fault> {
     let (channel, listener) = inherited()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(channel, listener))
+    // The threads are those of the directory, bounded there too; their stacks count towards the limit on memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()?;
+    let ended = runtime.block_on(run(channel, listener));
+    // One that hangs in a look-up is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 /// Takes the two sockets over and puts /dev/null in their places, so that nothing is printed into them.
@@ -116,14 +131,15 @@ fn socket(stream: impl AsFd) -> Result<OwnedFd, Fault> {
 
 async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::net::UnixListener) -> Result<(), Fault> {
     let mut channel = Channel::new(channel)?;
-    let First { handover, key, recovered } = first_order(&mut channel).await?;
+    let First { handover, key, mail_password, recovered } = first_order(&mut channel).await?;
     crate::log::init(&handover.config.log, "twostepd");
     confine(&handover)?;
     let listener = UnixListener::from_std(listener)?;
     channel.send(&Notice::Ready {}).await?;
     let (tell, news) = mpsc::channel(NEWS);
     let (root, channel) = RootChannel::new(channel, tell);
-    let desk = desk(&handover, key, root).await;
+    let mailer = Mailer::new(&handover.config.mail, mail_password);
+    let desk = desk(&handover, key, root, mailer).await;
     tokio::spawn(recovered::follow(Arc::clone(&desk), recovered, news));
     let server = server(&handover, &desk);
     tokio::select! {
@@ -136,6 +152,7 @@ async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::n
 struct First {
     handover: Handover,
     key: Option<SealingKey>,
+    mail_password: Option<Secret>,
     recovered: Option<String>,
 }
 
@@ -143,9 +160,9 @@ struct First {
 async fn first_order(channel: &mut Channel) -> Result<First, Fault> {
     let order = tokio::time::timeout(START_TIME, channel.receive()).await;
     match order.map_err(|_| Fault::Channel("silent".into()))? {
-        Ok(Some(Order::Start { handover, key, recovered })) => {
+        Ok(Some(Order::Start { handover, key, mail_password, recovered })) => {
             let handover = serde_json::from_value(handover).map_err(|e| Fault::Channel(e.to_string()))?;
-            Ok(First { handover, key: key.as_ref().and_then(sealing_key), recovered })
+            Ok(First { handover, key: key.as_ref().and_then(sealing_key), mail_password, recovered })
         }
         Ok(Some(_)) => Err(Fault::Channel("another order before start".into())),
         Ok(None) => Err(Fault::Channel("closed before start".into())),
@@ -164,6 +181,11 @@ fn sealing_key(digits: &Secret) -> Option<SealingKey> {
 fn confine(handover: &Handover) -> Result<(), Fault> {
     let mut limits = Limits::new(&handover.paths.engine());
     limits.readable.push(handover.paths.accounts.clone());
+    let mail = &handover.config.mail;
+    if mail.host.is_some() {
+        limits.ports.push(mail.port());
+        limits.readable.extend(mail.ca_file.as_ref().map(PathBuf::from));
+    }
     let lacks = sandbox::confine(&limits).map_err(|e| Fault::Confine(e.to_string()))?;
     for lack in lacks {
         warn!("sandbox: {lack}");
@@ -171,7 +193,7 @@ fn confine(handover: &Handover) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root) -> Arc<Desk> {
+async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root, mailer: Mailer) -> Arc<Desk> {
     let store = Store::open(Options::new(handover.paths.engine(), clock::wall), key);
     if let Some(failure) = store.failure() {
         error!("{failure}");
@@ -180,7 +202,7 @@ async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root) -> Arc<D
     let directory = Directory::new(handover.paths.accounts.clone(), is_system);
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "NAS".into());
     let config = handover.config.clone();
-    Desk::open(Parts { store, directory, root, config, mailer: Mailer, host, owner: handover.owner }).await
+    Desk::open(Parts { store, directory, root, config, mailer, host, owner: handover.owner }).await
 }
 
 fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
@@ -201,4 +223,5 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
         })
         .interface(LoginInterface(Arc::clone(desk)))
         .interface(AccountInterface(Arc::clone(desk)))
+        .interface(AdminInterface(Arc::clone(desk)))
 }

@@ -17,16 +17,28 @@ use crate::sys::clock;
 /// Does what `first` (from the start) and then the news want.
 pub async fn follow(desk: Arc<Desk>, first: Option<String>, mut news: mpsc::Receiver<News>) {
     // A press before this start: what it changed in the store may be undone since by its account's own new setup, which stands.
-    if let Some(account) = first {
-        suspend(&desk, &account, false).await;
-    } else {
-        resume_all(&desk).await;
-    }
+    desk.recovered().clone_from(&first);
+    again(&desk).await;
     while let Some(news) = news.recv().await {
         match news {
-            News::Recovered(account) => suspend(&desk, &account, true).await,
-            News::RecoveryOver(_) => resume_all(&desk).await,
+            News::Recovered(account) => {
+                *desk.recovered() = Some(account.clone());
+                suspend(&desk, &account, true).await;
+            }
+            News::RecoveryOver(_) => {
+                *desk.recovered() = None;
+                resume_all(&desk).await;
+            }
         }
+    }
+}
+
+/// Puts right what the supervisor told last; also after a restore, which may have brought an older state back.
+pub async fn again(desk: &Desk) {
+    let account = desk.recovered().clone();
+    match account {
+        Some(account) => suspend(desk, &account, false).await,
+        None => resume_all(desk).await,
     }
 }
 

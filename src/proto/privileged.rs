@@ -39,6 +39,8 @@ pub enum Order {
         handover: Value,
         /// The sealing key, in hexadecimal digits; absent where there is none for this database.
         key: Option<Secret>,
+        /// The password for the mail server; absent where none is wanted, or it can't be read.
+        mail_password: Option<Secret>,
         /// The account that the button brought back and that has not been turned off since.
         recovered: Option<String>,
     },

@@ -11,6 +11,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use tokio::time::sleep;
 use super::guesses::Guesses;
 use super::key;
 use super::monitor::Monitor;
+use super::password;
 use super::password_worker::Judge;
 use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
@@ -45,6 +47,8 @@ pub struct Spec {
     pub handover: Value,
     /// Where its key is.
     pub paths: Paths,
+    /// The file with the password for the mail server.
+    pub mail_password: Option<PathBuf>,
     /// How passwords are checked for it.
     pub judge: Judge,
     /// The wrong ones, counted.
@@ -81,6 +85,7 @@ pub struct Keeper {
     listener: UnixListener,
     handover: Value,
     paths: Paths,
+    mail_password: Option<PathBuf>,
     user: Option<(Uid, Gid)>,
     monitor: Monitor,
     tells: mpsc::Receiver<Tell>,
@@ -92,8 +97,8 @@ impl Keeper {
     /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
     #[must_use]
     pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<String>) -> Self {
-        let Spec { listener, handover, paths, judge, guesses, user } = spec;
-        Self { listener, handover, paths, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
+        let Spec { listener, handover, paths, mail_password, judge, guesses, user } = spec;
+        Self { listener, handover, paths, mail_password, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -166,14 +171,7 @@ impl Keeper {
 
     async fn converse(&mut self, child: &mut Child, mut channel: Channel) -> Ended {
         let mut ledger = Ledger::default();
-        let paths = self.paths.clone();
-        let key = match tokio::task::spawn_blocking(move || key::obtain(&paths)).await {
-            Ok(Ok(key)) => Some(key),
-            Ok(Err(reason)) => no_key(&reason),
-            Err(e) => no_key(&e.to_string()),
-        };
-        let start = Order::Start { handover: self.handover.clone(), key, recovered: self.recovered.clone() };
-        if let Err(e) = channel.send(&start).await {
+        if let Err(e) = channel.send(&self.first_order().await).await {
             return Ended::Io(e);
         }
         loop {
@@ -199,6 +197,15 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// What the engine is told first, with the secrets it needs.
+    async fn first_order(&self) -> Order {
+        let (paths, file) = (self.paths.clone(), self.mail_password.clone());
+        let found = tokio::task::spawn_blocking(move || (key::obtain(&paths), file.as_deref().map(mail_password))).await;
+        let (key, mail_password) = found.unwrap_or_else(|e| (Err(e.to_string()), None));
+        let key = key.map_or_else(|reason| no_key(&reason), Some);
+        Order::Start { handover: self.handover.clone(), key, mail_password: mail_password.flatten(), recovered: self.recovered.clone() }
     }
 
     /// Everything from the engine passes here.
@@ -235,6 +242,12 @@ impl Keeper {
 fn no_key(reason: &str) -> Option<Secret> {
     error!("the sealing key is not available: {reason}");
     None
+}
+
+/// Without it no mail is sent, and everything else works.
+fn mail_password(file: &Path) -> Option<Secret> {
+    let read = password::from_file(file).map_err(|reason| error!("mail: {}: {reason}", file.display()));
+    read.ok()
 }
 
 /// The channel is closed: the engine has ended or is about to.

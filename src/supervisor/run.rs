@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use super::buttons::{ButtonEvent, Buttons};
 use super::child::{Keeper, Spec, Tell};
 use super::feedback::Pattern;
 use super::guesses::Guesses;
+use super::password::DefaultPassword;
 use super::password_worker::Judge;
 use super::recovery::Recovery;
 use super::recovery_socket::RecoveryInterface;
@@ -125,6 +126,7 @@ fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
         listener,
         handover: serde_json::to_value(handover)?,
         paths: machine.paths.clone(),
+        mail_password: machine.config.mail.password_file.clone().map(PathBuf::from),
         judge: machine.judge.clone(),
         guesses,
         user: machine.user,
@@ -213,6 +215,7 @@ async fn end_of(window: Option<BootTime>) {
 /// Says at the start already whether there is a default password, not only at the press.
 async fn report_password(station: Arc<Station>) {
     match station.default_password().await {
+        Ok(DefaultPassword { interface: Some(interface), origin, .. }) => info!("default password: from {interface} ({origin})"),
         Ok(found) => info!("default password: from {}", found.origin),
         Err(e) => error!("there is no default password, a press will be refused: {e}"),
     }
@@ -239,17 +242,15 @@ fn claim(paths: &Paths) -> io::Result<Flock<File>> {
         .map_err(|(_, _)| io::Error::other(format!("{}: another twostepd is running here; stop it first", path.display())))
 }
 
-/// A listening socket that takes the place of the former one in one step, so that no client finds none.
+/// A listening socket in the place of one that a former supervisor has left; nobody listens on that any more (see [`claim`]).
 fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let fresh = path.with_extension("new");
     let bound = || -> io::Result<UnixListener> {
-        match fs::remove_file(&fresh) {
+        match fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let listener = UnixListener::bind(&fresh)?;
-        fs::set_permissions(&fresh, Permissions::from_mode(mode))?;
-        fs::rename(&fresh, path)?;
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };

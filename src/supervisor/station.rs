@@ -2,7 +2,7 @@
 //!
 //! Whatever may wait for a disk, a lock or a hash runs on a thread, and to its end, also where the one who asked for it has gone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use log::{error, info, warn};
@@ -38,11 +38,16 @@ pub struct Station {
     recovery: Mutex<Recovery>,
     /// When the open window's end has to be looked at.
     window: watch::Sender<Option<BootTime>>,
+    /// What [`account`](Self::account) saw last.
+    seen: Mutex<Seen>,
     events: broadcast::Sender<wire::Event>,
     engine: mpsc::Sender<Tell>,
     /// Presses that are being carried out.
     under_way: watch::Sender<u32>,
 }
+
+/// The account's state, and the last press.
+pub type Seen = (AccountState, Option<wire::Press>);
 
 /// A hash that is being made while the button is held.
 pub type Preparing = JoinHandle<Result<PreparedHash, String>>;
@@ -61,6 +66,7 @@ impl Station {
             buttons,
             feedback,
             window: watch::Sender::new(recovery.window_ends()),
+            seen: Mutex::new(look(&recovery).unwrap_or((AccountState::Missing, None))),
             recovery: Mutex::new(recovery),
             events: broadcast::Sender::new(EVENTS),
             engine,
@@ -173,17 +179,27 @@ impl Station {
         join(off).await
     }
 
-    /// The account now, and the last press.
+    /// The account now, and the last press. While a press waits for the account files' lock, it is what was seen last.
     ///
     /// # Errors
     /// The reason, for people.
-    pub async fn account(self: &Arc<Self>) -> Result<(AccountState, Option<wire::Press>), String> {
-        let seen = self.with(|_, recovery| {
-            let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
-            let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
-            Ok((state, last))
-        });
-        join(seen).await
+    pub async fn account(self: &Arc<Self>) -> Result<Seen, String> {
+        let station = Arc::clone(self);
+        join(spawn_blocking(move || {
+            let recovery = match station.recovery.try_lock() {
+                Ok(recovery) => recovery,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(station.seen().clone()),
+            };
+            let seen = look(&recovery)?;
+            station.seen().clone_from(&seen);
+            Ok(seen)
+        }))
+        .await
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Presses the simulated button; answers when what it did is done.
@@ -241,6 +257,12 @@ impl Station {
             outcome
         })
     }
+}
+
+fn look(recovery: &Recovery) -> Result<Seen, String> {
+    let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
+    let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
+    Ok((state, last))
 }
 
 fn run_hooks(machine: &Machine, account: &str) {

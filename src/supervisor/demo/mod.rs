@@ -4,6 +4,7 @@
 //! its folder; whoever runs it counts as root on its sockets.
 
 mod scratch;
+mod second_step;
 mod tour;
 
 use std::path::Path;
