@@ -277,7 +277,9 @@ impl Api {
 
     /// A call whose answer nobody waits for.
     pub fn send(&mut self, method: &str, parameters: Value) {
-        self.0.call_oneway(&format!("io.twostep.{method}"), &parameters).unwrap();
+        self.0.set_time_limit(Some(Duration::from_millis(1))).unwrap();
+        let unanswered = self.0.call::<Value>(&format!("io.twostep.{method}"), &parameters);
+        assert!(matches!(unanswered, Err(Error::TimedOut)), "{unanswered:?}");
     }
 
     #[track_caller]
