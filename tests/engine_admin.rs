@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use twostep::client::Client;
@@ -13,7 +14,7 @@ use twostep::proto::varlink::Empty;
 #[path = "support/nas.rs"]
 mod nas;
 
-use nas::{Nas, answer, call, code, connect_as, decision, enrol, refused, start, wrong_code};
+use nas::{Nas, answer, call, code, connect_as, decision, enrol, launch, refused, start, wrong_code};
 
 /// carol and dave are administrators, erin and frank staff, greta belongs to nobody.
 const PASSWD: &str = "carol:x:2001:2001::/:/bin/sh\ndave:x:2002:2002::/:/bin/sh\nerin:x:2003:100::/:/bin/sh\n\
@@ -23,6 +24,22 @@ const GROUP: &str =
 
 fn nas() -> Nas {
     Nas::start(PASSWD, GROUP)
+}
+
+/// Stops both processes, changes files, and starts them again.
+fn restart(nas: &mut Nas, change: impl FnOnce(&Path)) {
+    nas.stop();
+    change(nas.folder.path());
+    let (demo, output) = launch(nas.folder.path());
+    (nas.demo, nas.output) = (demo, Some(output));
+}
+
+/// Fills the database with noise, and lets the engine find that.
+fn damage(nas: &Nas) {
+    let engine = nas.folder.path().join("state/engine");
+    fs::write(engine.join("store.db"), vec![0x5a; 100_000]).unwrap();
+    fs::remove_file(engine.join("store.db-wal")).unwrap();
+    assert!(nas.kill_engine());
 }
 
 fn list(client: &mut Client, kind: &str) -> BTreeMap<String, Subject> {
@@ -115,7 +132,7 @@ fn unknown_names_are_refused_and_what_is_gone_can_still_be_taken_back() {
     let Empty {} = call(&mut root, "Admin.Delegate", role);
     enforce(&mut root, &[], &["helpers"], true);
     drop(root);
-    nas.restart(|folder| fs::write(folder.join("etc/group"), GROUP.replace("helpers", "others")).unwrap());
+    restart(&mut nas, |folder| fs::write(folder.join("etc/group"), GROUP.replace("helpers", "others")).unwrap());
     let mut root = nas.root();
     let role = json!({ "subject": "helpers", "role": "access_management", "granted": false });
     let Empty {} = call(&mut root, "Admin.Delegate", role.clone());
@@ -283,9 +300,7 @@ fn with_the_database_set_aside_every_call_says_so_until_a_backup_is_restored() {
     let Backup { name } = call(&mut root, "Admin.Backup", json!({}));
     drop(root);
     nas.after_the_tour();
-    fs::write(nas.engine_folder().join("store.db"), vec![0x5a; 100_000]).unwrap();
-    fs::remove_file(nas.engine_folder().join("store.db-wal")).unwrap();
-    assert!(nas.kill_engine());
+    damage(&nas);
     let mut root = nas.root();
     for (method, parameters) in [
         ("Login.Start", json!({ "user": "erin", "service": "test" })),
@@ -315,7 +330,7 @@ fn a_renamed_user_gets_a_second_step_again_after_an_administrator_has_let_the_ol
     let mut root = nas.root();
     enrol(&mut root, "erin");
     drop(root);
-    nas.restart(|folder| {
+    restart(&mut nas, |folder| {
         let passwd = folder.join("etc/passwd");
         fs::write(&passwd, fs::read_to_string(&passwd).unwrap().replace("erin:x", "erina:x")).unwrap();
     });
@@ -324,4 +339,20 @@ fn a_renamed_user_gets_a_second_step_again_after_an_administrator_has_let_the_ol
     let Empty {} = call(&mut root, "Admin.DisableFor", json!({ "user": "erina" }));
     assert_eq!(decision(&mut root, "erina"), Decision::NotRequired);
     assert_eq!(list(&mut root, "local_user")["erina"].status, Some(Status::Disabled));
+}
+
+#[test]
+fn a_restored_backup_does_not_lock_the_recovered_admin_out() {
+    let nas = nas();
+    nas.after_the_tour();
+    let mut root = nas.root();
+    enrol(&mut root, "admin");
+    let Backup { name } = call(&mut root, "Admin.Backup", json!({}));
+    nas.press();
+    drop(root);
+    damage(&nas);
+    let mut root = nas.root();
+    assert_eq!(refused(&mut root, "Login.Start", json!({ "user": "admin", "service": "test" })), "StorageFailed");
+    let Empty {} = call(&mut root, "Admin.Restore", json!({ "name": name }));
+    assert_eq!(decision(&mut root, "admin"), Decision::NotRequired);
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use twostep::client::{Client, Error};
 use twostep::core::lockout::FREE;
 use twostep::core::totp::Enrolment;
+use twostep::proto::admin::Entries;
 use twostep::proto::login::{Answered, Decision, Outcome, Started};
 use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
@@ -196,7 +197,7 @@ fn press_while_the_engine_dies(nas: &Nas) {
             }
             killed
         });
-        let Empty {} = call(&mut nas.recovery(), "Recovery.Press", json!({ "hold_ms": 3200 }));
+        nas.press();
         over.store(true, std::sync::atomic::Ordering::SeqCst);
         assert!(killer.join().unwrap() > 0);
     });
@@ -208,7 +209,7 @@ fn the_recovered_admin_gets_in_with_the_password_alone_even_if_the_engine_was_do
     nas.after_the_tour();
     let app = enrol(&mut nas.root(), "admin");
     let mut root = nas.root();
-    let Empty {} = call(&mut root, "Admin.Enforce", json!({ "users": ["admin"], "groups": [], "enforced": true }));
+    let _: Value = call(&mut root, "Admin.Enforce", json!({ "users": ["admin"], "groups": [], "enforced": true }));
     let login = start(&mut root, "admin");
     assert_eq!(answer(&mut root, &login, &wrong_code(&app)), Outcome::Wrong);
     press_while_the_engine_dies(&nas);
@@ -220,7 +221,11 @@ fn the_recovered_admin_gets_in_with_the_password_alone_even_if_the_engine_was_do
     assert_eq!(decision(&mut nas.root(), "admin"), Decision::Verify);
     press_while_the_engine_dies(&nas);
     assert_eq!(decision(&mut nas.root(), "admin"), Decision::NotRequired);
+    let mut follower = nas.root();
+    let mut trail = follower.call_more::<Entries>("io.twostep.Admin.Audit", &json!({ "user": "admin", "limit": 0 })).unwrap();
+    trail.next().unwrap().unwrap();
     let Empty {} = call(&mut nas.recovery(), "Recovery.DisableAccount", json!({}));
+    while trail.next().unwrap().unwrap().entries.iter().all(|entry| entry.event != "recovery_over") {}
     assert_eq!(decision(&mut nas.root(), "admin"), Decision::SetupRequired, "off again, so it is enforced again");
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use twostep::core::shadow::EARLIEST;
 use twostep::core::time::Wall;
 use twostep::core::totp::Enrolment;
 use twostep::proto::login::{Answered, Decision, Outcome, Started};
+use twostep::proto::recovery::Status;
 use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
 
@@ -26,15 +28,15 @@ pub const SOON: Duration = Duration::from_secs(60);
 
 /// A running NAS; dropped, it ends.
 pub struct Nas {
-    folder: tempfile::TempDir,
-    demo: Child,
-    output: Option<Output>,
+    pub folder: tempfile::TempDir,
+    pub demo: Child,
+    pub output: Option<Output>,
 }
 
 /// Reads on, so that the demo can always write.
-struct Output {
+pub struct Output {
     reader: JoinHandle<()>,
-    toured: Receiver<()>,
+    toured: Mutex<Receiver<()>>,
 }
 
 impl Nas {
@@ -57,10 +59,6 @@ impl Nas {
         self.folder.path().join("twostep.sock")
     }
 
-    pub fn engine_folder(&self) -> PathBuf {
-        self.folder.path().join("state/engine")
-    }
-
     /// As whoever runs the test, which is root to the NAS.
     pub fn root(&self) -> Client {
         Client::connect(&self.socket(), SOON).unwrap()
@@ -70,13 +68,25 @@ impl Nas {
         Client::connect(&self.folder.path().join("recovery.sock"), SOON).unwrap()
     }
 
+    /// Holds the button for 3.2 s until that has brought admin back: for a moment after the tour's own press, another one is ignored.
+    pub fn press(&self) {
+        let mut recovery = self.recovery();
+        let before = call::<Status>(&mut recovery, "Recovery.Status", json!({})).last;
+        let recovered = (0..3).any(|_| {
+            let Empty {} = call(&mut recovery, "Recovery.Press", json!({ "hold_ms": 3200 }));
+            let status: Status = call(&mut recovery, "Recovery.Status", json!({}));
+            status.last != before
+        });
+        assert!(recovered, "the press did nothing");
+    }
+
     /// Waits until the demo has shown all it shows by itself.
     pub fn after_the_tour(&self) {
-        self.output.as_ref().unwrap().toured.recv_timeout(SOON).unwrap();
+        self.output.as_ref().unwrap().toured.lock().unwrap().recv_timeout(SOON).unwrap();
     }
 
     /// The process that runs the engine now.
-    pub fn engine(&self) -> Option<i32> {
+    fn engine(&self) -> Option<i32> {
         let children = format!("/proc/{0}/task/{0}/children", self.demo.id());
         let children = fs::read_to_string(children).unwrap();
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(|pid| is_engine(*pid))
@@ -88,15 +98,8 @@ impl Nas {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).is_ok()
     }
 
-    /// Stops both processes, changes files, and starts them again.
-    pub fn restart(&mut self, change: impl FnOnce(&Path)) {
-        self.stop();
-        change(self.folder.path());
-        let (demo, output) = launch(self.folder.path());
-        (self.demo, self.output) = (demo, Some(output));
-    }
-
-    fn stop(&mut self) {
+    /// Stops both processes; the folder stays.
+    pub fn stop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.demo.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.demo.wait();
@@ -119,7 +122,8 @@ fn is_engine(pid: i32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(b"engine"))
 }
 
-fn launch(folder: &Path) -> (Child, Output) {
+/// Starts both processes in a folder.
+pub fn launch(folder: &Path) -> (Child, Output) {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_twostepd"))
         .arg("demo")
         .arg("--dir")
@@ -142,7 +146,7 @@ fn launch(folder: &Path) -> (Child, Output) {
             }
         }
     });
-    (demo, Output { reader, toured })
+    (demo, Output { reader, toured: Mutex::new(toured) })
 }
 
 /// A connection of another user; none where the test may not become one.
