@@ -23,6 +23,7 @@ use crate::core::sessions::{Caps, Owner, Sessions};
 use crate::core::setup::Setup;
 use crate::core::shadow::EARLIEST;
 use crate::core::time::BootTime;
+use crate::proto::privileged::Recovered;
 use crate::proto::secret::Secret;
 use crate::sys::clock;
 
@@ -58,7 +59,7 @@ pub struct Desk {
     logins: Mutex<Sessions<OpenLogin>>,
     setups: Mutex<Sessions<OpenSetup>>,
     mails: Mutex<HashMap<u32, MailBudget>>,
-    recovered: Mutex<Option<String>>,
+    recovered: Mutex<Option<Recovered>>,
 }
 
 /// Why a call can't be answered; each interface has its own error for it.
@@ -188,7 +189,7 @@ impl Desk {
     }
 
     /// The account that the button brought back and that is not off again, as the supervisor told last.
-    pub fn recovered(&self) -> MutexGuard<'_, Option<String>> {
+    pub fn recovered(&self) -> MutexGuard<'_, Option<Recovered>> {
         self.recovered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

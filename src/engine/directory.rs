@@ -41,6 +41,8 @@ const LIMITS: Limits = Limits { longest: Duration::from_secs(5), brief: Duration
 
 /// So many answers are kept, and so many look-ups may be under way.
 const KEPT: usize = 2048;
+/// Of many look-ups for one caller so many are under way.
+const TOGETHER: usize = 64;
 /// So many threads ask NSS at once; those that hang are lost for a while.
 pub const AT_ONCE: usize = 16;
 /// So many threads read files beside them.
@@ -180,13 +182,14 @@ impl Directory {
             Ok(files) => Arc::new(files),
             Err(silent) => return vec![Err(silent); names.len()],
         };
-        let mut asked = JoinSet::new();
-        for (place, name) in names.iter().enumerate() {
-            let (directory, key, files) = (self.clone(), Key::Name(name.clone()), Arc::clone(&files));
-            asked.spawn(async move { (place, directory.person(key, Some(files)).await) });
-        }
-        let mut found = vec![Err(Silent("a look-up broke off".into())); names.len()];
-        while let Some(answered) = asked.join_next().await {
+        let (mut asked, mut found) = (JoinSet::new(), vec![Err(Silent("a look-up broke off".into())); names.len()]);
+        let mut names = names.iter().enumerate();
+        loop {
+            for (place, name) in names.by_ref().take(TOGETHER.saturating_sub(asked.len())) {
+                let (directory, key, files) = (self.clone(), Key::Name(name.clone()), Arc::clone(&files));
+                asked.spawn(async move { (place, directory.person(key, Some(files)).await) });
+            }
+            let Some(answered) = asked.join_next().await else { break };
             if let Ok((place, person)) = answered
                 && let Some(slot) = found.get_mut(place)
             {

@@ -38,7 +38,7 @@ use self::root::{Root, RootChannel};
 use self::store::{Options, SealingKey, Store};
 use crate::config::Handover;
 use crate::config::paths::Paths;
-use crate::proto::privileged::{Channel, Notice, Order};
+use crate::proto::privileged::{Channel, Notice, Order, Recovered};
 use crate::proto::secret::Secret;
 use crate::proto::server::{self, Server};
 use crate::sys::sandbox::{self, Limits};
@@ -140,7 +140,8 @@ async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::n
     let (root, channel) = RootChannel::new(channel, tell);
     let mailer = Mailer::new(&handover.config.mail, mail_password);
     let desk = desk(&handover, key, root, mailer).await;
-    tokio::spawn(recovered::follow(Arc::clone(&desk), recovered, news));
+    recovered::begin(&desk, recovered).await;
+    tokio::spawn(recovered::follow(Arc::clone(&desk), news));
     let server = server(&handover, &desk);
     tokio::select! {
         never = server.serve(listener) => match never {},
@@ -153,7 +154,7 @@ struct First {
     handover: Handover,
     key: Option<SealingKey>,
     mail_password: Option<Secret>,
-    recovered: Option<String>,
+    recovered: Option<Recovered>,
 }
 
 /// Waits for it, at most [`START_TIME`].

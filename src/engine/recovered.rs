@@ -11,60 +11,64 @@ use tokio::sync::mpsc;
 use super::desk::{Desk, stored};
 use super::directory::Person;
 use super::root::News;
-use super::store::{AuditEntry, StoreError};
+use super::store::{AuditEntry, Lookup, StoreError};
+use crate::proto::privileged::Recovered;
 use crate::sys::clock;
 
-/// Does what `first` (from the start) and then the news want.
-pub async fn follow(desk: Arc<Desk>, first: Option<String>, mut news: mpsc::Receiver<News>) {
-    // A press before this start: what it changed in the store may be undone since by its account's own new setup, which stands.
-    desk.recovered().clone_from(&first);
-    again(&desk).await;
+/// What was told at the start. Awaited before the first login is answered, so that a press while no engine ran counts from the first one on.
+pub async fn begin(desk: &Desk, told: Option<Recovered>) {
+    *desk.recovered() = told;
+    again(desk).await;
+}
+
+/// Does what the news want.
+pub async fn follow(desk: Arc<Desk>, mut news: mpsc::Receiver<News>) {
     while let Some(news) = news.recv().await {
-        match news {
-            News::Recovered(account) => {
-                *desk.recovered() = Some(account.clone());
-                suspend(&desk, &account, true).await;
-            }
-            News::RecoveryOver(_) => {
-                *desk.recovered() = None;
-                resume_all(&desk).await;
-            }
-        }
+        *desk.recovered() = match news {
+            News::Recovered(recovered) => Some(recovered),
+            News::RecoveryOver(_) => None,
+        };
+        again(&desk).await;
     }
 }
 
 /// Puts right what the supervisor told last; also after a restore, which may have brought an older state back.
 pub async fn again(desk: &Desk) {
-    let account = desk.recovered().clone();
-    match account {
-        Some(account) => suspend(desk, &account, false).await,
+    let recovered = desk.recovered().clone();
+    match recovered {
+        Some(recovered) => suspend(desk, &recovered).await,
         None => resume_all(desk).await,
     }
 }
 
-/// `anew`: a press has just fired. Else only an account that is not known as recovered yet is changed.
-async fn suspend(desk: &Desk, account: &str, anew: bool) {
+async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) {
     let person = match desk.directory.by_name(account).await {
         Ok(Some(person)) => person,
         Ok(None) => return error!("{account} was brought back by the button, but there is no such user"),
         Err(e) => return error!("{account} was brought back by the button: {}", e.0),
     };
-    match write(desk, person, anew).await {
+    match write(desk, person, *press).await {
         Ok(true) => info!("{account} was brought back by the button: second step off, enforcement suspended"),
         Ok(false) => {}
         Err(e) => error!("{account} was brought back by the button, but its second step is not off yet: {e}"),
     }
 }
 
-async fn write(desk: &Desk, person: Arc<Person>, anew: bool) -> Result<bool, StoreError> {
+/// One press changes the account once: a second step that its owner has set up since then stands.
+async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, StoreError> {
     let at = clock::wall();
     desk.store
         .write(move |tx| {
+            // The account may have been missing, and made anew under another number.
+            while let Lookup::Other(gone) = tx.account(person.uid, &person.name)? {
+                tx.forget(gone.uid)?;
+            }
             let mut stored = stored(tx, &person)?;
-            if stored.account.recovered && !anew {
+            if stored.press == Some(press) {
                 return Ok(false);
             }
             stored.account.recover();
+            stored.press = Some(press);
             tx.save(&stored)?;
             tx.audit(&AuditEntry {
                 at,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome};
+use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome, Recovered};
 use crate::proto::secret::Secret;
 
 /// How many questions may wait for a free place at root.
@@ -27,7 +27,7 @@ struct Ask {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The button brought this account back.
-    Recovered(String),
+    Recovered(Recovered),
     /// It is off again.
     RecoveryOver(String),
 }
@@ -88,7 +88,7 @@ impl RootChannel {
     async fn obey(&mut self, order: Order) -> Result<(), Broken> {
         match order {
             Order::Ping {} => self.channel.send(&Notice::Alive {}).await.map_err(Broken::Io),
-            Order::Recovered { account } => self.tell(News::Recovered(account)).await,
+            Order::Recovered(recovered) => self.tell(News::Recovered(recovered)).await,
             Order::RecoveryOver { account } => self.tell(News::RecoveryOver(account)).await,
             Order::PasswordChecked { id, outcome } => {
                 let answer = self.open.remove(&id).ok_or(Broken::Unknown)?;

@@ -29,7 +29,7 @@ use super::password;
 use super::password_worker::Judge;
 use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
-use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn};
+use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn, Recovered};
 use crate::proto::secret::Secret;
 use crate::sys::clock;
 
@@ -41,6 +41,8 @@ const STEADY: Duration = Duration::from_secs(60);
 /// What an engine is started with.
 #[derive(Debug)]
 pub struct Spec {
+    /// This very program, `/proc/self/exe`.
+    pub program: PathBuf,
     /// The shared socket, listening.
     pub listener: UnixListener,
     /// `config::Handover`, serialised.
@@ -63,7 +65,7 @@ pub enum Tell {
     /// The watchdog's tick: is the engine alive?
     Tick,
     /// The button brought this account back.
-    Recovered(String),
+    Recovered(Recovered),
     /// The recovered account is off again.
     RecoveryOver,
 }
@@ -82,6 +84,7 @@ enum Ended {
 /// Keeps one engine running until `tells` is closed.
 #[derive(Debug)]
 pub struct Keeper {
+    program: PathBuf,
     listener: UnixListener,
     handover: Value,
     paths: Paths,
@@ -89,16 +92,27 @@ pub struct Keeper {
     user: Option<(Uid, Gid)>,
     monitor: Monitor,
     tells: mpsc::Receiver<Tell>,
-    recovered: Option<String>,
+    recovered: Option<Recovered>,
     delay: Duration,
 }
 
 impl Keeper {
     /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
     #[must_use]
-    pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<String>) -> Self {
-        let Spec { listener, handover, paths, mail_password, judge, guesses, user } = spec;
-        Self { listener, handover, paths, mail_password, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
+    pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<Recovered>) -> Self {
+        let Spec { program, listener, handover, paths, mail_password, judge, guesses, user } = spec;
+        Self {
+            program,
+            listener,
+            handover,
+            paths,
+            mail_password,
+            user,
+            monitor: Monitor::new(judge, guesses),
+            tells,
+            recovered,
+            delay: FIRST_DELAY,
+        }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -141,11 +155,11 @@ impl Keeper {
     fn note(&mut self, tell: &Tell) -> Option<Order> {
         match tell {
             Tell::Tick => Some(Order::Ping {}),
-            Tell::Recovered(account) => {
-                self.recovered = Some(account.clone());
-                Some(Order::Recovered { account: account.clone() })
+            Tell::Recovered(recovered) => {
+                self.recovered = Some(recovered.clone());
+                Some(Order::Recovered(recovered.clone()))
             }
-            Tell::RecoveryOver => self.recovered.take().map(|account| Order::RecoveryOver { account }),
+            Tell::RecoveryOver => self.recovered.take().map(|recovered| Order::RecoveryOver { account: recovered.account }),
         }
     }
 
@@ -219,11 +233,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Starts this very program again; standard input is the channel, standard output the listening socket.
+    /// Starts the program again; standard input is the channel, standard output the listening socket.
     fn spawn(&self) -> std::io::Result<(Child, Channel)> {
         let (ours, theirs) = UnixStream::pair()?;
         let listener = self.listener.try_clone()?;
-        let mut command = std::process::Command::new("/proc/self/exe");
+        let mut command = std::process::Command::new(&self.program);
         command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
         if let Ok(journal) = std::env::var("JOURNAL_STREAM") {
@@ -257,3 +271,6 @@ async fn last_words(child: &mut Child) -> Ended {
         Err(_) => Ended::OutOfTurn("channel closed, process goes on".into()),
     }
 }
+
+#[cfg(test)]
+mod intruder;

@@ -123,6 +123,7 @@ fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
     let handover = Handover { config, paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
     Ok(Spec {
+        program: "/proc/self/exe".into(),
         listener,
         handover: serde_json::to_value(handover)?,
         paths: machine.paths.clone(),

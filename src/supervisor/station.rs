@@ -18,6 +18,7 @@ use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAct
 use super::run::Machine;
 use crate::core::recovery::Phase;
 use crate::core::time::BootTime;
+use crate::proto::privileged::Recovered;
 use crate::proto::recovery as wire;
 use crate::sys::atomic_file::RealDisk;
 
@@ -222,7 +223,7 @@ impl Station {
 
     /// What follows a press that brought the account back.
     fn follow_up(self: &Arc<Self>, done: &Done) {
-        self.tell_engine(Tell::Recovered(done.account.clone()));
+        self.tell_engine(Tell::Recovered(told(&done.account, done.press)));
         self.feedback.show(Pattern::Fired);
         if self.machine.runs_hooks {
             let (station, account) = (Arc::clone(self), done.account.clone());
@@ -273,8 +274,15 @@ fn run_hooks(machine: &Machine, account: &str) {
 
 /// The account that the engine must know as recovered.
 #[must_use]
-pub fn recovered(recovery: &Recovery) -> Option<String> {
-    recovery.last().filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver | Phase::Intended)).map(|last| last.account)
+pub fn recovered(recovery: &Recovery) -> Option<Recovered> {
+    recovery
+        .last()
+        .filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver | Phase::Intended))
+        .map(|last| told(&last.account, last.press))
+}
+
+fn told(account: &str, press: u64) -> Recovered {
+    Recovered { account: account.into(), press: press.cast_signed() }
 }
 
 /// A thread's outcome. Threads here are neither aborted nor unwound (the release build aborts), so a failed join is a broken program.
