@@ -9,7 +9,7 @@ use log::{error, info, warn};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::buttons::{Buttons, NotSimulated};
+use super::buttons::{Buttons, Kind, NotSimulated};
 use super::child::Tell;
 use super::feedback::{Feedback, Pattern};
 use super::hooks;
@@ -42,7 +42,7 @@ pub struct Station {
     /// What [`account`](Self::account) saw last.
     seen: Mutex<Seen>,
     events: broadcast::Sender<wire::Event>,
-    engine: mpsc::Sender<Tell>,
+    engine: mpsc::UnboundedSender<Tell>,
     /// Presses that are being carried out.
     under_way: watch::Sender<u32>,
 }
@@ -56,7 +56,7 @@ pub type Preparing = JoinHandle<Result<PreparedHash, String>>;
 impl Station {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::Sender<Tell>) -> Arc<Self> {
+    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::UnboundedSender<Tell>) -> Arc<Self> {
         let mut shown = machine.board.clone();
         if !machine.config.button.feedback {
             shown.feedback.clear();
@@ -86,10 +86,10 @@ impl Station {
         let _ = self.events.send(event);
     }
 
-    /// Tells the engine's keeper. A keeper that is that far behind has ended: it has no engine to tell.
+    /// Tells the engine's keeper.
     pub fn tell_engine(&self, tell: Tell) {
-        if self.engine.try_send(tell).is_err() {
-            warn!("the engine's keeper takes no more messages");
+        if self.engine.send(tell).is_err() {
+            warn!("the engine's keeper has ended");
         }
     }
 
@@ -211,7 +211,10 @@ impl Station {
         let mut events = self.listen();
         self.buttons.press(hold).await?;
         if hold >= self.machine.config.button.hold {
-            let released = async { while events.recv().await.is_ok_and(|event| event.event != wire::EventKind::Released) {} };
+            let sources = self.buttons.sources();
+            let simulated = sources.iter().find(|(_, kind, _)| *kind == Kind::Simulated).map(|(name, ..)| name.as_str());
+            let over = |event: wire::Event| event.event == wire::EventKind::Released && Some(event.source.as_str()) == simulated;
+            let released = async { while events.recv().await.is_ok_and(|event| !over(event)) {} };
             // A press that was no press (a stuck button) has no release.
             let _ = tokio::time::timeout(NOTICED, released).await;
             let mut under_way = self.under_way.subscribe();
@@ -275,10 +278,7 @@ fn run_hooks(machine: &Machine, account: &str) {
 /// The account that the engine must know as recovered.
 #[must_use]
 pub fn recovered(recovery: &Recovery) -> Option<Recovered> {
-    recovery
-        .last()
-        .filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver | Phase::Intended))
-        .map(|last| told(&last.account, last.press))
+    recovery.last().filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver)).map(|last| told(&last.account, last.press))
 }
 
 fn told(account: &str, press: u64) -> Recovered {

@@ -2,9 +2,10 @@
 
 use nix::unistd::getuid;
 use serde_json::{Value, json};
+use twostep::core::enforcement::SubjectKind;
 use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
-use twostep::engine::store::{Stored, Subject, SubjectKind};
-use twostep::proto::privileged::Order;
+use twostep::engine::store::{Stored, Subject};
+use twostep::proto::privileged::{Order, Recovered};
 
 #[path = "../support/engine.rs"]
 mod engine;
@@ -391,7 +392,7 @@ fn a_recovered_account_is_off_and_can_be_set_up_again() {
     let mut alice = engine.alice();
     let (_, codes) = alice.set_up();
     let waiting = alice.start()["login"].clone();
-    engine.say(&Order::Recovered { account: "alice".into() });
+    engine.say(&Order::Recovered(Recovered { account: "alice".into(), press: 1 }));
     // The news has no answer to wait for, so it is looked for: at most so many times.
     assert!((0..10_000).any(|_| alice.status()["status"] == "disabled"));
     assert_eq!(alice.start()["decision"], "not_required");
