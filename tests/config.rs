@@ -151,15 +151,6 @@ fn each_value_has_its_bounds() {
         ("socket", "reserved = 0"),
         ("socket", "idle = \"0s\""),
         ("grant", "login = [\"a b\"]"),
-        ("mail", "port = 25"),
-        ("mail", "from = \"nas@example.org\""),
-        ("mail", "host = \"a b\"\nfrom = \"nas@example.org\""),
-        ("mail", "host = \"mail.example.org\""),
-        ("mail", "host = \"mail.example.org\"\nfrom = \"nas\""),
-        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nport = 0"),
-        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nsecurity = \"none\""),
-        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nuser = \"nas\""),
-        ("mail", "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\nca_file = \"ca.pem\""),
         ("grant", "authenticator = [\"\"]"),
     ];
     for (section, line) in bad {
@@ -167,6 +158,35 @@ fn each_value_has_its_bounds() {
         let error = refusal(&format!("[{section}]\n{line}\n"));
         assert!(error.contains(&format!("twostepd.toml:2: {section}.{key}: ")), "{line}: {error}");
     }
+}
+
+#[test]
+fn a_mail_server_is_named_in_whole_and_not_talked_to_in_the_open() {
+    let whole = "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\n";
+    let bad = [
+        ("port = 25", "mail: no mail server is named"),
+        ("from = \"nas@example.org\"", "mail: no mail server is named"),
+        ("host = \"a b\"\nfrom = \"nas@example.org\"", "mail.host: "),
+        ("host = \"mail.example.org\"", "mail.from: give"),
+        ("host = \"mail.example.org\"\nfrom = \"nas\"", "mail.from: no address"),
+        (&format!("{whole}port = 0"), "mail.port: 0"),
+        (&format!("{whole}security = \"none\""), "mail.security: \"none\" is for a server on this machine"),
+        (&format!("{whole}user = \"nas\""), "mail.user: give both"),
+        (&format!("{whole}ca_file = \"ca.pem\""), "mail.ca_file: give a full path"),
+    ];
+    for (lines, text) in bad {
+        let error = refusal(&format!("[mail]\n{lines}\n"));
+        assert!(error.contains(text), "{lines}: {error}");
+    }
+    for good in [whole, "host = \"::1\"\nfrom = \"a@b\"\nsecurity = \"none\"", "host = \"localhost\"\nfrom = \"a@b\"\nsecurity = \"none\""]
+    {
+        assert!(Config::parse(&format!("[mail]\n{good}"), "x").is_ok(), "{good}");
+    }
+    let ports = ["starttls", "tls", "none"].map(|security| {
+        let text = format!("mail = {{ host = \"localhost\", from = \"a@b\", security = \"{security}\" }}");
+        Config::parse(&text, "x").unwrap().mail.port()
+    });
+    assert_eq!(ports, [587, 465, 25]);
 }
 
 #[test]

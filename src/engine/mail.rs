@@ -5,6 +5,7 @@
 //!
 //! Not here: whether a mail may be sent (`core::email`), where the password comes from (`supervisor`).
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,10 +193,16 @@ fn words(fault: Fault) -> (String, String) {
         Fault::Smtp(e) => {
             let told = match () {
                 () if e.is_permanent() || e.is_transient() => "the mail server refused the mail (see the log)",
-                () if e.is_timeout() => "the mail server does not answer",
+                () if is_silence(&e) => "the mail server does not answer",
                 () => "the mail server can't be reached, or its certificate is not trusted (see the log)",
             };
             (told.into(), e.to_string())
         }
     }
+}
+
+/// Whether the server has let the time pass. A blocking socket says `WouldBlock` then (socket(7), SO_RCVTIMEO).
+fn is_silence(e: &smtp::Error) -> bool {
+    let source = e.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    e.is_timeout() || source.is_some_and(|e| e.kind() == std::io::ErrorKind::WouldBlock)
 }

@@ -14,6 +14,7 @@ mod recovered;
 mod root;
 pub mod store;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -34,11 +35,11 @@ use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
 use self::mail::Mailer;
-use self::root::{Root, RootChannel};
+use self::root::{News, Root, RootChannel};
 use self::store::{Options, SealingKey, Store};
 use crate::config::Handover;
 use crate::config::paths::Paths;
-use crate::proto::privileged::{Channel, Notice, Order, Recovered};
+use crate::proto::privileged::{Channel, Order, Recovered};
 use crate::proto::secret::Secret;
 use crate::proto::server::{self, Server};
 use crate::sys::sandbox::{self, Limits};
@@ -135,18 +136,31 @@ async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::n
     crate::log::init(&handover.config.log, "twostepd");
     confine(&handover)?;
     let listener = UnixListener::from_std(listener)?;
-    channel.send(&Notice::Ready {}).await?;
     let (tell, news) = mpsc::channel(NEWS);
     let (root, channel) = RootChannel::new(channel, tell);
     let mailer = Mailer::new(&handover.config.mail, mail_password);
-    let desk = desk(&handover, key, root, mailer).await;
-    recovered::begin(&desk, recovered).await;
-    tokio::spawn(recovered::follow(Arc::clone(&desk), news));
-    let server = server(&handover, &desk);
+    // The channel first: root's pings are answered also while a large database is looked through.
     tokio::select! {
-        never = server.serve(listener) => match never {},
         ended = channel.run() => ended.map_err(|e| Fault::Channel(e.to_string())),
+        never = serve(listener, &handover, key, root, mailer, (recovered, news)) => match never {},
     }
+}
+
+/// Opens the desk, then serves the socket.
+async fn serve(
+    listener: UnixListener,
+    handover: &Handover,
+    key: Option<SealingKey>,
+    root: Root,
+    mailer: Mailer,
+    (recovered, news): (Option<Recovered>, mpsc::Receiver<News>),
+) -> Infallible {
+    let desk = desk(handover, key, root.clone(), mailer).await;
+    let done = recovered::begin(&desk, recovered).await;
+    tokio::spawn(recovered::follow(Arc::clone(&desk), done, news));
+    let server = server(handover, &desk);
+    root.ready().await;
+    server.serve(listener).await
 }
 
 /// What the supervisor says first.
@@ -195,7 +209,10 @@ fn confine(handover: &Handover) -> Result<(), Fault> {
 }
 
 async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root, mailer: Mailer) -> Arc<Desk> {
-    let store = Store::open(Options::new(handover.paths.engine(), clock::wall), key);
+    let options = Options::new(handover.paths.engine(), clock::wall);
+    // It may migrate, or look a damaged file through.
+    let opened = tokio::task::spawn_blocking(move || Store::open(options, key)).await;
+    let store = opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     if let Some(failure) = store.failure() {
         error!("{failure}");
     }

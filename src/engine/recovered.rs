@@ -1,12 +1,14 @@
 //! The recovered account (Q28): its second step off, its enforcement suspended, its counters cleared, until it is off again.
 //!
 //! The supervisor tells it as it happens, and again at each start of the engine: what is right already changes nothing. Where the store fails,
-//! the press still lets in, since PAM sees the supervisor's own notice; it is tried again with the next news or start.
+//! the press still lets in, since PAM sees the supervisor's own notice; it is tried again until it is done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{error, info};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::desk::{Desk, stored};
 use super::directory::Person;
@@ -15,25 +17,37 @@ use super::store::{AuditEntry, Lookup, StoreError};
 use crate::proto::privileged::Recovered;
 use crate::sys::clock;
 
+/// After a failure it is tried again this much later, then twice that, and so on.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
 /// What was told at the start. Awaited before the first login is answered, so that a press while no engine ran counts from the first one on.
-pub async fn begin(desk: &Desk, told: Option<Recovered>) {
+pub async fn begin(desk: &Desk, told: Option<Recovered>) -> bool {
     *desk.recovered() = told;
-    again(desk).await;
+    again(desk).await
 }
 
-/// Does what the news want.
-pub async fn follow(desk: Arc<Desk>, mut news: mpsc::Receiver<News>) {
-    while let Some(news) = news.recv().await {
-        *desk.recovered() = match news {
-            News::Recovered(recovered) => Some(recovered),
-            News::RecoveryOver(_) => None,
-        };
-        again(&desk).await;
+/// Does what the news want, and what an earlier try has left undone.
+pub async fn follow(desk: Arc<Desk>, mut done: bool, mut news: mpsc::Receiver<News>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::select! {
+            told = news.recv() => {
+                *desk.recovered() = match told {
+                    Some(News::Recovered(recovered)) => Some(recovered),
+                    Some(News::RecoveryOver(_)) => None,
+                    None => return,
+                };
+                pause = FIRST_PAUSE;
+            }
+            () = sleep(pause), if !done => pause = (pause * 2).min(LONGEST_PAUSE),
+        }
+        done = again(&desk).await;
     }
 }
 
-/// Puts right what the supervisor told last; also after a restore, which may have brought an older state back.
-pub async fn again(desk: &Desk) {
+/// Puts right what the supervisor told last, and tells whether that is done; also after a restore, which may have brought an older state back.
+pub async fn again(desk: &Desk) -> bool {
     let recovered = desk.recovered().clone();
     match recovered {
         Some(recovered) => suspend(desk, &recovered).await,
@@ -41,17 +55,23 @@ pub async fn again(desk: &Desk) {
     }
 }
 
-async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) {
+fn failed(what: &str) -> bool {
+    error!("{what}");
+    false
+}
+
+async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool {
     let person = match desk.directory.by_name(account).await {
         Ok(Some(person)) => person,
-        Ok(None) => return error!("{account} was brought back by the button, but there is no such user"),
-        Err(e) => return error!("{account} was brought back by the button: {}", e.0),
+        Ok(None) => return failed(&format!("{account} was brought back by the button, but there is no such user")),
+        Err(e) => return failed(&format!("{account} was brought back by the button: {}", e.0)),
     };
     match write(desk, person, *press).await {
         Ok(true) => info!("{account} was brought back by the button: second step off, enforcement suspended"),
         Ok(false) => {}
-        Err(e) => error!("{account} was brought back by the button, but its second step is not off yet: {e}"),
+        Err(e) => return failed(&format!("{account} was brought back by the button, but its second step is not off yet: {e}")),
     }
+    true
 }
 
 /// One press changes the account once: a second step that its owner has set up since then stands.
@@ -83,7 +103,7 @@ async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, Sto
 }
 
 /// Enforcement counts again for whoever was recovered.
-async fn resume_all(desk: &Desk) {
+async fn resume_all(desk: &Desk) -> bool {
     let at = clock::wall();
     let resumed = desk.store.write(move |tx| {
         for mut stored in tx.recovered_accounts()? {
@@ -95,7 +115,5 @@ async fn resume_all(desk: &Desk) {
         }
         Ok(())
     });
-    if let Err(e) = resumed.await {
-        error!("the end of the recovery is not noted yet: {e}");
-    }
+    resumed.await.map_err(|e| error!("the end of the recovery is not noted yet: {e}")).is_ok()
 }

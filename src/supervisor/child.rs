@@ -8,7 +8,10 @@
 //! The supervisor keeps the listening socket, so that clients wait in its backlog while no engine runs. Nothing the engine does delays
 //! the button: this is a task of its own, and each message is read only as far as its cap.
 
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +19,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use log::{error, info, warn};
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Uid, User};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -27,6 +30,7 @@ use super::key;
 use super::monitor::Monitor;
 use super::password;
 use super::password_worker::Judge;
+use super::run::{SHARED, bind, named};
 use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
 use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn, Recovered};
@@ -35,6 +39,8 @@ use crate::sys::clock;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// How long an engine may take to read a message.
+const SENDING: Duration = Duration::from_secs(5);
 /// An engine that ran this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -43,8 +49,8 @@ const STEADY: Duration = Duration::from_secs(60);
 pub struct Spec {
     /// This very program, `/proc/self/exe`.
     pub program: PathBuf,
-    /// The shared socket, listening.
-    pub listener: UnixListener,
+    /// The shared socket, listening; where it could not be made, it is tried again before each start.
+    pub listener: Option<UnixListener>,
     /// `config::Handover`, serialised.
     pub handover: Value,
     /// Where its key is.
@@ -56,7 +62,7 @@ pub struct Spec {
     /// The wrong ones, counted.
     pub guesses: Guesses,
     /// The user it becomes; absent where the supervisor is not root, or in a demo.
-    pub user: Option<(Uid, Gid)>,
+    pub user: Option<&'static str>,
 }
 
 /// What the supervisor tells the keeper.
@@ -85,13 +91,13 @@ enum Ended {
 #[derive(Debug)]
 pub struct Keeper {
     program: PathBuf,
-    listener: UnixListener,
+    listener: Option<UnixListener>,
     handover: Value,
     paths: Paths,
     mail_password: Option<PathBuf>,
-    user: Option<(Uid, Gid)>,
+    user: Option<&'static str>,
     monitor: Monitor,
-    tells: mpsc::Receiver<Tell>,
+    tells: mpsc::UnboundedReceiver<Tell>,
     recovered: Option<Recovered>,
     delay: Duration,
 }
@@ -99,7 +105,7 @@ pub struct Keeper {
 impl Keeper {
     /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
     #[must_use]
-    pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<Recovered>) -> Self {
+    pub fn new(spec: Spec, tells: mpsc::UnboundedReceiver<Tell>, recovered: Option<Recovered>) -> Self {
         let Spec { program, listener, handover, paths, mail_password, judge, guesses, user } = spec;
         Self {
             program,
@@ -164,12 +170,19 @@ impl Keeper {
     }
 
     async fn one_engine(&mut self) -> Ended {
+        // Before the start: a slow TPM must not look like a silent supervisor.
+        let (key, mail_password) = self.secrets().await;
         let (mut child, channel) = match self.spawn() {
             Ok(started) => started,
             Err(e) => return Ended::Io(e),
         };
         info!("engine started (pid {})", child.id().unwrap_or_default());
-        let ended = self.converse(&mut child, channel).await;
+        // What was said while there was no engine is in the first order.
+        while let Ok(tell) = self.tells.try_recv() {
+            self.note(&tell);
+        }
+        let start = Order::Start { handover: self.handover.clone(), key, mail_password, recovered: self.recovered.clone() };
+        let ended = self.converse(&mut child, channel, &start).await;
         self.monitor.forget();
         if matches!(ended, Ended::Stopping) {
             // Its channel is closed: it finishes what it has begun.
@@ -183,10 +196,10 @@ impl Keeper {
         ended
     }
 
-    async fn converse(&mut self, child: &mut Child, mut channel: Channel) -> Ended {
+    async fn converse(&mut self, child: &mut Child, mut channel: Channel, start: &Order) -> Ended {
         let mut ledger = Ledger::default();
-        if let Err(e) = channel.send(&self.first_order().await).await {
-            return Ended::Io(e);
+        if let Err(ended) = send(&mut channel, start).await {
+            return ended;
         }
         loop {
             tokio::select! {
@@ -198,28 +211,27 @@ impl Keeper {
                 },
                 order = self.monitor.answer() => {
                     ledger.answered();
-                    if let Err(e) = channel.send(&order).await { return Ended::Io(e) }
+                    if let Err(ended) = send(&mut channel, &order).await { return ended }
                 }
                 tell = self.tells.recv() => {
                     let Some(tell) = tell else { return Ended::Stopping };
                     if tell == Tell::Tick && !ledger.ping() {
                         return Ended::Hung;
                     }
-                    if let Some(order) = self.note(&tell) && let Err(e) = channel.send(&order).await {
-                        return Ended::Io(e);
+                    if let Some(order) = self.note(&tell) && let Err(ended) = send(&mut channel, &order).await {
+                        return ended;
                     }
                 }
             }
         }
     }
 
-    /// What the engine is told first, with the secrets it needs.
-    async fn first_order(&self) -> Order {
+    /// The sealing key and the mail server's password, as far as they are there.
+    async fn secrets(&self) -> (Option<Secret>, Option<Secret>) {
         let (paths, file) = (self.paths.clone(), self.mail_password.clone());
         let found = tokio::task::spawn_blocking(move || (key::obtain(&paths), file.as_deref().map(mail_password))).await;
         let (key, mail_password) = found.unwrap_or_else(|e| (Err(e.to_string()), None));
-        let key = key.map_or_else(|reason| no_key(&reason), Some);
-        Order::Start { handover: self.handover.clone(), key, mail_password: mail_password.flatten(), recovered: self.recovered.clone() }
+        (key.map_or_else(|reason| no_key(&reason), Some), mail_password.flatten())
     }
 
     /// Everything from the engine passes here.
@@ -234,21 +246,52 @@ impl Keeper {
     }
 
     /// Starts the program again; standard input is the channel, standard output the listening socket.
-    fn spawn(&self) -> std::io::Result<(Child, Channel)> {
+    fn spawn(&mut self) -> std::io::Result<(Child, Channel)> {
+        let user = self.user.map(user_named).transpose()?;
+        lay_folder(&self.paths, user)?;
         let (ours, theirs) = UnixStream::pair()?;
-        let listener = self.listener.try_clone()?;
+        let listener = match &self.listener {
+            Some(listener) => listener.try_clone()?,
+            None => self.listener.insert(bind(&self.paths.socket(), SHARED)?).try_clone()?,
+        };
         let mut command = std::process::Command::new(&self.program);
         command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
         if let Ok(journal) = std::env::var("JOURNAL_STREAM") {
             command.env("JOURNAL_STREAM", journal);
         }
-        if let Some((uid, gid)) = self.user {
+        if let Some((uid, gid)) = user {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }
         ours.set_nonblocking(true)?;
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         Ok((child, Channel::new(ours)?))
+    }
+}
+
+/// An engine that does not read what it is told hangs.
+async fn send(channel: &mut Channel, order: &Order) -> Result<(), Ended> {
+    match tokio::time::timeout(SENDING, channel.send(order)).await {
+        Ok(sent) => sent.map_err(Ended::Io),
+        Err(_) => Err(Ended::Hung),
+    }
+}
+
+fn user_named(name: &str) -> io::Result<(Uid, Gid)> {
+    let missing = || io::Error::other(format!("there is no user {name}: make it with `systemd-sysusers` or `useradd --system {name}`"));
+    let user = User::from_name(name)?.ok_or_else(missing)?;
+    Ok((user.uid, user.gid))
+}
+
+/// The engine's own folder.
+fn lay_folder(paths: &Paths, engine: Option<(Uid, Gid)>) -> io::Result<()> {
+    let own = paths.engine();
+    DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(|e| named(&own, &e))?;
+    match engine {
+        Some((uid, gid)) if fs::metadata(&own).map_err(|e| named(&own, &e))?.uid() != uid.as_raw() => {
+            chown(&own, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|e| named(&own, &e))
+        }
+        _ => Ok(()),
     }
 }
 

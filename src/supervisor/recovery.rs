@@ -362,7 +362,7 @@ impl Recovery {
             self.retry = Some(now.boot + RETRY);
         }
         if let Some(uid) = off? {
-            let ended = sessions::end(&self.paths.root.join("proc"), uid, sessions::GRACE);
+            let ended = sessions::end(&self.paths.root, uid, sessions::GRACE);
             if ended.left {
                 log::warn!("some processes of {account} could not be ended");
             }

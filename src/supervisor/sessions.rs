@@ -3,14 +3,20 @@
 //! A process is held by its pidfd before it is looked at, so that no reused number is ever signalled. TERM first, KILL to what is left after a
 //! short time, and again as long as new ones appear, a few rounds at most.
 //!
+//! Under systemd the daemon's /proc shows nobody else's processes (`ProtectProc=invisible`). What is in the account's logind sessions is then
+//! known from its control group; for the rest (a cron job) a child that is the account signals all that it may signal.
+//!
 //! What this does not do: end anything of uid 0 by its user id, since every daemon of the system is that; remove logind's lingering or cron
 //! entries: the account's expiry stops those.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::sys::clock;
 use crate::sys::process::Process;
 
 /// How long a process may take to end by itself.
@@ -30,35 +36,49 @@ pub struct Ended {
     pub left: bool,
 }
 
+/// The group of a child that needs none.
+const NOGROUP: u32 = 65_534;
+
+/// How deep below the account's slice control groups are looked through; logind and systemd's user manager use five levels.
+const DEPTH: usize = 12;
+
 /// Whose processes are looked for.
 struct Search {
     proc: PathBuf,
+    /// Where control groups are mounted.
+    cgroups: PathBuf,
+    /// Whether /proc hides other users' processes.
+    hidden: bool,
     uid: u32,
     own: u32,
     /// The account's slice, where this very process is not in it: else the daemon would end its own children.
     slice: Option<String>,
 }
 
-/// Ends the sessions of this user. `proc` is where proc is mounted. uid 0 is left alone.
+/// Ends the sessions of this user. `proc` and `sys` are mounted below `root`. uid 0 is left alone.
 #[must_use]
-pub fn end(proc: &Path, uid: u32, grace: Duration) -> Ended {
+pub fn end(root: &Path, uid: u32, grace: Duration) -> Ended {
     let mut ended = Ended::default();
     if uid == 0 {
         log::warn!("the account has uid 0: its open sessions cannot be told from the system and stay");
         return ended;
     }
-    let search = Search::new(proc, uid);
+    let search = Search::new(root, uid);
     for round in 0..ROUNDS {
-        let found = search.find();
-        if found.is_empty() {
+        let (found, unseen) = (search.find(), search.has_unseen());
+        if found.is_empty() && !unseen {
             return ended;
         }
-        ended.told += found.len();
+        // How many the unseen ones are is not known.
+        ended.told += found.len() + usize::from(unseen);
         // What appears after the first round is started by something that does not want to end.
         let signals = if round == 0 { &[Signal::SIGTERM, Signal::SIGKILL][..] } else { &[Signal::SIGKILL] };
         ended.killed += stop(found, signals, grace);
+        if unseen {
+            search.stop_unseen(signals, grace);
+        }
     }
-    ended.left = !search.find().is_empty();
+    ended.left = !search.find().is_empty() || search.has_unseen();
     ended
 }
 
@@ -72,9 +92,9 @@ fn stop(mut processes: Vec<Process>, signals: &[Signal], grace: Duration) -> usi
         }
         let mut rest = grace;
         processes.retain(|process| {
-            let start = crate::sys::clock::monotonic();
+            let start = clock::monotonic();
             let ended = process.ends_within(rest);
-            rest = rest.saturating_sub(crate::sys::clock::monotonic() - start);
+            rest = rest.saturating_sub(clock::monotonic() - start);
             !ended
         });
     }
@@ -82,28 +102,88 @@ fn stop(mut processes: Vec<Process>, signals: &[Signal], grace: Duration) -> usi
 }
 
 impl Search {
-    fn new(proc: &Path, uid: u32) -> Self {
+    fn new(root: &Path, uid: u32) -> Self {
+        let (proc, cgroups) = (root.join("proc"), root.join("sys/fs/cgroup"));
+        // Everybody sees the first process, unless others' are hidden.
+        let hidden = proc.join("self").exists() && !proc.join("1").exists();
         let slice = format!("user-{uid}.slice");
         let inside = is_in_slice(&std::fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default(), &slice);
-        Self { proc: proc.into(), uid, own: std::process::id(), slice: (!inside).then_some(slice) }
+        Self { proc, cgroups, hidden, uid, own: std::process::id(), slice: (!inside).then_some(slice) }
     }
 
     fn find(&self) -> Vec<Process> {
         let entries = std::fs::read_dir(&self.proc).into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        pids.filter(|&pid| pid > 1 && pid.unsigned_abs() != self.own).filter_map(|pid| self.hold(pid)).collect()
+        let mut pids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        pids.extend(self.members());
+        pids.sort_unstable();
+        pids.dedup();
+        pids.into_iter().filter(|&pid| pid > 1 && pid.unsigned_abs() != self.own).filter_map(|pid| self.hold(pid)).collect()
     }
 
     fn hold(&self, pid: i32) -> Option<Process> {
         self.matches(pid).then(|| Process::open(pid).ok()).flatten().filter(|_| self.matches(pid))
     }
 
+    /// What is in the account's slice, where /proc does not tell.
+    fn members(&self) -> Vec<i32> {
+        let mut pids = Vec::new();
+        for tree in ["", "unified", "systemd"].iter().filter(|_| self.hidden) {
+            if let Some(slice) = &self.slice {
+                members_below(&self.cgroups.join(tree).join("user.slice").join(slice), DEPTH, &mut pids);
+            }
+        }
+        pids
+    }
+
+    /// Whether any process is left that only the account itself can reach.
+    fn has_unseen(&self) -> bool {
+        self.hidden && as_account(self.uid, ANY_LEFT, "0")
+    }
+
+    fn stop_unseen(&self, signals: &[Signal], grace: Duration) {
+        for signal in signals {
+            as_account(self.uid, SIGNAL_ALL, signal.as_str().trim_start_matches("SIG"));
+            let end = clock::monotonic() + grace;
+            while self.has_unseen() && clock::monotonic() < end {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+
     fn matches(&self, pid: i32) -> bool {
+        if self.hidden && self.members().contains(&pid) {
+            return true;
+        }
         let read = |file: &str| std::fs::read_to_string(self.proc.join(pid.to_string()).join(file)).unwrap_or_default();
         let status = read("status");
         is_alive(&status)
             && (real_uid(&status) == Some(self.uid) || self.slice.as_deref().is_some_and(|slice| is_in_slice(&read("cgroup"), slice)))
     }
+}
+
+fn members_below(folder: &Path, depth: usize, pids: &mut Vec<i32>) {
+    let listed = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(listed.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+    if depth > 0 {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                members_below(&entry.path(), depth - 1, pids);
+            }
+        }
+    }
+}
+
+/// Sends a signal to everything that the account may signal.
+const SIGNAL_ALL: &str = r#"kill -s "$0" -- -1"#;
+
+/// Whether the account sees any process that it may signal, but the shell itself. (What `kill -1` returns does not tell.)
+const ANY_LEFT: &str = r#"for p in /proc/[0-9]*; do p=${p#/proc/}; [ "$p" = $$ ] || ! kill -s 0 "$p" || exit 0; done; exit 1"#;
+
+/// What a shell that is this user says to a script. A child does it, so that the daemon itself is never the account, not even for a moment.
+fn as_account(uid: u32, script: &str, signal: &str) -> bool {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", script, signal]).env_clear().current_dir("/").uid(uid).gid(NOGROUP);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 fn field<'a>(status: &'a str, key: &str) -> Option<&'a str> {
@@ -125,8 +205,8 @@ fn is_in_slice(cgroup: &str, slice: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::{CommandExt, ExitStatusExt};
-    use std::process::{Child, Command};
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Child;
 
     use nix::unistd::geteuid;
 
@@ -168,15 +248,15 @@ mod tests {
         let mut polite = Stranger::spawn(STRANGER, "echo; exec sleep 60");
         let mut stubborn = Stranger::spawn(STRANGER, "trap '' TERM; echo; exec sleep 60");
         let mut neighbour = Stranger::spawn(STRANGER + 1, "echo; exec sleep 60");
-        let ended = end(Path::new("/proc"), STRANGER, Duration::from_millis(300));
+        let ended = end(Path::new("/"), STRANGER, Duration::from_millis(300));
         assert_eq!((ended.killed, ended.left), (1, false));
         assert_eq!(polite.ended_by(), Some(libc::SIGTERM));
         assert_eq!(stubborn.ended_by(), Some(libc::SIGKILL));
         assert!(neighbour.0.try_wait().unwrap().is_none());
     }
 
-    fn fake_process(proc: &Path, pid: u32, uid: u32, cgroup: &str) {
-        let folder = proc.join(pid.to_string());
+    fn fake_process(root: &Path, pid: u32, uid: u32, cgroup: &str) {
+        let folder = root.join("proc").join(pid.to_string());
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("status"), format!("Name:\tx\nState:\tS (sleeping)\nUid:\t{uid}\t0\t0\t0\n")).unwrap();
         std::fs::write(folder.join("cgroup"), cgroup).unwrap();
@@ -188,30 +268,69 @@ mod tests {
 
     #[test]
     fn a_root_shell_inside_the_session_counts_and_one_outside_does_not() {
-        let proc = tempfile::tempdir().unwrap();
-        fake_process(proc.path(), 10, 1000, "0::/system.slice/cron.service\n");
-        fake_process(proc.path(), 11, 0, "0::/user.slice/user-1000.slice/session-3.scope\n");
-        fake_process(proc.path(), 12, 0, "9:pids:/\n1:name=systemd:/user.slice/user-1000.slice/session-3.scope\n");
-        fake_process(proc.path(), 13, 0, "0::/user.slice/user-10001.slice/session-4.scope\n");
-        fake_process(proc.path(), 14, 0, "0::/system.slice/ssh.service\n");
-        fake_process(proc.path(), 15, 0, "0::/user.slice/user-1000.slice\n");
-        let search = Search::new(proc.path(), 1000);
+        let root = tempfile::tempdir().unwrap();
+        fake_process(root.path(), 10, 1000, "0::/system.slice/cron.service\n");
+        fake_process(root.path(), 11, 0, "0::/user.slice/user-1000.slice/session-3.scope\n");
+        fake_process(root.path(), 12, 0, "9:pids:/\n1:name=systemd:/user.slice/user-1000.slice/session-3.scope\n");
+        fake_process(root.path(), 13, 0, "0::/user.slice/user-10001.slice/session-4.scope\n");
+        fake_process(root.path(), 14, 0, "0::/system.slice/ssh.service\n");
+        fake_process(root.path(), 15, 0, "0::/user.slice/user-1000.slice\n");
+        let search = Search::new(root.path(), 1000);
         assert_eq!(found(&search, &[10, 11, 12, 13, 14, 15]), [10, 11, 12, 15]);
     }
 
     #[test]
     fn a_daemon_started_from_the_session_goes_by_user_id_alone() {
-        let proc = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(proc.path().join("self")).unwrap();
-        std::fs::write(proc.path().join("self/cgroup"), "0::/user.slice/user-1000.slice/session-3.scope\n").unwrap();
-        fake_process(proc.path(), 11, 0, "0::/user.slice/user-1000.slice/session-3.scope\n");
-        fake_process(proc.path(), 12, 1000, "0::/user.slice/user-1000.slice/session-3.scope\n");
-        assert_eq!(found(&Search::new(proc.path(), 1000), &[11, 12]), [12]);
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        std::fs::write(root.path().join("proc/self/cgroup"), "0::/user.slice/user-1000.slice/session-3.scope\n").unwrap();
+        fake_process(root.path(), 11, 0, "0::/user.slice/user-1000.slice/session-3.scope\n");
+        fake_process(root.path(), 12, 1000, "0::/user.slice/user-1000.slice/session-3.scope\n");
+        assert_eq!(found(&Search::new(root.path(), 1000), &[11, 12]), [12]);
+    }
+
+    #[test]
+    fn where_proc_hides_processes_the_control_group_tells() {
+        let root = tempfile::tempdir().unwrap();
+        // A /proc that shows this very process alone.
+        fake_process(root.path(), 77, 0, "0::/system.slice/twostepd.service\n");
+        std::fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        let listed = |folder: &str, pids: &str| {
+            let folder = root.path().join("sys/fs/cgroup").join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("cgroup.procs"), pids).unwrap();
+        };
+        listed("user.slice/user-1000.slice/session-3.scope", "11\n12\n");
+        listed("user.slice/user-1000.slice/user@1000.service/app.slice/x.service", "13\n");
+        listed("user.slice/user-10001.slice/session-4.scope", "14\n");
+        let search = Search::new(root.path(), 1000);
+        assert_eq!(found(&search, &[11, 12, 13, 14, 77]), [11, 12, 13]);
+    }
+
+    #[test]
+    fn a_process_that_is_not_seen_is_ended_all_the_same() {
+        if !geteuid().is_root() {
+            eprintln!("SKIPPED: only root can start processes of another user");
+            return;
+        }
+        let uid = STRANGER + 2;
+        let mut polite = Stranger::spawn(uid, "echo; exec sleep 60");
+        let mut neighbour = Stranger::spawn(uid + 1, "echo; exec sleep 60");
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        // Not yet reaped, it would count as one that is left.
+        let (ended, signal) = std::thread::scope(|scope| {
+            let reaper = scope.spawn(|| polite.0.wait().unwrap().signal());
+            (end(root.path(), uid, Duration::from_secs(5)), reaper.join().unwrap())
+        });
+        assert_eq!(signal, Some(libc::SIGTERM));
+        assert!(neighbour.0.try_wait().unwrap().is_none());
+        assert_eq!(ended, Ended { told: 1, killed: 0, left: false });
     }
 
     #[test]
     fn uid_0_and_a_missing_proc_end_nothing() {
-        assert_eq!(end(Path::new("/proc"), 0, Duration::ZERO), Ended::default());
+        assert_eq!(end(Path::new("/"), 0, Duration::ZERO), Ended::default());
         assert_eq!(end(Path::new("/nonexistent"), STRANGER, Duration::ZERO), Ended::default());
     }
 }

@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// A supervisor's keeper with a program of the test's own in the engine's place.
 struct House {
     folder: tempfile::TempDir,
-    tell: mpsc::Sender<Tell>,
+    tell: mpsc::UnboundedSender<Tell>,
     keeping: JoinHandle<()>,
 }
 
@@ -34,7 +34,7 @@ impl House {
         fs::create_dir(&paths.state).unwrap();
         let spec = Spec {
             program,
-            listener: UnixListener::bind(folder.path().join("socket")).unwrap(),
+            listener: Some(UnixListener::bind(folder.path().join("socket")).unwrap()),
             handover: Value::Null,
             judge: Judge::Shadow(paths.accounts.join("shadow")),
             guesses: Guesses::open(Arc::new(RealDisk), guesses(folder.path())),
@@ -42,7 +42,7 @@ impl House {
             mail_password: None,
             user: None,
         };
-        let (tell, tells) = mpsc::channel(8);
+        let (tell, tells) = mpsc::unbounded_channel();
         let keeping = tokio::spawn(Keeper::new(spec, tells, None).run());
         Self { folder, tell, keeping }
     }
@@ -119,10 +119,10 @@ async fn a_request_out_of_its_state_ends_the_engine() {
 async fn an_engine_that_keeps_to_the_rules_runs_on_until_it_hangs() {
     let house = House::with(READY);
     house.started(1).await;
-    house.tell.send(Tell::Tick).await.unwrap();
+    house.tell.send(Tell::Tick).unwrap();
     sleep(FIRST_DELAY * 3).await;
     assert_eq!(house.starts().len(), 1, "an engine in order is left alone");
-    house.tell.send(Tell::Tick).await.unwrap();
+    house.tell.send(Tell::Tick).unwrap();
     house.started(2).await;
     house.close().await;
 }
