@@ -64,7 +64,7 @@ pub struct Handover {
 pub struct Log {
     /// `auto`: syslog where a log daemon answers, else stderr.
     pub target: LogTarget,
-    /// `error`, `warn`, `info`, `debug` or `trace`.
+    /// `error`, `warn`, `info` or `debug`.
     pub level: LogLevel,
 }
 
@@ -94,8 +94,6 @@ pub enum LogLevel {
     Info,
     /// And how it happened.
     Debug,
-    /// And each step.
-    Trace,
 }
 
 /// What a hold of the button means.
