@@ -602,6 +602,19 @@ fn a_hook_that_anybody_could_have_written_is_refused_and_one_that_fails_stops_no
 }
 
 #[test]
+fn more_hooks_than_may_run_are_named_and_not_passed_over_in_silence() {
+    let nas = Nas::new();
+    for number in 100..166 {
+        nas.hook(&number.to_string(), "exit 0", 0o755);
+    }
+    drop(nas.pressed());
+    let reports = nas.run_hooks(Duration::from_secs(20));
+    let refused: Vec<&str> =
+        reports[0].hooks.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(refused, ["164", "165"]);
+}
+
+#[test]
 fn hooks_in_a_folder_that_others_may_write_to_are_all_refused() {
     let nas = Nas::new();
     nas.hook("1-good", "exit 0", 0o755);
