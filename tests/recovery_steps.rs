@@ -163,8 +163,9 @@ fn after_a_press_the_default_password_lets_admin_in() {
     assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Recovered { until: Some(Wall(FIRED + 3600)) });
     let published = nas.published().unwrap();
     assert_eq!((published.account.as_str(), published.until_boot_ms), ("admin", (100 + HOUR) * 1000));
-    assert_eq!(fs::metadata(nas.paths().recovered()).unwrap().permissions().mode() & 0o777, 0o644);
-    assert_eq!(fs::metadata(nas.paths().recovery_record()).unwrap().permissions().mode() & 0o777, 0o600);
+    for file in [nas.paths().recovered(), nas.paths().recovery_record(), nas.paths().stamp()] {
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+    }
     assert_eq!(nas.stamp(), "1\n");
     assert!(!nas.paths().faillock.join("admin").exists() && nas.paths().faillock.join("alice").exists());
     assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));

@@ -102,7 +102,7 @@ fn take_press(disk: &dyn Disk, paths: &Paths) -> Result<Option<u64>, FileError> 
     };
     let (stamp, ran) = (read(&paths.stamp())?, read(&paths.hooks_ran())?);
     let Some(press) = stamp.filter(|&press| press > ran.unwrap_or_default()) else { return Ok(None) };
-    atomic_file::replace(disk, &paths.hooks_ran(), format!("{press}\n").as_bytes(), 0o644)?;
+    atomic_file::replace(disk, &paths.hooks_ran(), format!("{press}\n").as_bytes(), 0o600)?;
     Ok(Some(press))
 }
 

@@ -397,7 +397,7 @@ impl Recovery {
     fn publish(&self, account: &str, until: BootTime) -> Result<(), FileError> {
         let until_boot_ms = u64::try_from(until.0.as_millis()).unwrap_or(u64::MAX);
         let text = serde_json::to_vec(&Published { account: account.into(), until_boot_ms }).unwrap_or_default();
-        atomic_file::replace(&*self.disk, &self.paths.recovered(), &text, 0o644)
+        atomic_file::replace(&*self.disk, &self.paths.recovered(), &text, 0o600)
     }
 
     fn unpublish(&self) -> Result<(), RecoveryError> {
@@ -406,7 +406,7 @@ impl Recovery {
 
     fn renew_stamp(&self, press: u64) -> Result<(), FileError> {
         let text = format!("{press}\n");
-        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o644))
+        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o600))
     }
 
     fn keep(&self) -> Result<(), FileError> {
