@@ -151,13 +151,26 @@ impl Recovery {
         };
         match wish {
             Wish::Nothing => self.close(now).map(|()| StartAction::Nothing),
+            // The press was complete, only its record could not be kept; what somebody has set since is not overwritten.
+            Wish::CarryOut if self.was_complete(&record) && self.has_own_password(&record) => {
+                self.end_window(Wish::TakenOver, now).map(StartAction::Ended)
+            }
             Wish::CarryOut => {
                 log::warn!("press {} was cut off before it was complete; it is carried out again", record.press);
                 self.carry_out(record, now).map(StartAction::CarriedOut)
             }
-            Wish::GoOn(window) => Ok(StartAction::WindowGoesOn(self.go_on(record, window))),
+            Wish::GoOn(window) => Ok(StartAction::WindowGoesOn(self.go_on(record, window, now))),
             Wish::TurnOff | Wish::TakenOver => self.end_window(wish, now).map(StartAction::Ended),
         }
+    }
+
+    /// Whether the stamp says that the press came to its last step.
+    fn was_complete(&self, record: &Record) -> bool {
+        atomic_file::read(&*self.disk, &self.paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press))
+    }
+
+    fn has_own_password(&self, record: &Record) -> bool {
+        self.accounts().password_is(&record.account, &record.hash).is_ok_and(|password| password == PasswordIs::Other)
     }
 
     /// When [`Self::window_ended`] is to be called; none without an open window, unless something of its end is still to be done.
@@ -273,8 +286,10 @@ impl Recovery {
         let (press, account, until) = (record.press, record.account.clone(), window.ends);
         let outcome = if created { "recovered, made anew" } else { "recovered" };
         self.record = Some(Record { phase: Phase::Recovered, window, outcome: outcome.into(), former: None, ..record });
-        self.retry = None;
-        later(self.keep());
+        // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
+        let kept = self.keep();
+        self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));
+        warnings.extend(kept.err().map(Warning::File));
         log::info!(target: "audit", "recovery press={press} account={account} outcome={outcome:?}");
         for warning in &warnings {
             log::warn!("press {press}: {warning}");
@@ -310,7 +325,7 @@ impl Recovery {
         match former {
             Some(former) => {
                 let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
-                self.go_on(Record { press, outcome, ..*former }, window);
+                self.go_on(Record { press, outcome, ..*former }, window, now);
             }
             None => {
                 self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
@@ -321,12 +336,13 @@ impl Recovery {
     }
 
     /// The window goes on, until the time returned.
-    fn go_on(&mut self, record: Record, window: Window) -> BootTime {
+    fn go_on(&mut self, record: Record, window: Window, now: &Now) -> BootTime {
         let (ends, account) = (window.ends, record.account.clone());
         self.retry = None;
         self.record = Some(Record { window, ..record });
         if let Err(error) = self.keep() {
             log::error!("how much of the window is left could not be noted: {error}");
+            self.retry = Some((now.boot + RETRY).min(ends));
         }
         if let Err(error) = self.publish(&account, ends) {
             log::error!("while the engine is away, {account} may not get in: {error}");
@@ -352,7 +368,7 @@ impl Recovery {
                 self.or_again(unpublished, now).map(|()| WindowEnd::TakenOver)
             }
             Wish::GoOn(window) => {
-                self.go_on(record, window);
+                self.go_on(record, window, now);
                 Ok(WindowEnd::NotYet)
             }
             Wish::Nothing | Wish::CarryOut => Ok(WindowEnd::NotOpen),
