@@ -22,10 +22,12 @@ use super::password::DefaultPassword;
 use super::sessions;
 use crate::config::paths::Paths;
 use crate::config::{self, HashMethod};
+use crate::core::clock::{BootId, Moment};
 use crate::core::recovery::{self, PasswordIs, Phase, Record, VERSION, Window, Wish};
 use crate::core::shadow::{self, PasswordHash};
 use crate::core::time::{BootTime, Wall};
 use crate::sys::atomic_file::{self, Disk, FileError, RealDisk};
+use crate::sys::clock;
 use crate::sys::crypt::{self, CryptError};
 
 pub use self::outcome::{AccountState, Done, LastPress, Published, RecoveryError, StartAction, WindowEnd};
@@ -45,8 +47,9 @@ const OUTCOME: usize = 1000;
 /// What every clock says now.
 #[must_use]
 pub fn now() -> Now {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Now { wall: crate::sys::clock::wall(), boot: crate::sys::clock::boot_time(), boot_id: boot_id.trim().into() }
+    let Moment { wall, boot, boot_id: BootId(id), .. } = clock::moment();
+    let known = id.iter().any(|&byte| byte != 0);
+    Now { wall, boot, boot_id: if known { format!("{:032x}", u128::from_be_bytes(id)) } else { String::new() } }
 }
 
 /// The hash of the default password, ready to be set.
