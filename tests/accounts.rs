@@ -480,6 +480,35 @@ fn two_presses_of_two_threads_exclude_each_other() {
     assert_eq!((etc.line("shadow", "admin"), etc.line("group", "sudo")), (recovered_line(), "sudo:x:27:alice,admin".into()));
 }
 
+/// An orphan line, a shell that refuses, a hash in passwd: each with a usable hash in shadow, which must not let anybody in at any cut.
+#[test]
+fn a_press_cut_off_anywhere_never_leaves_an_account_on_with_its_former_hash() {
+    let usable = || Etc::new().with("shadow", "admin:!:19000:0:90:14:30:19100:", "admin:$6$old$hash:19000:0:99999:7:::");
+    let cases: [fn(Etc) -> Etc; 4] = [
+        |etc| etc.without("passwd", "admin"),
+        |etc| etc.with("passwd", "/home/admin:/bin/sh", "/home/admin:/usr/sbin/nologin"),
+        |etc| etc.with("passwd", "admin:x:", "admin:*:"),
+        |etc| etc.with("passwd", "admin:x:", "admin:*:").with("shadow", "admin:$6$old$hash:", "admin::"),
+    ];
+    for (number, case) in cases.into_iter().enumerate() {
+        for step in 0.. {
+            let etc = case(usable());
+            let before = etc.text("passwd");
+            let complete = etc.press_on(FailingDisk::dead_from(step)).is_ok();
+            let line = etc.line("shadow", "admin");
+            let closed = etc.text("passwd") == before || line.starts_with("admin:!:");
+            assert!(closed || line.starts_with(&format!("admin:{HASH}:")), "case {number}, step {step}: {line}");
+            etc.press();
+            assert!(etc.line("shadow", "admin").starts_with(&format!("admin:{HASH}:")), "case {number}, step {step}");
+            assert_eq!(etc.state(), State::Active);
+            if complete {
+                assert!(step > 10, "case {number}: only {step} steps were cut");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn content_is_synced_before_the_rename_and_the_folder_after_it() {
     let etc = Etc::new();

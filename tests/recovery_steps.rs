@@ -163,12 +163,55 @@ fn after_a_press_the_default_password_lets_admin_in() {
     assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Recovered { until: Some(Wall(FIRED + 3600)) });
     let published = nas.published().unwrap();
     assert_eq!((published.account.as_str(), published.until_boot_ms), ("admin", (100 + HOUR) * 1000));
-    assert_eq!(fs::metadata(nas.paths().recovered()).unwrap().permissions().mode() & 0o777, 0o644);
-    assert_eq!(fs::metadata(nas.paths().recovery_record()).unwrap().permissions().mode() & 0o777, 0o600);
+    for file in [nas.paths().recovered(), nas.paths().recovery_record(), nas.paths().stamp()] {
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+    }
     assert_eq!(nas.stamp(), "1\n");
     assert!(!nas.paths().faillock.join("admin").exists() && nas.paths().faillock.join("alice").exists());
     assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
     assert_eq!(daemon.last().unwrap().outcome, "recovered");
+}
+
+/// The intent can be kept, what came of it cannot.
+fn outcome_cannot_be_kept(step: &Step, path: &Path) -> Option<i32> {
+    let complete = || path.with_file_name("pressed").exists();
+    (*step == Step::Create && path.ends_with(".recovery.json.twostep") && complete()).then_some(libc::EROFS)
+}
+
+#[test]
+fn a_complete_press_whose_record_could_not_be_kept_overwrites_no_password_of_admins_own() {
+    for field in ["$6$own$hash", "!$6$own$hash"] {
+        let nas = Nas::new();
+        let mut daemon = nas.daemon_on(FailingDisk::failing(outcome_cannot_be_kept));
+        let done = daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+        assert_eq!(done.warnings.len(), 1);
+        drop(daemon);
+        assert_eq!(nas.daemon().last().unwrap().phase, Phase::Intended);
+        nas.set_password(field);
+        let mut booted = nas.daemon();
+        let action = booted.at_start(&next_boot()).unwrap();
+        assert!(matches!(action, StartAction::Ended(WindowEnd::TakenOver)), "{action:?}");
+        assert_eq!((nas.field().as_str(), nas.published().is_none()), (field, true));
+        assert_eq!(nas.daemon().last().unwrap().phase, Phase::TakenOver);
+    }
+}
+
+#[test]
+fn a_record_that_could_not_be_kept_is_tried_again_within_the_window() {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        let fails = outcome_cannot_be_kept(step, path)?;
+        (!path.with_file_name("writable again").exists()).then_some(fails)
+    }));
+    daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    for minute in [60, 120] {
+        assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + minute))));
+        assert_eq!(daemon.window_ended(&at("one", 100 + minute, FIRED)).unwrap(), WindowEnd::NotYet);
+    }
+    fs::write(nas.paths().state.join("writable again"), "").unwrap();
+    assert_eq!(daemon.window_ended(&at("one", 280, FIRED)).unwrap(), WindowEnd::NotYet);
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
+    assert_eq!(nas.daemon().last().unwrap().phase, Phase::Recovered);
 }
 
 #[test]
@@ -599,6 +642,19 @@ fn a_hook_that_anybody_could_have_written_is_refused_and_one_that_fails_stops_no
         };
         assert!(as_wished, "{name}: {outcome}");
     }
+}
+
+#[test]
+fn more_hooks_than_may_run_are_named_and_not_passed_over_in_silence() {
+    let nas = Nas::new();
+    for number in 100..166 {
+        nas.hook(&number.to_string(), "exit 0", 0o755);
+    }
+    drop(nas.pressed());
+    let reports = nas.run_hooks(Duration::from_secs(20));
+    let refused: Vec<&str> =
+        reports[0].hooks.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Refused(_))).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(refused, ["164", "165"]);
 }
 
 #[test]

@@ -7,6 +7,9 @@
 //! 4. **passwd**: the new entry, or a usable login shell and `x`. Without a shadow line no password matches it.
 //! 5. **shadow**: the one replacement that switches the account on.
 //!
+//! Where shadow has a usable hash already and passwd is about to change (a line without an account, a login shell that refuses), that line is
+//! first written off: else a cut between 4 and 5 would leave the account on with its former hash.
+//!
 //! So after a cut at any point the account is as closed as before or completely on, and doing it all again ends the same. Turning off begins
 //! with shadow for the same reason.
 //!
@@ -184,8 +187,10 @@ impl Accounts {
         {
             plan.back.warnings.push(Warning::File(error));
         }
+        let closed = closed_meanwhile(&old, &plan.texts, wanted.account);
+        self.write("shadow", &old.shadow, &closed)?;
         self.write("passwd", &old.passwd, &plan.texts.passwd)?;
-        self.write("shadow", &old.shadow, &plan.texts.shadow)?;
+        self.write("shadow", &closed, &plan.texts.shadow)?;
         Ok(plan.back)
     }
 
@@ -268,6 +273,17 @@ fn plan(old: &Texts, wanted: &Wanted<'_>, ids: RangeInclusive<u32>) -> Result<Pl
     plan_membership(&mut plan, wanted, gid);
     plan.texts.shadow = Zeroizing::new(shadow::with_password(&old.shadow, wanted.account, wanted.hash, wanted.changed));
     Ok(plan)
+}
+
+/// shadow as it stands while passwd is replaced: a former hash of the account must not come to use by that.
+fn closed_meanwhile(old: &Texts, new: &Texts, account: &str) -> Zeroizing<Vec<u8>> {
+    let is_locked = |field: &[u8]| matches!(field.first(), Some(b'!' | b'*'));
+    match shadow::shadow_entry(&old.shadow, account) {
+        Some(line) if old.passwd != new.passwd && !is_locked(line.password) => {
+            Zeroizing::new(shadow::with_account_off(&old.shadow, account))
+        }
+        _ => old.shadow.clone(),
+    }
 }
 
 /// The shell that an account with this one gets; none where it keeps its own.

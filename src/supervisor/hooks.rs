@@ -20,18 +20,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, geteuid};
 
 use super::recovery::press_number;
 use crate::config::paths::Paths;
+use crate::core::time::Monotonic;
 use crate::sys::atomic_file::{self, Disk, FileError};
+use crate::sys::clock;
 use crate::sys::process::Process;
 
 /// How long a hook that is out of time may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// More entries than this are not looked at.
+/// More hooks than this do not run.
 const MOST: usize = 64;
 
 /// What became of one hook.
@@ -98,7 +102,7 @@ fn take_press(disk: &dyn Disk, paths: &Paths) -> Result<Option<u64>, FileError> 
     };
     let (stamp, ran) = (read(&paths.stamp())?, read(&paths.hooks_ran())?);
     let Some(press) = stamp.filter(|&press| press > ran.unwrap_or_default()) else { return Ok(None) };
-    atomic_file::replace(disk, &paths.hooks_ran(), format!("{press}\n").as_bytes(), 0o644)?;
+    atomic_file::replace(disk, &paths.hooks_ran(), format!("{press}\n").as_bytes(), 0o600)?;
     Ok(Some(press))
 }
 
@@ -116,14 +120,17 @@ fn find(folder: &Path) -> Vec<Hook> {
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| is_hook_name(name)).collect();
     names.sort();
-    names.truncate(MOST);
     let hook = |name: String| {
         let path = folder.join(&name);
         let found = path.symlink_metadata().ok().filter(|found| found.is_symlink() || found.permissions().mode() & 0o111 != 0)?;
         let refusal = unsafe_folder.map(|_| "its folder is not safe: it must belong to root and be writable for root alone");
         Some(Hook { refusal: refusal.or_else(|| self::refusal(&found, found.is_file())), name, path })
     };
-    names.into_iter().filter_map(hook).collect()
+    let mut hooks: Vec<Hook> = names.into_iter().filter_map(hook).collect();
+    for hook in hooks.iter_mut().skip(MOST) {
+        hook.refusal = Some("there are more than 64 hooks, and it comes after them in name order");
+    }
+    hooks
 }
 
 fn is_hook_name(name: &str) -> bool {
@@ -158,11 +165,10 @@ fn run(path: &Path, account: &str, press: u64, time: Duration) -> Outcome {
 fn wait(mut child: Child, time: Duration) -> Outcome {
     let group = Pid::from_raw(child.id().cast_signed());
     // A child that is not reaped yet keeps its number, so the group cannot be another one.
-    let hook = Process::open(group.as_raw());
-    let in_time = hook.as_ref().is_ok_and(|hook| hook.ends_within(time));
+    let in_time = ends_within(group, time);
     if !in_time {
         let _ = killpg(group, Signal::SIGTERM);
-        let _ = hook.is_ok_and(|hook| hook.ends_within(GRACE));
+        let _ = ends_within(group, GRACE);
         let _ = killpg(group, Signal::SIGKILL);
     }
     match child.wait() {
@@ -172,9 +178,44 @@ fn wait(mut child: Child, time: Duration) -> Outcome {
     }
 }
 
+/// Whether this child ends in this time. It is not reaped.
+fn ends_within(child: Pid, time: Duration) -> bool {
+    match Process::open(child.as_raw()) {
+        Ok(process) => process.ends_within(time),
+        // No descriptor left for it: that is no reason to end a hook before its time.
+        Err(_) => ends_by(child, clock::monotonic() + time),
+    }
+}
+
+fn ends_by(child: Pid, end: Monotonic) -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while matches!(waitid(Id::Pid(child), look), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)) {
+        if clock::monotonic() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    true
+}
+
 fn report(press: u64, name: &str, outcome: &Outcome) {
     log::info!(target: "audit", "recovery press={press} hook={name:?} outcome={:?}", outcome.to_string());
     if !matches!(outcome, Outcome::Ran(status) if status.success()) {
         log::error!("hook {name}: {outcome}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_descriptor_a_child_is_awaited_all_the_same_and_not_reaped() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(!ends_by(pid, clock::monotonic() + Duration::from_millis(120)));
+        child.kill().unwrap();
+        assert!(ends_by(pid, clock::monotonic() + Duration::from_secs(20)));
+        assert!(!child.wait().unwrap().success());
     }
 }

@@ -65,6 +65,7 @@ fn make(file: &Path, database: &Path) -> Result<Secret, String> {
 
 fn open_credential(credential: &PathBuf) -> Result<Secret, String> {
     let mut command = Command::new("systemd-creds");
+    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     command.args(["decrypt", "--name=twostep-key"]).arg(credential).arg("-");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|e| format!("systemd-creds: {e}"))?;

@@ -22,10 +22,12 @@ use super::password::DefaultPassword;
 use super::sessions;
 use crate::config::paths::Paths;
 use crate::config::{self, HashMethod};
+use crate::core::clock::{BootId, Moment};
 use crate::core::recovery::{self, PasswordIs, Phase, Record, VERSION, Window, Wish};
 use crate::core::shadow::{self, PasswordHash};
 use crate::core::time::{BootTime, Wall};
 use crate::sys::atomic_file::{self, Disk, FileError, RealDisk};
+use crate::sys::clock;
 use crate::sys::crypt::{self, CryptError};
 
 pub use self::outcome::{AccountState, Done, LastPress, Published, RecoveryError, StartAction, WindowEnd};
@@ -45,8 +47,9 @@ const OUTCOME: usize = 1000;
 /// What every clock says now.
 #[must_use]
 pub fn now() -> Now {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    Now { wall: crate::sys::clock::wall(), boot: crate::sys::clock::boot_time(), boot_id: boot_id.trim().into() }
+    let Moment { wall, boot, boot_id: BootId(id), .. } = clock::moment();
+    let known = id.iter().any(|&byte| byte != 0);
+    Now { wall, boot, boot_id: if known { format!("{:032x}", u128::from_be_bytes(id)) } else { String::new() } }
 }
 
 /// The hash of the default password, ready to be set.
@@ -151,13 +154,26 @@ impl Recovery {
         };
         match wish {
             Wish::Nothing => self.close(now).map(|()| StartAction::Nothing),
+            // The press was complete, only its record could not be kept; what somebody has set since is not overwritten.
+            Wish::CarryOut if self.was_complete(&record) && self.has_own_password(&record) => {
+                self.end_window(Wish::TakenOver, now).map(StartAction::Ended)
+            }
             Wish::CarryOut => {
                 log::warn!("press {} was cut off before it was complete; it is carried out again", record.press);
                 self.carry_out(record, now).map(StartAction::CarriedOut)
             }
-            Wish::GoOn(window) => Ok(StartAction::WindowGoesOn(self.go_on(record, window))),
+            Wish::GoOn(window) => Ok(StartAction::WindowGoesOn(self.go_on(record, window, now))),
             Wish::TurnOff | Wish::TakenOver => self.end_window(wish, now).map(StartAction::Ended),
         }
+    }
+
+    /// Whether the stamp says that the press came to its last step.
+    fn was_complete(&self, record: &Record) -> bool {
+        atomic_file::read(&*self.disk, &self.paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press))
+    }
+
+    fn has_own_password(&self, record: &Record) -> bool {
+        self.accounts().password_is(&record.account, &record.hash).is_ok_and(|password| password == PasswordIs::Other)
     }
 
     /// When [`Self::window_ended`] is to be called; none without an open window, unless something of its end is still to be done.
@@ -273,8 +289,10 @@ impl Recovery {
         let (press, account, until) = (record.press, record.account.clone(), window.ends);
         let outcome = if created { "recovered, made anew" } else { "recovered" };
         self.record = Some(Record { phase: Phase::Recovered, window, outcome: outcome.into(), former: None, ..record });
-        self.retry = None;
-        later(self.keep());
+        // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
+        let kept = self.keep();
+        self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));
+        warnings.extend(kept.err().map(Warning::File));
         log::info!(target: "audit", "recovery press={press} account={account} outcome={outcome:?}");
         for warning in &warnings {
             log::warn!("press {press}: {warning}");
@@ -310,7 +328,7 @@ impl Recovery {
         match former {
             Some(former) => {
                 let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
-                self.go_on(Record { press, outcome, ..*former }, window);
+                self.go_on(Record { press, outcome, ..*former }, window, now);
             }
             None => {
                 self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
@@ -321,12 +339,13 @@ impl Recovery {
     }
 
     /// The window goes on, until the time returned.
-    fn go_on(&mut self, record: Record, window: Window) -> BootTime {
+    fn go_on(&mut self, record: Record, window: Window, now: &Now) -> BootTime {
         let (ends, account) = (window.ends, record.account.clone());
         self.retry = None;
         self.record = Some(Record { window, ..record });
         if let Err(error) = self.keep() {
             log::error!("how much of the window is left could not be noted: {error}");
+            self.retry = Some((now.boot + RETRY).min(ends));
         }
         if let Err(error) = self.publish(&account, ends) {
             log::error!("while the engine is away, {account} may not get in: {error}");
@@ -352,7 +371,7 @@ impl Recovery {
                 self.or_again(unpublished, now).map(|()| WindowEnd::TakenOver)
             }
             Wish::GoOn(window) => {
-                self.go_on(record, window);
+                self.go_on(record, window, now);
                 Ok(WindowEnd::NotYet)
             }
             Wish::Nothing | Wish::CarryOut => Ok(WindowEnd::NotOpen),
@@ -397,7 +416,7 @@ impl Recovery {
     fn publish(&self, account: &str, until: BootTime) -> Result<(), FileError> {
         let until_boot_ms = u64::try_from(until.0.as_millis()).unwrap_or(u64::MAX);
         let text = serde_json::to_vec(&Published { account: account.into(), until_boot_ms }).unwrap_or_default();
-        atomic_file::replace(&*self.disk, &self.paths.recovered(), &text, 0o644)
+        atomic_file::replace(&*self.disk, &self.paths.recovered(), &text, 0o600)
     }
 
     fn unpublish(&self) -> Result<(), RecoveryError> {
@@ -406,7 +425,7 @@ impl Recovery {
 
     fn renew_stamp(&self, press: u64) -> Result<(), FileError> {
         let text = format!("{press}\n");
-        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o644))
+        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o600))
     }
 
     fn keep(&self) -> Result<(), FileError> {

@@ -20,12 +20,6 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// One line for `systemctl status`.
-pub fn status(text: &str) {
-    // A line feed would begin another message to the service manager.
-    tell(&[NotifyState::Status(&text.replace(char::is_control, " "))]);
-}
-
 /// The main loop turns.
 pub fn alive() {
     tell(&[NotifyState::Watchdog]);
