@@ -2,7 +2,8 @@
 //!
 //! One task per source: it finds the hardware, feeds its edges and its real level to the source's gesture, keeps the gesture's
 //! deadline, and sends what the gesture says. While nothing is pressed it sleeps: hardware that comes and goes is told by the
-//! kernel. It does not log, act or show anything: whoever receives the events does.
+//! kernel. Only hardware that is missing is also looked for by the clock ([`FIRST_PAUSE`]): what held it may let go of it, or what it failed
+//! of may pass, without any device that comes or goes. It does not log, act or show anything: whoever receives the events does.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -22,8 +23,14 @@ use crate::sys::clock;
 use crate::sys::gpio::{Gpio, LineId, Place};
 use crate::sys::input::Key;
 
-/// Hardware that fails sooner than this after it was opened is opened again only when a device came or went.
+/// Hardware that fails sooner than this after it was opened counts as missing still.
 const SHORT_LIVED: Duration = Duration::from_secs(1);
+
+/// How long after a failure missing hardware is looked for again, where no device comes or goes before; doubled with each failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// How long [`Buttons::press`] waits for the watching to begin, and for the release to be noticed.
 const NOTICED: Duration = Duration::from_secs(2);
@@ -181,6 +188,11 @@ struct Reporter {
 struct Unheard;
 
 impl Reporter {
+    /// Whether the last that was said is that the hardware is there.
+    fn seen(&self) -> bool {
+        *self.state.borrow() != State::Missing
+    }
+
     async fn say(&self, state: State, events: impl IntoIterator<Item = Event>) -> Result<(), Unheard> {
         self.state.send_if_modified(|before| std::mem::replace(before, state) != state);
         for event in events {
@@ -199,36 +211,67 @@ impl Reporter {
 
 /// Watches one source, until nobody listens.
 async fn attend(mut hardware: impl Hardware, mut gesture: Gesture, reporter: Reporter) {
-    // Said once, a reason need not be said for each device that comes and goes meanwhile; nor, after that it is gone, why it is.
-    let (mut said, mut gone) = (None, false);
+    let mut absence = Absence::new();
     loop {
         match hardware.open() {
             Ok(mut port) => {
                 let opened = port.now();
                 let Ok(end) = follow(&mut hardware, &mut port, &mut gesture, &reporter).await else { return };
                 gesture.vanish();
+                let lived = port.now() - opened >= SHORT_LIVED;
                 let (reason, retry) = match end {
                     // It may be back already, and that it is would not be told again.
                     End::Gone => ("the device is gone".into(), true),
-                    End::Failed(error) => (format!("the device is gone: {error}"), port.now() - opened >= SHORT_LIVED),
+                    End::Failed(error) => (format!("the device is gone: {error}"), lived),
                 };
-                if reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
+                if lived {
+                    absence = Absence::new();
+                }
+                if absence.is_news(&reason, reporter.seen()) && reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
                     return;
                 }
-                (said, gone) = (None, true);
+                absence.gone = true;
                 if retry {
                     continue;
                 }
             }
             Err(reason) => {
-                let news = !std::mem::take(&mut gone) && said.as_ref() != Some(&reason);
-                said = Some(reason.clone());
+                let news = absence.is_news(&reason, false);
                 if news && reporter.say(State::Missing, [Event::Missing { reason }]).await.is_err() {
                     return;
                 }
             }
         }
-        hardware.changed().await;
+        absence.wait(&mut hardware).await;
+    }
+}
+
+/// Hardware that is missing: what was said of it, and when it is looked for again.
+struct Absence {
+    said: Option<String>,
+    /// That it is gone was said just now; why it can't be opened then need not be.
+    gone: bool,
+    pause: Duration,
+}
+
+impl Absence {
+    fn new() -> Self {
+        Self { said: None, gone: false, pause: FIRST_PAUSE }
+    }
+
+    /// Whether this reason must be said: said once, it need not be for each attempt, unless the hardware was `seen` in between.
+    fn is_news(&mut self, reason: &str, seen: bool) -> bool {
+        let news = seen || (!std::mem::take(&mut self.gone) && self.said.as_deref() != Some(reason));
+        self.said = Some(reason.into());
+        news
+    }
+
+    /// Waits until it is worth looking again: a device came or went, or the pause is over.
+    async fn wait(&mut self, hardware: &mut impl Hardware) {
+        self.pause = match tokio::time::timeout(self.pause, hardware.changed()).await {
+            Ok(()) => FIRST_PAUSE,
+            Err(_) => (self.pause * 2).min(LONGEST_PAUSE),
+        };
     }
 }
 
@@ -400,7 +443,40 @@ mod tests {
         steps.extend(failing());
         steps.push(Step::Changed { until: 7_000 });
         steps.extend(failing());
-        assert_eq!(said(steps).len(), 2);
+        assert_eq!(said(steps).len(), 1);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the runtime's own clock, which stands still")]
+    fn a_line_that_somebody_else_held_is_found_without_any_device_that_comes() {
+        let mut steps = Vec::new();
+        for _ in 0..12 {
+            steps.extend([Step::Open(Err("busy")), Step::Unchanged]);
+        }
+        steps.extend([Step::Open(Ok(())), Step::Level(Err(io::ErrorKind::Other)), Step::Unchanged]);
+        steps.extend(opened(Released));
+        let hardware = Fake::new(steps);
+        let (sender, mut events) = mpsc::channel(100);
+        let reporter = Reporter { source: "reset".into(), state: watch::channel(State::Missing).0, events: sender };
+        let watching = attend(hardware.clone(), Gesture::new(SETTINGS, Monotonic::default()), reporter);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let took = runtime.block_on(async {
+            let begin = tokio::time::Instant::now();
+            let expected = async {
+                assert_eq!(events.recv().await.unwrap().event, Event::Missing { reason: "busy".into() });
+                assert!(matches!(events.recv().await.unwrap().event, Event::Missing { reason } if reason.contains("gone")));
+                assert_eq!(events.recv().await.unwrap().event, Event::Ready);
+                begin.elapsed()
+            };
+            tokio::select! {
+                () = watching => panic!("given up"),
+                took = tokio::time::timeout(Duration::from_secs(7200), expected) => took.expect("found within two hours"),
+            }
+        });
+        hardware.assert_played();
+        // 1, 2, 4, … 256, then 300 seconds; the timer is late by a millisecond at most.
+        let due = Duration::from_secs(511 + 4 * 300);
+        assert!(took >= due && took < due + Duration::from_secs(1), "{took:?}");
     }
 
     #[test]

@@ -175,6 +175,8 @@ pub(crate) mod fake {
         Gone { until: u64 },
         /// Waiting for devices that come and go.
         Changed { until: u64 },
+        /// The same, without any.
+        Unchanged,
     }
 
     #[derive(Debug, Default)]
@@ -231,7 +233,7 @@ pub(crate) mod fake {
         async fn changed(&mut self) {
             match self.take() {
                 Some(Step::Changed { .. }) => {}
-                None => pending().await,
+                Some(Step::Unchanged) | None => pending().await,
                 other => panic!("waited for devices instead of {other:?}"),
             }
         }
