@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::tour::{Step, expect, say, text};
 use crate::client::Client;
-use crate::core::account::Status;
 use crate::core::clock::{Horizon, Moment, PlausibleTime, plausible};
 use crate::core::login::Outcome;
 use crate::core::otpauth;
@@ -14,7 +13,7 @@ use crate::core::setup::Confirmation;
 use crate::core::shadow::EARLIEST;
 use crate::core::time::Wall;
 use crate::core::totp::Enrolment;
-use crate::proto::account::{AccountStatus, Begun, Confirmed, Finished, SecurityCode};
+use crate::proto::account::{Begun, Confirmed, Finished, SecurityCode};
 use crate::proto::login::{Answered, Decision, Started};
 use crate::proto::varlink::Empty;
 use crate::sys::clock;
@@ -30,7 +29,6 @@ const STEP: i64 = 30;
 /// The first step that did not do what it should.
 pub fn show(shared: &mut Client) -> Step {
     say("\nThe second step")?;
-    clear(shared)?;
     let started = start(shared)?;
     expect(started.decision == Decision::NotRequired, "a second step is asked for before there is one")?;
     let app = set_up(shared)?;
@@ -56,15 +54,6 @@ pub fn lost_phone(shared: &mut Client) -> Step {
     let started = start(shared)?;
     expect(started.decision == Decision::NotRequired, "the second step is still asked for")?;
     say(format_args!("    as administrator: {USER}'s phone is lost, so her second step is turned off; the password alone lets her in"))
-}
-
-/// A demo that was stopped in the midst of its tour begins anew.
-fn clear(shared: &mut Client) -> Step {
-    let status: AccountStatus = call(shared, "Account.Status", &json!({ "user": USER }))?;
-    if status.status == Status::Enabled {
-        let Empty {} = call(shared, "Admin.DisableFor", &json!({ "user": USER }))?;
-    }
-    Ok(())
 }
 
 fn set_up(shared: &mut Client) -> Result<Enrolment, String> {

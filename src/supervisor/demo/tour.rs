@@ -28,12 +28,11 @@ struct Hold {
     hold_ms: u64,
 }
 
-/// Shows everything. With `once` it ends there, else it says how to go on.
+/// Shows everything.
 ///
 /// # Errors
 /// The first step that did not do what it should.
-pub fn run(paths: &Paths, once: bool) -> Step {
-    say(format_args!("twostep demo: a NAS with a simulated reset button, in {}", paths.run.display()))?;
+pub fn run(paths: &Paths) -> Step {
     let mut recovery = Client::connect(&paths.recovery_socket(), PATIENCE).map_err(text)?;
     let mut shared = Client::connect(&paths.socket(), PATIENCE).map_err(text)?;
     let before = people(&paths.accounts)?;
@@ -43,24 +42,23 @@ pub fn run(paths: &Paths, once: bool) -> Step {
     long_press(&mut recovery, paths)?;
     untouched(paths, &before)?;
     second_step::lost_phone(&mut shared)?;
-    off_again(&mut recovery, paths)?;
-    if once {
-        return say("The tour is over: every step did what it should.");
-    }
-    say(format_args!("\nReady. The demo stays up until Ctrl-C; in another terminal:"))?;
-    let dir = paths.run.display();
+    off_again(&mut recovery, paths)
+}
+
+/// What somebody at another terminal can try, once the demo stays up.
+///
+/// # Errors
+/// Where standard output is closed.
+pub fn say_how_to_go_on(folder: &Path) -> Step {
+    say("\nReady. The demo stays up until Ctrl-C; in another terminal:")?;
     for command in ["setup --user alice", "verify alice", "audit", "recovery press", "recovery status", "recovery disable"] {
-        say(format_args!("  cargo run --release --bin twostep -- --dir {dir} {command}"))?;
+        say(format_args!("  cargo run --release --bin twostep -- --dir {} {command}", folder.display()))?;
     }
     Ok(())
 }
 
 fn begin(recovery: &mut Client) -> Step {
-    let mut status: Status = call(recovery, "Status", &Empty {})?;
-    if status.account.state != AccountState::Disabled {
-        let Empty {} = call(recovery, "DisableAccount", &Empty {})?;
-        status = call(recovery, "Status", &Empty {})?;
-    }
+    let status: Status = call(recovery, "Status", &Empty {})?;
     expect(status.account.state == AccountState::Disabled, "the demo does not begin with a disabled account")?;
     say(format_args!("\nThe reset button\n  {} is disabled; alice and bob have passwords of their own", status.account.name))
 }
