@@ -22,7 +22,8 @@ use crate::sys::clock;
 const LONGEST: Duration = Duration::from_secs(5);
 /// How long an answer counts.
 const FRESH: Duration = Duration::from_secs(10);
-/// So many answers are kept.
+/// So many answers are kept, half of them in each of two maps: when one is full it takes the other's place, so that no answer has to be looked
+/// for that may go.
 const KEPT: usize = 2048;
 /// So many look-ups run at once; the threads of those that hang are lost for a while.
 const AT_ONCE: usize = 16;
@@ -66,35 +67,88 @@ pub struct Team {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silent(pub String);
 
-/// Where users and groups come from.
+/// Where users and groups come from; it may block.
+pub trait Source: Send + Sync + 'static {
+    /// The user; none where there is none.
+    ///
+    /// # Errors
+    /// Where it can't be known now.
+    fn person(&self, key: &Key) -> Result<Option<Person>, Silent>;
+
+    /// The group of this name.
+    ///
+    /// # Errors
+    /// As [`person`](Self::person).
+    fn group(&self, name: &str) -> Result<Option<Team>, Silent>;
+
+    /// All names of one kind.
+    ///
+    /// # Errors
+    /// As [`person`](Self::person).
+    fn list(&self, kind: SubjectKind) -> Result<Vec<String>, Silent>;
+}
+
+/// This machine's users and groups.
 #[derive(Clone, Debug)]
-struct Source {
+struct Local {
     /// Holds passwd and group, which make a subject local.
     files: PathBuf,
     /// Whether NSS knows more.
     nss: bool,
 }
 
+/// Whom a look-up is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub enum Key {
+    /// Whoever has this name.
     Name(String),
+    /// Whoever has this number.
     Uid(u32),
 }
 
 /// See the module; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Directory {
-    source: Arc<Source>,
+    source: Arc<dyn Source>,
     places: Arc<Semaphore>,
-    known: Arc<Mutex<HashMap<Key, (Monotonic, Option<Arc<Person>>)>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// When a look-up was begun, and what it found.
+type Answer = (Monotonic, Option<Arc<Person>>);
+
+/// The latest answers.
+#[derive(Debug, Default)]
+struct Known {
+    new: HashMap<Key, Answer>,
+    old: HashMap<Key, Answer>,
+}
+
+impl Known {
+    fn get(&self, key: &Key, now: Monotonic) -> Option<&Answer> {
+        let fresh = |(at, _): &&Answer| now - *at < FRESH;
+        self.new.get(key).filter(fresh).or_else(|| self.old.get(key).filter(fresh))
+    }
+
+    fn insert(&mut self, key: Key, answer: Answer) {
+        if self.new.len() >= KEPT / 2 {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(key, answer);
+    }
 }
 
 impl Directory {
     /// NSS, with `files` telling what is local; or `files` alone.
     #[must_use]
     pub fn new(files: PathBuf, nss: bool) -> Self {
-        let source = Arc::new(Source { files, nss });
-        Self { source, places: Arc::new(Semaphore::new(AT_ONCE)), known: Arc::default() }
+        Self::of(Local { files, nss })
+    }
+
+    /// Users and groups from anywhere else.
+    #[must_use]
+    pub fn of(source: impl Source) -> Self {
+        Self { source: Arc::new(source), places: Arc::new(Semaphore::new(AT_ONCE)), known: Arc::default() }
     }
 
     /// The user of this name; none where there is none.
@@ -132,36 +186,28 @@ impl Directory {
 
     async fn person(&self, key: Key) -> Result<Option<Arc<Person>>, Silent> {
         let now = clock::monotonic();
-        if let Some((at, found)) = self.known().get(&key)
-            && now - *at < FRESH
-        {
+        if let Some((_, found)) = self.known().get(&key, now) {
             return Ok(found.clone());
         }
         let asked = key.clone();
         let found = self.look_up(move |source| source.person(&asked)).await?.map(Arc::new);
-        let mut known = self.known();
-        if known.len() >= KEPT {
-            known.retain(|_, (at, _)| now - *at < FRESH);
-        }
-        if known.len() < KEPT {
-            known.insert(key, (now, found.clone()));
-        }
+        self.known().insert(key, (now, found.clone()));
         Ok(found)
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Key, (Monotonic, Option<Arc<Person>>)>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         // A map of answers is consistent after any panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_up<T: Send + 'static>(&self, ask: impl FnOnce(&Source) -> Result<T, Silent> + Send + 'static) -> Result<T, Silent> {
+    async fn look_up<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Source) -> Result<T, Silent> + Send + 'static) -> Result<T, Silent> {
         let places = Arc::clone(&self.places);
         let source = Arc::clone(&self.source);
         let answer = async move {
             let place = places.acquire_owned().await.map_err(|e| Silent(e.to_string()))?;
             let asked = spawn_blocking(move || {
                 let _place = place;
-                ask(&source)
+                ask(&*source)
             });
             asked.await.map_err(|e| Silent(e.to_string()))?
         };
@@ -171,7 +217,7 @@ impl Directory {
     }
 }
 
-impl Source {
+impl Source for Local {
     fn person(&self, key: &Key) -> Result<Option<Person>, Silent> {
         let local = self.lines("passwd")?;
         let own = local.iter().find(|user| match key {
@@ -193,26 +239,6 @@ impl Source {
         let kind = if local.iter().any(|line| line.first() == Some(&user.name)) { SubjectKind::LocalUser } else { SubjectKind::DomainUser };
         let groups = self.groups_of(&user.name, user.gid.as_raw())?;
         Ok(Some(Person { uid: user.uid.as_raw(), name: user.name, kind, groups }))
-    }
-
-    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<Membership>, Silent> {
-        let local = self.lines("group")?;
-        let is_member = |group: &&Vec<String>| number(group.get(2)) == Some(gid) || members(group).any(|member| member == name);
-        let mut groups: Vec<Membership> = local
-            .iter()
-            .filter(is_member)
-            .filter_map(|group| Some(Membership { name: group.first()?.clone(), kind: SubjectKind::LocalGroup }))
-            .collect();
-        if self.nss {
-            let name = CString::new(name).map_err(|e| Silent(e.to_string()))?;
-            for gid in getgrouplist(&name, Gid::from_raw(gid)).map_err(silent)? {
-                let known = local.iter().any(|group| number(group.get(2)) == Some(gid.as_raw()));
-                if let (false, Some(group)) = (known, Group::from_gid(gid).map_err(silent)?) {
-                    groups.push(Membership { name: group.name, kind: SubjectKind::DomainGroup });
-                }
-            }
-        }
-        Ok(groups)
     }
 
     fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
@@ -243,6 +269,28 @@ impl Source {
         let names: Vec<String> = self.lines(file)?.into_iter().filter_map(|line| line.into_iter().next()).collect();
         // Directories of thousands of users are not enumerated by default (sssd, winbind): a domain subject is named, not listed.
         Ok(if local { names } else { Vec::new() })
+    }
+}
+
+impl Local {
+    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<Membership>, Silent> {
+        let local = self.lines("group")?;
+        let is_member = |group: &&Vec<String>| number(group.get(2)) == Some(gid) || members(group).any(|member| member == name);
+        let mut groups: Vec<Membership> = local
+            .iter()
+            .filter(is_member)
+            .filter_map(|group| Some(Membership { name: group.first()?.clone(), kind: SubjectKind::LocalGroup }))
+            .collect();
+        if self.nss {
+            let name = CString::new(name).map_err(|e| Silent(e.to_string()))?;
+            for gid in getgrouplist(&name, Gid::from_raw(gid)).map_err(silent)? {
+                let known = local.iter().any(|group| number(group.get(2)) == Some(gid.as_raw()));
+                if let (false, Some(group)) = (known, Group::from_gid(gid).map_err(silent)?) {
+                    groups.push(Membership { name: group.name, kind: SubjectKind::DomainGroup });
+                }
+            }
+        }
+        Ok(groups)
     }
 
     /// The lines of a file, split into fields. Comments and the +/- lines of NIS are no accounts.

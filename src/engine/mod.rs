@@ -4,12 +4,12 @@
 //! is [`Order::Start`]; when the channel closes, the supervisor is gone and the engine ends. It keeps nothing that a crash may not take.
 #![forbid(unsafe_code)]
 
-mod desk;
+pub mod desk;
 pub mod directory;
-mod login;
-mod mail;
+pub mod login;
+pub mod mail;
 mod recovered;
-mod root;
+pub mod root;
 pub mod store;
 
 use std::fmt;
@@ -178,7 +178,7 @@ async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root) -> Arc<D
     let directory = Directory::new(handover.paths.accounts.clone(), is_system);
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "NAS".into());
     let config = handover.config.clone();
-    Desk::open(Parts { store, directory, root, config, mailer: Mailer, host, owner: handover.owner }).await
+    Desk::open(Parts { store, directory, root, config, mailer: Mailer, host, moment: clock::moment, owner: handover.owner }).await
 }
 
 fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {

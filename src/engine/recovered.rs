@@ -12,7 +12,6 @@ use super::desk::{Desk, stored};
 use super::directory::Person;
 use super::root::News;
 use super::store::{AuditEntry, StoreError};
-use crate::sys::clock;
 
 /// Does what `first` (from the start) and then the news want.
 pub async fn follow(desk: Arc<Desk>, first: Option<String>, mut news: mpsc::Receiver<News>) {
@@ -45,7 +44,7 @@ async fn suspend(desk: &Desk, account: &str, anew: bool) {
 }
 
 async fn write(desk: &Desk, person: Arc<Person>, anew: bool) -> Result<bool, StoreError> {
-    let at = clock::wall();
+    let at = (desk.moment)().wall;
     desk.store
         .write(move |tx| {
             let mut stored = stored(tx, &person)?;
@@ -68,7 +67,7 @@ async fn write(desk: &Desk, person: Arc<Person>, anew: bool) -> Result<bool, Sto
 
 /// Enforcement counts again for whoever was recovered.
 async fn resume_all(desk: &Desk) {
-    let at = clock::wall();
+    let at = (desk.moment)().wall;
     let resumed = desk.store.write(move |tx| {
         for mut stored in tx.recovered_accounts()? {
             stored.account.recovered = false;
