@@ -75,7 +75,9 @@ fn report(asked: &Asked) {
     println!("{}; load average at the start: {}", machine(), first_line("/proc/loadavg"));
     println!("{}", peers::report());
     println!("floor: two echoes over a Unix socket and one fdatasync of 4 KiB appended; the same with 4 KiB overwritten in brackets\n");
-    println!("| accounts | connections | logins/s | p50 µs | p99 µs | p50 / floor | floor p50 µs | READY ms | PSS MiB | server CPU µs | load CPU µs |");
+    println!(
+        "| accounts | connections | logins/s | p50 µs | p99 µs | p50 / floor | floor p50 µs | READY ms | PSS MiB | server CPU µs | load CPU µs |"
+    );
     println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for accounts in &asked.accounts {
         measure(asked, *accounts);
@@ -151,7 +153,10 @@ fn row(accounts: u32, connections: u32, run: &Run, floor: &Floor, ready: Duratio
         run.cpu.1.as_secs_f64() * 1e6,
     );
     if run.waits.refused > 0 {
-        println!("  ({} correct codes were refused: two time steps with one code, or a server that lagged behind its clock)", run.waits.refused);
+        println!(
+            "  ({} correct codes were refused: two time steps with one code, or a server that lagged behind its clock)",
+            run.waits.refused
+        );
     }
 }
 
@@ -170,7 +175,8 @@ fn next_line(output: &mut BufReader<ChildStdout>) -> String {
 
 fn machine() -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = model.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1)).unwrap_or("?").to_owned();
+    let model =
+        model.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1)).unwrap_or("?").to_owned();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!("{model}, {cores} cores, Linux {}", first_line("/proc/sys/kernel/osrelease"))
 }
