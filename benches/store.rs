@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use twostep::core::account::{Account, Method, Methods};
 use twostep::core::time::{Monotonic, Wall};
 use twostep::core::totp::{Enrolment, Mark, TimeStep};
@@ -44,15 +46,20 @@ async fn measure(accounts: u32, folder: &Path) {
     println!("{accounts} accounts: opened in {} ms", (clock::monotonic() - begin).as_millis());
 
     let logins = Arc::new(Logins { store, accounts, next: AtomicU64::new(0) });
-    let (one, alone) = logins.run(1).await;
+    let (one, alone, _) = logins.run(1).await;
     let ratio = one.0.as_secs_f64() / floor.0.as_secs_f64();
     println!(
         "one connection               p50 {:>6} µs   p99 {:>6} µs   {alone:.0}/s   p50 = {ratio:.2} × fdatasync",
         micros(one.0),
         micros(one.1)
     );
-    let (many, rate) = logins.run(CONNECTIONS).await;
-    println!("{CONNECTIONS} connections               p50 {:>6} µs   p99 {:>6} µs   {rate:.0}/s", micros(many.0), micros(many.1));
+    let (many, rate, work) = logins.run(CONNECTIONS).await;
+    println!(
+        "{CONNECTIONS} connections               p50 {:>6} µs   p99 {:>6} µs   {rate:.0}/s   {:.1} µs of processor time each",
+        micros(many.0),
+        micros(many.1),
+        work.as_secs_f64() * 1e6
+    );
     println!("memory of this process (PSS): {} KiB", pss());
 }
 
@@ -94,8 +101,9 @@ struct Logins {
 }
 
 impl Logins {
-    /// Latency and rate of logins by `connections` that each wait for their answer before the next.
-    async fn run(self: &Arc<Self>, connections: u64) -> ((Duration, Duration), f64) {
+    /// Latency, rate and processor time (of all threads, each) of logins by `connections` that each wait for their answer before the next.
+    async fn run(self: &Arc<Self>, connections: u64) -> ((Duration, Duration), f64, Duration) {
+        let worked = processor_time();
         let begin = clock::monotonic();
         let until = begin + Duration::from_secs(SECONDS);
         let tasks: Vec<_> = (0..connections).map(|_| tokio::spawn(Arc::clone(self).one_after_another(until))).collect();
@@ -104,7 +112,8 @@ impl Logins {
             waits.extend(task.await.expect("a task"));
         }
         let rate = waits.len() as f64 / (clock::monotonic() - begin).as_secs_f64();
-        (percentiles(waits), rate)
+        let work = (processor_time() - worked) / u32::try_from(waits.len()).unwrap_or(u32::MAX);
+        (percentiles(waits), rate, work)
     }
 
     async fn one_after_another(self: Arc<Self>, until: Monotonic) -> Vec<Duration> {
@@ -153,6 +162,12 @@ fn percentiles(mut waits: Vec<Duration>) -> (Duration, Duration) {
 
 fn micros(wait: Duration) -> u128 {
     wait.as_micros()
+}
+
+fn processor_time() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the usage");
+    let time = |value: TimeVal| Duration::from_micros(value.num_microseconds().unsigned_abs());
+    time(usage.user_time()) + time(usage.system_time())
 }
 
 fn pss() -> u64 {

@@ -76,7 +76,7 @@ fn keys(value: &serde_json::Value, each: &mut impl FnMut(&str, bool)) {
 fn an_unknown_key_is_told_with_file_line_and_the_nearest_known_one() {
     assert_eq!(refusal("\n\n[recovry]\n"), "twostepd.toml:3: unknown key \"recovry\": did you mean \"recovery\"?");
     assert_eq!(refusal("[button]\nenabled = true\nhodl = \"3s\""), "twostepd.toml:3: unknown key \"hodl\": did you mean \"hold\"?");
-    assert!(refusal("mail = 1").starts_with("twostepd.toml:1: unknown key \"mail\": known here are log, button, recovery"));
+    assert!(refusal("phone = 1").starts_with("twostepd.toml:1: unknown key \"phone\": known here are log, button, recovery"));
 }
 
 #[test]
@@ -158,6 +158,35 @@ fn each_value_has_its_bounds() {
         let error = refusal(&format!("[{section}]\n{line}\n"));
         assert!(error.contains(&format!("twostepd.toml:2: {section}.{key}: ")), "{line}: {error}");
     }
+}
+
+#[test]
+fn a_mail_server_is_named_in_whole_and_not_talked_to_in_the_open() {
+    let whole = "host = \"mail.example.org\"\nfrom = \"nas@example.org\"\n";
+    let bad = [
+        ("port = 25", "mail: no mail server is named"),
+        ("from = \"nas@example.org\"", "mail: no mail server is named"),
+        ("host = \"a b\"\nfrom = \"nas@example.org\"", "mail.host: "),
+        ("host = \"mail.example.org\"", "mail.from: give"),
+        ("host = \"mail.example.org\"\nfrom = \"nas\"", "mail.from: no address"),
+        (&format!("{whole}port = 0"), "mail.port: 0"),
+        (&format!("{whole}security = \"none\""), "mail.security: \"none\" is for a server on this machine"),
+        (&format!("{whole}user = \"nas\""), "mail.user: give both"),
+        (&format!("{whole}ca_file = \"ca.pem\""), "mail.ca_file: give a full path"),
+    ];
+    for (lines, text) in bad {
+        let error = refusal(&format!("[mail]\n{lines}\n"));
+        assert!(error.contains(text), "{lines}: {error}");
+    }
+    for good in [whole, "host = \"::1\"\nfrom = \"a@b\"\nsecurity = \"none\"", "host = \"localhost\"\nfrom = \"a@b\"\nsecurity = \"none\""]
+    {
+        assert!(Config::parse(&format!("[mail]\n{good}"), "x").is_ok(), "{good}");
+    }
+    let ports = ["starttls", "tls", "none"].map(|security| {
+        let text = format!("mail = {{ host = \"localhost\", from = \"a@b\", security = \"{security}\" }}");
+        Config::parse(&text, "x").unwrap().mail.port()
+    });
+    assert_eq!(ports, [587, 465, 25]);
 }
 
 #[test]

@@ -427,6 +427,32 @@ fn an_account_that_cannot_be_turned_off_is_tried_again_a_minute_later() {
     assert!(nas.published().is_none(), "PAM must not admit it any more");
 }
 
+fn published_cannot_be_removed(step: &Step, path: &Path) -> Option<i32> {
+    (*step == Step::Remove && path.ends_with("recovered")).then_some(libc::EROFS)
+}
+
+#[test]
+fn an_account_that_is_off_but_still_published_is_settled_and_only_that_is_tried_again() {
+    for own_password in [false, true] {
+        let nas = Nas::new();
+        drop(nas.pressed());
+        if own_password {
+            nas.set_password("$6$own$hash");
+        }
+        let mut daemon = nas.daemon_on(FailingDisk::failing(published_cannot_be_removed));
+        for minute in [0, 60] {
+            daemon.window_ended(&at("one", 100 + HOUR + minute, 0)).unwrap_err();
+            assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR + minute))), "never at once");
+        }
+        assert_eq!(nas.field(), if own_password { "$6$own$hash" } else { "!" });
+        let phase = if own_password { Phase::TakenOver } else { Phase::Off };
+        assert_eq!((daemon.last().unwrap().phase, nas.daemon().last().unwrap().phase), (phase, phase));
+        let mut booted = nas.daemon();
+        booted.at_start(&at("one", 300 + HOUR, 0)).unwrap();
+        assert_eq!((nas.published().is_none(), booted.window_ends()), (true, None));
+    }
+}
+
 #[test]
 fn a_sync_that_fails_after_the_switch_still_opens_a_window() {
     let nas = Nas::new();

@@ -10,7 +10,8 @@
 //!          ──► load      1 and 64 connections; each waits for its answer before the next call
 //! ```
 //! One code serves once, so `load` winds the clock of `serve` (an unnamed file that both hold as standard input): each account is used once
-//! in each time step. The clock of every other purpose is the machine's. Users are invented ([`people`]): what NSS takes is not in the figures.
+//! in each time step. The clock of every other purpose is the machine's. Users are invented ([`people`]) beside empty account files: what NSS
+//! takes is not in the figures.
 
 mod clockwork;
 mod floor;

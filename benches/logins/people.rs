@@ -1,13 +1,16 @@
 //! Invented users: as many as wanted, each with a secret of its own, members of three groups.
 
+use std::path::Path;
+
 use twostep::core::clock::{Horizon, PlausibleTime, plausible};
-use twostep::core::enforcement::SubjectKind;
 use twostep::core::time::Wall;
 use twostep::core::totp::Enrolment;
-use twostep::engine::directory::{Key, Membership, Person, Silent, Source, Team};
+use twostep::engine::directory::{Entry, Key, Nss, Silent, Team};
 
 /// The uid of the first.
 const FIRST: u32 = 100_000;
+/// The groups of each.
+const GROUPS: [(u32, &str); 3] = [(50_000, "everyone"), (50_001, "staff"), (50_002, "ssh")];
 
 /// The uid and name of the user number `index`.
 pub fn user(index: u32) -> (u32, String) {
@@ -27,26 +30,39 @@ pub fn time(wall: Wall) -> PlausibleTime {
     plausible(&moment, &Horizon { built: wall, last_commit: None }).expect("a plausible time")
 }
 
-/// The first so many of them.
+/// The first so many of them, as a domain tells of them.
 pub struct People(pub u32);
 
-impl Source for People {
-    fn person(&self, key: &Key) -> Result<Option<Person>, Silent> {
+impl Nss for People {
+    fn user(&self, key: &Key) -> Result<Option<Entry>, Silent> {
         let index = match key {
             Key::Name(name) => name.strip_prefix("user").and_then(|index| index.parse().ok()),
             Key::Uid(uid) => uid.checked_sub(FIRST),
         };
-        let Some(index) = index.filter(|index| *index < self.0) else { return Ok(None) };
-        let (uid, name) = user(index);
-        let groups = ["everyone", "staff", "ssh"].map(|group| Membership { name: group.into(), kind: SubjectKind::LocalGroup });
-        Ok(Some(Person { uid, name, kind: SubjectKind::LocalUser, groups: groups.into() }))
+        let known = index.filter(|index| *index < self.0).map(user);
+        Ok(known.map(|(uid, name)| Entry { name, uid, gid: GROUPS[0].0 }))
+    }
+
+    fn groups_of(&self, _: &str, _: u32) -> Result<Vec<(u32, String)>, Silent> {
+        Ok(GROUPS.map(|(gid, name)| (gid, name.into())).into())
     }
 
     fn group(&self, _: &str) -> Result<Option<Team>, Silent> {
         Ok(None)
     }
 
-    fn list(&self, _: SubjectKind) -> Result<Vec<String>, Silent> {
+    fn users(&self) -> Result<Vec<String>, Silent> {
         Ok(Vec::new())
+    }
+
+    fn groups(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+}
+
+/// An account file without anybody in it.
+pub fn write_files(folder: &Path) {
+    for name in ["passwd", "group"] {
+        std::fs::write(folder.join(name), "").expect("an account file");
     }
 }

@@ -1,6 +1,5 @@
 //! The engine under measurement, and the accounts in its database.
 
-use std::convert::Infallible;
 use std::path::Path;
 
 use tokio::net::UnixListener;
@@ -29,8 +28,9 @@ fn store(folder: &Path) -> Store {
     store
 }
 
-/// Writes the accounts.
+/// Writes the accounts. The files know none of their users: each is looked up as a domain's is.
 pub fn prepare(folder: &Path, accounts: u32) {
+    people::write_files(folder);
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let store = store(folder);
@@ -54,20 +54,20 @@ pub fn prepare(folder: &Path, accounts: u32) {
 /// Serves them until it is killed, as the engine process does: on one thread.
 pub fn serve(folder: &Path, accounts: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    match runtime.block_on(answer(folder, accounts)) {}
+    runtime.block_on(answer(folder, accounts));
 }
 
-async fn answer(folder: &Path, accounts: u32) -> Infallible {
+async fn answer(folder: &Path, accounts: u32) {
     let (ours, _theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
     ours.set_nonblocking(true).expect("a pair that does not block");
     let (tell, _news) = mpsc::channel(1);
     let (root, _channel) = RootChannel::new(Channel::new(ours).expect("a channel"), tell);
     let desk = Desk::open(Parts {
         store: store(folder),
-        directory: Directory::of(People(accounts)),
+        directory: Directory::of(folder.into(), People(accounts)),
         root,
         config: Config::default(),
-        mailer: Mailer,
+        mailer: Mailer::new(&Config::default().mail, None),
         host: "NAS".into(),
         moment: clockwork::moment,
         owner: nix::unistd::getuid().as_raw(),
@@ -75,5 +75,5 @@ async fn answer(folder: &Path, accounts: u32) -> Infallible {
     let server = Server::new(peer::identify).privileged(|_| true).interface(LoginInterface(desk.await));
     let listener = UnixListener::bind(folder.join("socket")).expect("a socket");
     println!("READY");
-    server.serve(listener).await
+    server.serve(listener).await;
 }

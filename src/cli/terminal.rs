@@ -12,15 +12,6 @@ use zeroize::Zeroize;
 use super::output::Failed;
 use crate::proto::secret::Secret;
 
-/// Asks for a line that may be seen.
-///
-/// # Errors
-/// Where there is no answer.
-pub fn ask(question: &str) -> Result<String, Failed> {
-    prompt(question)?;
-    line()
-}
-
 /// Asks for a password or code: not shown while it is typed.
 ///
 /// # Errors

@@ -83,7 +83,7 @@ fn answer(client: &mut Client, started: &Started, method: Option<Method>) -> Res
         match answered.outcome {
             Outcome::Verified => return Ok((login, answered)),
             Outcome::Wrong => eprintln!("wrong{hint}"),
-            Outcome::AlreadyUsed => eprintln!("already used{hint}"),
+            Outcome::AlreadyUsed => eprintln!("{}", answered.hint.as_deref().unwrap_or("already used")),
             Outcome::Expired => return Err(Failed::Refused("too late: begin again".into())),
             Outcome::Locked => return Err(locked(answered.retry_after)),
         }

@@ -2,12 +2,14 @@
 //!
 //! Pure: whether a user or a shell exists on this machine is asked where it is used.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::document::Finding;
-use super::{Button, Config, Grant, Password, Recovery, Socket};
+use super::{Button, Config, Grant, Mail, MailSecurity, Password, Recovery, Socket};
 use crate::core::adapter::Mac;
+use crate::core::email::Address;
 
 /// Names that are uid 0 by custom, and the engine's own user: neither may be opened by a button.
 const NEVER_RECOVERED: [&str; 3] = ["root", "toor", "twostep"];
@@ -23,6 +25,7 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
     rules.password(&config.recovery.password);
     rules.socket(&config.socket);
     rules.grant(&config.grant);
+    rules.mail(&config.mail);
     rules.0
 }
 
@@ -111,6 +114,27 @@ impl Rules {
             self.want(names.iter().all(|name| account_name(name)), key, "not each of these is the name of a local user");
         }
     }
+
+    fn mail(&mut self, mail: &Mail) {
+        let Some(host) = &mail.host else {
+            let others = [&mail.from, &mail.user, &mail.password_file, &mail.ca_file].iter().any(|value| value.is_some());
+            return self.want(!others && mail.port.is_none(), "mail", "no mail server is named: give mail.host");
+        };
+        self.want(host_name(host), "mail.host", "no name and no address of a server");
+        self.want(mail.port != Some(0), "mail.port", "0 is no port: give 1 to 65535");
+        let local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let text = "\"none\" is for a server on this machine (localhost): give \"starttls\" or \"tls\"";
+        self.want(local || mail.security != MailSecurity::None, "mail.security", text);
+        match mail.from.as_deref().map(Address::parse) {
+            None => self.want(false, "mail.from", "give the sender's address"),
+            Some(from) => self.want(from.is_ok(), "mail.from", "no address: write it like nas@example.org"),
+        }
+        let text = "give both mail.user and mail.password_file, or neither";
+        self.want(mail.user.is_some() == mail.password_file.is_some(), "mail.user", text);
+        for (key, file) in [("mail.password_file", &mail.password_file), ("mail.ca_file", &mail.ca_file)] {
+            self.want(file.as_deref().is_none_or(full_path), key, "give a full path");
+        }
+    }
 }
 
 /// The names that useradd and adduser let through.
@@ -121,6 +145,12 @@ fn account_name(name: &str) -> bool {
 
 fn full_path(path: &str) -> bool {
     path.starts_with('/') && path.len() > 1 && path.len() < 4096 && !path.chars().any(char::is_control)
+}
+
+/// The name or the address of a server.
+fn host_name(name: &str) -> bool {
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    name.parse::<IpAddr>().is_ok() || name.len() <= 253 && name.trim_end_matches('.').split('.').all(label)
 }
 
 /// A path that fits into a field of /etc/passwd.

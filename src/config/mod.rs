@@ -42,6 +42,8 @@ pub struct Config {
     pub grant: Grant,
     /// The second step of logins.
     pub login: Login,
+    /// Codes by e-mail.
+    pub mail: Mail,
 }
 
 /// What the supervisor hands to the engine at its start.
@@ -198,6 +200,51 @@ pub struct Socket {
 pub struct Login {
     /// Services whose clients keep no token (a file server): the engine itself may remember their address as a trusted device.
     pub trust_by_address: Vec<String>,
+}
+
+/// The mail server that codes are sent through. Without `host` none are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mail {
+    /// Its name, or its address.
+    pub host: Option<String>,
+    /// Its port; absent: see [`port`](Self::port).
+    pub port: Option<u16>,
+    /// How the connection is protected.
+    pub security: MailSecurity,
+    /// The sender's address.
+    pub from: Option<String>,
+    /// Who logs in there; absent: nobody does.
+    pub user: Option<String>,
+    /// A file of root's whose first line is that user's password.
+    pub password_file: Option<String>,
+    /// Certificates (PEM) trusted in place of the system's.
+    pub ca_file: Option<String>,
+}
+
+impl Mail {
+    /// The configured port, or the usual one: 587 for STARTTLS, 465 for TLS, 25 for neither.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.security {
+            MailSecurity::Starttls => 587,
+            MailSecurity::Tls => 465,
+            MailSecurity::None => 25,
+        })
+    }
+}
+
+/// See [`Mail::security`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MailSecurity {
+    /// TLS after STARTTLS (RFC 3207); a server without it gets no mail.
+    #[default]
+    Starttls,
+    /// TLS from the first byte on (RFC 8314).
+    Tls,
+    /// None, for a server on this machine.
+    None,
 }
 
 /// Which local users may speak for others.

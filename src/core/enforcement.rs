@@ -168,7 +168,8 @@ impl std::error::Error for LastWayIn {}
 /// What would be lost.
 pub fn keeps_a_way_in(before: &Enforced, change: &Change, users: &[User<'_>]) -> Result<(), LastWayIn> {
     let changed = changed(before, change, users);
-    let begins = |user: &&User<'_>| changed.iter().any(|c| c.user == user.name && c.to == Status::Incomplete);
+    let incomplete: BTreeSet<&str> = changed.iter().filter(|c| c.to == Status::Incomplete).map(|c| c.user.as_str()).collect();
+    let begins = |user: &&User<'_>| incomplete.contains(user.name);
     let names = |users: Vec<&User<'_>>| users.into_iter().map(|user| user.name.to_owned()).collect::<Vec<_>>();
 
     let passwordless: Vec<&User<'_>> = users.iter().filter(begins).filter(|user| user.account.passwordless).collect();

@@ -189,6 +189,15 @@ impl Setup {
         matches!(self.authority, Authority::Password)
     }
 
+    /// The login that is verified by finishing it.
+    #[must_use]
+    pub fn login(&self) -> Option<&Origin> {
+        match &self.authority {
+            Authority::Login(origin) => Some(origin),
+            Authority::Password => None,
+        }
+    }
+
     /// What it is for.
     #[must_use]
     pub fn purpose(&self) -> Purpose {
@@ -334,10 +343,7 @@ impl Setup {
             marks: offer.map(|offer| offer.marks.clone()).unwrap_or_default(),
             new_recovery_codes: turned_on,
             revoke_trusted_devices: turned_on,
-            login: match &self.authority {
-                Authority::Login(origin) => Some(origin.clone()),
-                Authority::Password => None,
-            },
+            login: self.login().cloned(),
         })
     }
 

@@ -12,12 +12,11 @@ use tokio::sync::Mutex as Turn;
 use super::directory::{Directory, Person, Silent};
 use super::mail::Mailer;
 use super::root::Root;
-use super::store::{AuditEntry, Keys, Lookup, Store, StoreError, Stored, Subject, SubjectKind, View};
+use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::Config;
 use crate::core::clock::{Horizon, Moment, plausible};
 use crate::core::decision::Facilities;
 use crate::core::email::MailBudget;
-use crate::core::enforcement;
 use crate::core::login::{Login, Now};
 use crate::core::peer::Peer;
 use crate::core::policy::Standing;
@@ -25,6 +24,7 @@ use crate::core::sessions::{Caps, Owner, Sessions};
 use crate::core::setup::Setup;
 use crate::core::shadow::EARLIEST;
 use crate::core::time::BootTime;
+use crate::proto::privileged::Recovered;
 use crate::proto::secret::Secret;
 
 /// How many logins may be open.
@@ -63,6 +63,7 @@ pub struct Desk {
     swept: AtomicU64,
     setups: Mutex<Sessions<OpenSetup>>,
     mails: Mutex<HashMap<u32, MailBudget>>,
+    recovered: Mutex<Option<Recovered>>,
 }
 
 /// Why a call can't be answered; each interface has its own error for it.
@@ -125,6 +126,7 @@ impl Desk {
             swept: AtomicU64::new(0),
             setups: Mutex::new(Sessions::new(SETUPS)),
             mails: Mutex::default(),
+            recovered: Mutex::default(),
         })
     }
 
@@ -200,15 +202,14 @@ impl Desk {
         act(mails.entry(uid).or_default())
     }
 
+    /// The account that the button brought back and that is not off again, as the supervisor told last.
+    pub fn recovered(&self) -> MutexGuard<'_, Option<Recovered>> {
+        self.recovered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Leaves an entry without a decision for the next commit.
     pub fn note(&self, entry: AuditEntry) {
         self.store.note(entry);
-    }
-
-    /// The keys for what is hashed in memory.
-    #[must_use]
-    pub fn keys(&self) -> Option<&Keys> {
-        self.store.keys()
     }
 }
 
@@ -217,9 +218,17 @@ impl Desk {
 /// # Errors
 /// The store's.
 pub fn stored(view: &View<'_>, person: &Person) -> Result<Stored, StoreError> {
-    match view.account(person.uid, &person.name)? {
+    stored_as(view, person.uid, &person.name)
+}
+
+/// The same by number and canonical name.
+///
+/// # Errors
+/// The store's.
+pub fn stored_as(view: &View<'_>, uid: u32, name: &str) -> Result<Stored, StoreError> {
+    match view.account(uid, name)? {
         Lookup::Known(stored) => Ok(stored),
-        Lookup::Unknown => Ok(Stored::new(person.uid, &person.name)),
+        Lookup::Unknown => Ok(Stored::new(uid, name)),
         Lookup::Other(other) => Err(StoreError::IdentityTaken { uid: other.uid, name: other.name }),
     }
 }
@@ -231,7 +240,7 @@ pub fn stored(view: &View<'_>, person: &Person) -> Result<Stored, StoreError> {
 pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>, StoreError> {
     let mut through = Vec::new();
     for group in &person.groups {
-        if view.is_group_enforced(&Subject { kind: store_kind(group.kind), name: group.name.clone() })? {
+        if view.is_group_enforced(&Subject { kind: group.kind, name: group.name.clone() })? {
             through.push(group.name.clone());
         }
     }
@@ -245,17 +254,6 @@ pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>,
 pub fn now(view: &View<'_>, moment: Moment) -> Result<Now, StoreError> {
     let horizon = Horizon { built: EARLIEST, last_commit: view.believed_clock()? };
     Ok(Now { moment, time: plausible(&moment, &horizon) })
-}
-
-/// The store's word for a kind of subject.
-#[must_use]
-pub fn store_kind(kind: enforcement::SubjectKind) -> SubjectKind {
-    match kind {
-        enforcement::SubjectKind::LocalUser => SubjectKind::LocalUser,
-        enforcement::SubjectKind::LocalGroup => SubjectKind::LocalGroup,
-        enforcement::SubjectKind::DomainUser => SubjectKind::DomainUser,
-        enforcement::SubjectKind::DomainGroup => SubjectKind::DomainGroup,
-    }
 }
 
 /// Whose session it is, for the caps.

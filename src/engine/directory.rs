@@ -1,32 +1,54 @@
 //! Users and groups, from NSS or from a demo's own files; local are those in the files, the others are domain.
 //!
-//! NSS blocks, sometimes for as long as a domain controller is away, so each look-up runs on a thread, for at most [`LONGEST`], and what it
-//! found counts for [`FRESH`]. Names are canonicalised here: whatever is counted or bound later is bound to uid **and** name.
+//! ```text
+//! by_name, by_uid ──► found less than 10 s ago ──────────────────────────► answer
+//!                └──► files (quick) ──► local ──► groups by NSS, 2 s ─────► answer; its domain groups may be missing then: `partial`
+//!                                  └──► not local ──► NSS, 5 s ───────────► answer, or silence: nothing may be decided
+//! ```
+//! NSS blocks, sometimes for as long as a domain controller is away, so it is asked on threads. Of one name or number one thread at most asks at
+//! a time, whoever wants to know; a thread that hangs keeps one of [`AT_ONCE`] places until it is back. Files have threads of their own, so
+//! that local users log in also while all places hang. Names are canonicalised here: whatever is counted or bound later is bound to uid
+//! **and** name.
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use log::warn;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::core::enforcement::SubjectKind;
 use crate::core::time::Monotonic;
-use crate::sys::clock;
+use crate::sys::{clock, nss};
 
-/// The longest a look-up may take.
-const LONGEST: Duration = Duration::from_secs(5);
-/// How long an answer counts.
-const FRESH: Duration = Duration::from_secs(10);
-/// So many answers are kept, half of them in each of two maps: when one is full it takes the other's place, so that no answer has to be looked
-/// for that may go.
+/// How long what may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// The longest a look-up may take.
+    longest: Duration,
+    /// How long the domain groups of a local user are waited for.
+    brief: Duration,
+    /// How long an answer counts.
+    fresh: Duration,
+}
+
+const LIMITS: Limits = Limits { longest: Duration::from_secs(5), brief: Duration::from_secs(2), fresh: Duration::from_secs(10) };
+
+/// So many answers are kept, and so many look-ups may be under way; half of them in each map of [`Known`].
 const KEPT: usize = 2048;
-/// So many look-ups run at once; the threads of those that hang are lost for a while.
-const AT_ONCE: usize = 16;
+/// Of many look-ups for one caller so many are under way.
+const TOGETHER: usize = 64;
+/// So many threads ask NSS at once; those that hang are lost for a while.
+pub const AT_ONCE: usize = 16;
+/// So many threads read files beside them.
+pub const FILE_THREADS: usize = 4;
+/// Of a domain no more users or groups are enumerated.
+const ENUMERATED: usize = 50_000;
 /// The longest account file that is read.
 const FILE_CAP: u64 = 16 << 20;
 
@@ -39,8 +61,10 @@ pub struct Person {
     pub name: String,
     /// Local or domain.
     pub kind: SubjectKind,
-    /// All groups by name, the primary one first.
+    /// All groups by name, the primary one first where it is local.
     pub groups: Vec<Membership>,
+    /// Domain groups may be missing: NSS did not answer in time for a local user.
+    pub partial: bool,
 }
 
 /// A group of a user.
@@ -67,34 +91,51 @@ pub struct Team {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Silent(pub String);
 
-/// Where users and groups come from; it may block.
-pub trait Source: Send + Sync + 'static {
+/// A user or nobody, or no answer.
+pub type Found = Result<Option<Arc<Person>>, Silent>;
+
+/// What is asked of NSS; each call may block for long.
+pub trait Nss: Send + Sync + 'static {
     /// The user; none where there is none.
     ///
     /// # Errors
     /// Where it can't be known now.
-    fn person(&self, key: &Key) -> Result<Option<Person>, Silent>;
+    fn user(&self, key: &Key) -> Result<Option<Entry>, Silent>;
+
+    /// All groups of a user, by number and name.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
+    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent>;
 
     /// The group of this name.
     ///
     /// # Errors
-    /// As [`person`](Self::person).
+    /// As [`user`](Self::user).
     fn group(&self, name: &str) -> Result<Option<Team>, Silent>;
 
-    /// All names of one kind.
+    /// All users by name.
     ///
     /// # Errors
-    /// As [`person`](Self::person).
-    fn list(&self, kind: SubjectKind) -> Result<Vec<String>, Silent>;
+    /// As [`user`](Self::user), and where users are not enumerated.
+    fn users(&self) -> Result<Vec<String>, Silent>;
+
+    /// All groups by name.
+    ///
+    /// # Errors
+    /// As [`users`](Self::users).
+    fn groups(&self) -> Result<Vec<String>, Silent>;
 }
 
-/// This machine's users and groups.
+/// What passwd says of a user.
 #[derive(Clone, Debug)]
-struct Local {
-    /// Holds passwd and group, which make a subject local.
-    files: PathBuf,
-    /// Whether NSS knows more.
-    nss: bool,
+pub struct Entry {
+    /// The name, canonical.
+    pub name: String,
+    /// The number.
+    pub uid: u32,
+    /// The number of the primary group.
+    pub gid: u32,
 }
 
 /// Whom a look-up is for.
@@ -106,65 +147,115 @@ pub enum Key {
     Uid(u32),
 }
 
-/// See the module; cheap to clone.
+/// A look-up, from when on, and what it came to as soon as that is known.
 #[derive(Clone)]
-pub struct Directory {
-    source: Arc<dyn Source>,
-    places: Arc<Semaphore>,
-    known: Arc<Mutex<Known>>,
+struct Asked {
+    at: Monotonic,
+    answer: watch::Receiver<Option<Found>>,
 }
 
-/// When a look-up was begun, and what it found.
-type Answer = (Monotonic, Option<Arc<Person>>);
+impl Asked {
+    /// Whether nobody has to ask anew: an answer that still counts, or one that a thread is still waiting for.
+    fn stands(&self, now: Monotonic, fresh: Duration) -> bool {
+        match &*self.answer.borrow() {
+            Some(Ok(_)) => now - self.at < fresh,
+            Some(Err(_)) => false,
+            None => true,
+        }
+    }
+}
 
-/// The latest answers.
-#[derive(Debug, Default)]
+/// The latest look-ups, in two maps: a full one takes the other's place, so that what may go is not looked for at each look-up.
+#[derive(Default)]
 struct Known {
-    new: HashMap<Key, Answer>,
-    old: HashMap<Key, Answer>,
+    new: HashMap<Key, Asked>,
+    old: HashMap<Key, Asked>,
 }
 
 impl Known {
-    fn get(&self, key: &Key, now: Monotonic) -> Option<&Answer> {
-        let fresh = |(at, _): &&Answer| now - *at < FRESH;
-        self.new.get(key).filter(fresh).or_else(|| self.old.get(key).filter(fresh))
+    /// The one of this key that stands.
+    fn get(&self, key: &Key, now: Monotonic, fresh: Duration) -> Option<&Asked> {
+        let stands = |asked: &&Asked| asked.stands(now, fresh);
+        self.new.get(key).filter(stands).or_else(|| self.old.get(key).filter(stands))
     }
 
-    fn insert(&mut self, key: Key, answer: Answer) {
+    /// Whether there is a place. Answers make room, a look-up that is under way does not: nobody may ask the same beside it.
+    fn has_room(&mut self) -> bool {
         if self.new.len() >= KEPT / 2 {
-            self.old = std::mem::take(&mut self.new);
+            let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.new));
+            self.new.extend(old.into_iter().filter(|(_, asked)| asked.answer.borrow().is_none()));
         }
-        self.new.insert(key, answer);
+        self.new.len() < KEPT / 2
     }
+}
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    /// Holds passwd and group, which make a subject local.
+    files: Arc<Path>,
+    nss: Option<Arc<dyn Nss>>,
+    limits: Limits,
+    file_places: Arc<Semaphore>,
+    nss_places: Arc<Semaphore>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Directory {
     /// NSS, with `files` telling what is local; or `files` alone.
     #[must_use]
     pub fn new(files: PathBuf, nss: bool) -> Self {
-        Self::of(Local { files, nss })
+        Self::with(files, nss.then(|| Arc::new(System) as Arc<dyn Nss>), LIMITS)
     }
 
-    /// Users and groups from anywhere else.
+    /// As [`new`](Self::new), with users and groups from elsewhere in the place of NSS.
     #[must_use]
-    pub fn of(source: impl Source) -> Self {
-        Self { source: Arc::new(source), places: Arc::new(Semaphore::new(AT_ONCE)), known: Arc::default() }
+    pub fn of(files: PathBuf, nss: impl Nss) -> Self {
+        Self::with(files, Some(Arc::new(nss)), LIMITS)
+    }
+
+    fn with(files: PathBuf, nss: Option<Arc<dyn Nss>>, limits: Limits) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { files: files.into(), nss, limits, file_places: places(FILE_THREADS), nss_places: places(AT_ONCE), known: Arc::default() }
     }
 
     /// The user of this name; none where there is none.
     ///
     /// # Errors
     /// Where the directory gave no answer: nothing may be decided then.
-    pub async fn by_name(&self, name: &str) -> Result<Option<Arc<Person>>, Silent> {
-        self.person(Key::Name(name.into())).await
+    pub async fn by_name(&self, name: &str) -> Found {
+        self.person(Key::Name(name.into()), None).await
     }
 
     /// The user of this number.
     ///
     /// # Errors
     /// As [`by_name`](Self::by_name).
-    pub async fn by_uid(&self, uid: u32) -> Result<Option<Arc<Person>>, Silent> {
-        self.person(Key::Uid(uid)).await
+    pub async fn by_uid(&self, uid: u32) -> Found {
+        self.person(Key::Uid(uid), None).await
+    }
+
+    /// The users of these names, in that order: looked up together, each for itself.
+    pub async fn people(&self, names: &[String]) -> Vec<Found> {
+        let files = match self.read_files().await {
+            Ok(files) => Arc::new(files),
+            Err(silent) => return vec![Err(silent); names.len()],
+        };
+        let (mut asked, mut found) = (JoinSet::new(), vec![Err(Silent("a look-up broke off".into())); names.len()]);
+        let mut names = names.iter().enumerate();
+        loop {
+            for (place, name) in names.by_ref().take(TOGETHER.saturating_sub(asked.len())) {
+                let (directory, key, files) = (self.clone(), Key::Name(name.clone()), Arc::clone(&files));
+                asked.spawn(async move { (place, directory.person(key, Some(files)).await) });
+            }
+            let Some(answered) = asked.join_next().await else { break };
+            if let Ok((place, person)) = answered
+                && let Some(slot) = found.get_mut(place)
+            {
+                *slot = person;
+            }
+        }
+        found
     }
 
     /// The group of this name.
@@ -172,27 +263,100 @@ impl Directory {
     /// # Errors
     /// As [`by_name`](Self::by_name).
     pub async fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
+        if let Some(team) = self.read_files().await?.team(name) {
+            return Ok(Some(team));
+        }
+        let Some(nss) = self.nss.clone() else { return Ok(None) };
         let name = name.to_owned();
-        self.look_up(move |source| source.group(&name)).await
+        self.ask(self.limits.longest, move || nss.group(&name)).await
     }
 
-    /// All users or groups of one kind. Domain subjects are those that NSS enumerates.
+    /// All users or groups of one kind. Domain subjects are those that NSS enumerates; most domains don't let it.
     ///
     /// # Errors
     /// As [`by_name`](Self::by_name).
     pub async fn list(&self, kind: SubjectKind) -> Result<Vec<String>, Silent> {
-        self.look_up(move |source| source.list(kind)).await
+        let files = self.read_files().await?;
+        let local = if kind.is_group() { files.group } else { files.passwd };
+        let local = local.into_iter().filter_map(|line| line.into_iter().next());
+        let nss = match kind {
+            SubjectKind::LocalUser | SubjectKind::LocalGroup => return Ok(local.collect()),
+            SubjectKind::DomainUser | SubjectKind::DomainGroup => self.nss.clone(),
+        };
+        let Some(nss) = nss else { return Ok(Vec::new()) };
+        let local: std::collections::HashSet<String> = local.collect();
+        let all = self.ask(self.limits.longest, move || if kind.is_group() { nss.groups() } else { nss.users() }).await?;
+        Ok(all.into_iter().filter(|name| !local.contains(name)).collect())
     }
 
-    async fn person(&self, key: Key) -> Result<Option<Arc<Person>>, Silent> {
-        let now = clock::monotonic();
-        if let Some((_, found)) = self.known().get(&key, now) {
-            return Ok(found.clone());
+    async fn person(&self, key: Key, files: Option<Arc<Files>>) -> Found {
+        let mut asked = self.asked(key, files)?;
+        let answered = timeout(self.limits.longest + self.limits.brief, asked.answer.wait_for(Option::is_some)).await;
+        match answered {
+            Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
+            Ok(Err(_)) => Err(Silent("a look-up broke off".into())),
+            Err(_) => Err(late()),
         }
-        let asked = key.clone();
-        let found = self.look_up(move |source| source.person(&asked)).await?.map(Arc::new);
-        self.known().insert(key, (now, found.clone()));
-        Ok(found)
+    }
+
+    /// The look-up of this key that is under way or still counts, or a new one.
+    fn asked(&self, key: Key, files: Option<Arc<Files>>) -> Result<Asked, Silent> {
+        let now = clock::monotonic();
+        let mut known = self.known();
+        if let Some(asked) = known.get(&key, now, self.limits.fresh) {
+            let hangs = asked.answer.borrow().is_none() && now - asked.at > self.limits.longest;
+            return if hangs { Err(late()) } else { Ok(asked.clone()) };
+        }
+        if !known.has_room() {
+            return Err(Silent("too many look-ups of users are under way; try again".into()));
+        }
+        let (tell, answer) = watch::channel(None);
+        let asked = Asked { at: now, answer };
+        known.new.insert(key.clone(), asked.clone());
+        // A task of its own, so that whoever asked first may hang up.
+        tokio::spawn(self.clone().look_up(key, files, tell));
+        Ok(asked)
+    }
+
+    async fn look_up(self, key: Key, files: Option<Arc<Files>>, tell: watch::Sender<Option<Found>>) {
+        let files = match files {
+            Some(files) => files,
+            None => match self.read_files().await {
+                Ok(files) => Arc::new(files),
+                Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
+            },
+        };
+        if let Some(entry) = files.user(&key) {
+            let person = self.local_person(entry, &files).await;
+            return drop(tell.send_replace(Some(Ok(Some(Arc::new(person))))));
+        }
+        let Some(nss) = self.nss.clone() else { return drop(tell.send_replace(Some(Ok(None)))) };
+        let Ok(Ok(place)) = timeout(self.limits.longest, self.nss_places.clone().acquire_owned()).await else {
+            return drop(tell.send_replace(Some(Err(late()))));
+        };
+        // The thread itself tells: until it is back, nobody else asks the same.
+        spawn_blocking(move || {
+            let found = domain_person(&*nss, &key, &files).map(|person| person.map(Arc::new));
+            drop(place);
+            tell.send_replace(Some(found));
+        });
+    }
+
+    /// A local user counts as the files say; a domain that is away keeps nobody local out.
+    async fn local_person(&self, entry: Entry, files: &Arc<Files>) -> Person {
+        let mut groups = files.groups_of(&entry);
+        let mut partial = false;
+        if let Some(nss) = self.nss.clone() {
+            let (name, gid) = (entry.name.clone(), entry.gid);
+            match self.ask(self.limits.brief, move || nss.groups_of(&name, gid)).await {
+                Ok(all) => groups.extend(files.foreign(all)),
+                Err(Silent(reason)) => {
+                    warn!("domain groups of {} are not known now: {reason}", entry.name);
+                    partial = true;
+                }
+            }
+        }
+        Person { uid: entry.uid, name: entry.name, kind: SubjectKind::LocalUser, groups, partial }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -200,110 +364,139 @@ impl Directory {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look_up<T: Send + 'static>(&self, ask: impl FnOnce(&dyn Source) -> Result<T, Silent> + Send + 'static) -> Result<T, Silent> {
-        let places = Arc::clone(&self.places);
-        let source = Arc::clone(&self.source);
+    /// Asks NSS on a thread, where there is a place.
+    async fn ask<T: Send + 'static>(
+        &self,
+        longest: Duration,
+        ask: impl FnOnce() -> Result<T, Silent> + Send + 'static,
+    ) -> Result<T, Silent> {
+        let places = Arc::clone(&self.nss_places);
         let answer = async move {
             let place = places.acquire_owned().await.map_err(|e| Silent(e.to_string()))?;
             let asked = spawn_blocking(move || {
                 let _place = place;
-                ask(&*source)
+                ask()
             });
             asked.await.map_err(|e| Silent(e.to_string()))?
         };
-        timeout(LONGEST, answer)
-            .await
-            .unwrap_or_else(|_| Err(Silent(format!("users and groups can't be looked up within {} s", LONGEST.as_secs()))))
+        timeout(longest, answer).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn read_files(&self) -> Result<Files, Silent> {
+        let _place = self.file_places.acquire().await.map_err(|e| Silent(e.to_string()))?;
+        let folder = Arc::clone(&self.files);
+        spawn_blocking(move || Files::read(&folder)).await.map_err(|e| Silent(e.to_string()))?
     }
 }
 
-impl Source for Local {
-    fn person(&self, key: &Key) -> Result<Option<Person>, Silent> {
-        let local = self.lines("passwd")?;
-        let own = local.iter().find(|user| match key {
+fn late() -> Silent {
+    Silent("users and groups can't be looked up now: the directory does not answer".into())
+}
+
+fn domain_person(nss: &dyn Nss, key: &Key, files: &Files) -> Result<Option<Person>, Silent> {
+    let Some(entry) = nss.user(key)? else { return Ok(None) };
+    // A name that NSS writes in another way may be a local user's after all.
+    let local = files.user(&Key::Name(entry.name.clone())).is_some();
+    let kind = if local { SubjectKind::LocalUser } else { SubjectKind::DomainUser };
+    let mut groups = files.groups_of(&entry);
+    groups.extend(files.foreign(nss.groups_of(&entry.name, entry.gid)?));
+    Ok(Some(Person { uid: entry.uid, name: entry.name, kind, groups, partial: false }))
+}
+
+/// The lines of passwd and group, split into fields.
+#[derive(Debug)]
+struct Files {
+    passwd: Vec<Vec<String>>,
+    group: Vec<Vec<String>>,
+}
+
+impl Files {
+    fn read(folder: &Path) -> Result<Self, Silent> {
+        Ok(Self { passwd: lines(&folder.join("passwd"))?, group: lines(&folder.join("group"))? })
+    }
+
+    fn user(&self, key: &Key) -> Option<Entry> {
+        let found = self.passwd.iter().find(|user| match key {
             Key::Name(name) => user.first() == Some(name),
-            Key::Uid(uid) => user.get(2).and_then(|n| n.parse().ok()) == Some(*uid),
-        });
-        if let Some(user) = own {
-            let (Some(name), Some(uid), Some(gid)) = (user.first(), number(user.get(2)), number(user.get(3))) else { return Ok(None) };
-            return Ok(Some(Person { uid, name: name.clone(), kind: SubjectKind::LocalUser, groups: self.groups_of(name, gid)? }));
-        }
-        if !self.nss {
-            return Ok(None);
-        }
+            Key::Uid(uid) => number(user.get(2)) == Some(*uid),
+        })?;
+        Some(Entry { name: found.first()?.clone(), uid: number(found.get(2))?, gid: number(found.get(3))? })
+    }
+
+    /// The local groups of a user, the primary one first.
+    fn groups_of(&self, user: &Entry) -> Vec<Membership> {
+        let (primary, others): (Vec<_>, Vec<_>) = self
+            .group
+            .iter()
+            .filter(|group| number(group.get(2)) == Some(user.gid) || members(group).any(|member| member == user.name))
+            .partition(|group| number(group.get(2)) == Some(user.gid));
+        let names = primary.into_iter().chain(others).filter_map(|group| group.first().cloned());
+        names.map(|name| Membership { name, kind: SubjectKind::LocalGroup }).collect()
+    }
+
+    /// Those of all groups of a user that are not local.
+    fn foreign(&self, groups: Vec<(u32, String)>) -> impl Iterator<Item = Membership> {
+        let foreign = groups.into_iter().filter(|(gid, _)| !self.group.iter().any(|group| number(group.get(2)) == Some(*gid)));
+        foreign.map(|(_, name)| Membership { name, kind: SubjectKind::DomainGroup })
+    }
+
+    fn team(&self, name: &str) -> Option<Team> {
+        let group = self.group.iter().find(|group| group.first().is_some_and(|n| n == name))?;
+        let gid = number(group.get(2));
+        let mut all: Vec<String> = members(group).map(String::from).collect();
+        all.extend(self.passwd.iter().filter(|user| gid.is_some() && number(user.get(3)) == gid).filter_map(|user| user.first().cloned()));
+        all.sort();
+        all.dedup();
+        Some(Team { name: name.into(), kind: SubjectKind::LocalGroup, members: all })
+    }
+}
+
+/// Comments and the +/- lines of NIS are no accounts.
+fn lines(path: &Path) -> Result<Vec<Vec<String>>, Silent> {
+    let failed = |e: std::io::Error| Silent(format!("{}: {e}", path.display()));
+    if std::fs::metadata(path).map_err(failed)?.len() > FILE_CAP {
+        return Err(Silent(format!("{}: larger than {FILE_CAP} bytes", path.display())));
+    }
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let accounts = text.lines().filter(|line| !line.starts_with(['#', '+', '-']) && line.contains(':'));
+    Ok(accounts.map(|line| line.split(':').map(String::from).collect()).collect())
+}
+
+/// The system's own.
+struct System;
+
+impl Nss for System {
+    fn user(&self, key: &Key) -> Result<Option<Entry>, Silent> {
         let found = match key {
             Key::Name(name) => User::from_name(name),
             Key::Uid(uid) => User::from_uid(Uid::from_raw(*uid)),
         };
-        let Some(user) = found.map_err(silent)? else { return Ok(None) };
-        let kind = if local.iter().any(|line| line.first() == Some(&user.name)) { SubjectKind::LocalUser } else { SubjectKind::DomainUser };
-        let groups = self.groups_of(&user.name, user.gid.as_raw())?;
-        Ok(Some(Person { uid: user.uid.as_raw(), name: user.name, kind, groups }))
+        Ok(found.map_err(silent)?.map(|user| Entry { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
     }
 
-    fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
-        let local = self.lines("group")?;
-        if let Some(group) = local.iter().find(|group| group.first().is_some_and(|n| n == name)) {
-            let gid = number(group.get(2));
-            let mut all: Vec<String> = members(group).map(String::from).collect();
-            let primary = self.lines("passwd")?;
-            all.extend(primary.iter().filter(|user| number(user.get(3)) == gid).filter_map(|user| user.first().cloned()));
-            all.sort();
-            all.dedup();
-            return Ok(Some(Team { name: name.into(), kind: SubjectKind::LocalGroup, members: all }));
-        }
-        if !self.nss {
-            return Ok(None);
-        }
-        let found = Group::from_name(name).map_err(silent)?;
-        Ok(found.map(|group| Team { name: group.name, kind: SubjectKind::DomainGroup, members: group.mem }))
-    }
-
-    fn list(&self, kind: SubjectKind) -> Result<Vec<String>, Silent> {
-        let (file, local) = match kind {
-            SubjectKind::LocalUser => ("passwd", true),
-            SubjectKind::LocalGroup => ("group", true),
-            SubjectKind::DomainUser => ("passwd", false),
-            SubjectKind::DomainGroup => ("group", false),
-        };
-        let names: Vec<String> = self.lines(file)?.into_iter().filter_map(|line| line.into_iter().next()).collect();
-        // Directories of thousands of users are not enumerated by default (sssd, winbind): a domain subject is named, not listed.
-        Ok(if local { names } else { Vec::new() })
-    }
-}
-
-impl Local {
-    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<Membership>, Silent> {
-        let local = self.lines("group")?;
-        let is_member = |group: &&Vec<String>| number(group.get(2)) == Some(gid) || members(group).any(|member| member == name);
-        let mut groups: Vec<Membership> = local
-            .iter()
-            .filter(is_member)
-            .filter_map(|group| Some(Membership { name: group.first()?.clone(), kind: SubjectKind::LocalGroup }))
-            .collect();
-        if self.nss {
-            let name = CString::new(name).map_err(|e| Silent(e.to_string()))?;
-            for gid in getgrouplist(&name, Gid::from_raw(gid)).map_err(silent)? {
-                let known = local.iter().any(|group| number(group.get(2)) == Some(gid.as_raw()));
-                if let (false, Some(group)) = (known, Group::from_gid(gid).map_err(silent)?) {
-                    groups.push(Membership { name: group.name, kind: SubjectKind::DomainGroup });
-                }
+    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent> {
+        let name = CString::new(name).map_err(|e| Silent(e.to_string()))?;
+        let mut groups = Vec::new();
+        for gid in getgrouplist(&name, Gid::from_raw(gid)).map_err(silent)? {
+            if let Some(group) = Group::from_gid(gid).map_err(silent)? {
+                groups.push((gid.as_raw(), group.name));
             }
         }
         Ok(groups)
     }
 
-    /// The lines of a file, split into fields. Comments and the +/- lines of NIS are no accounts.
-    fn lines(&self, file: &str) -> Result<Vec<Vec<String>>, Silent> {
-        let path = self.files.join(file);
-        let failed = |e: std::io::Error| Silent(format!("{}: {e}", path.display()));
-        if std::fs::metadata(&path).map_err(failed)?.len() > FILE_CAP {
-            return Err(Silent(format!("{}: larger than {FILE_CAP} bytes", path.display())));
-        }
-        let bytes = std::fs::read(&path).map_err(failed)?;
-        let text = String::from_utf8_lossy(&bytes);
-        let accounts = text.lines().filter(|line| !line.starts_with(['#', '+', '-']) && line.contains(':'));
-        Ok(accounts.map(|line| line.split(':').map(String::from).collect()).collect())
+    fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
+        let found = Group::from_name(name).map_err(silent)?;
+        Ok(found.map(|group| Team { name: group.name, kind: SubjectKind::DomainGroup, members: group.mem }))
+    }
+
+    fn users(&self) -> Result<Vec<String>, Silent> {
+        nss::users(ENUMERATED).map_err(|e| Silent(format!("users can't be enumerated: {e}")))
+    }
+
+    fn groups(&self) -> Result<Vec<String>, Silent> {
+        nss::groups(ENUMERATED).map_err(|e| Silent(format!("groups can't be enumerated: {e}")))
     }
 }
 
@@ -336,7 +529,7 @@ mod tests {
         let (_folder, directory) = demo();
         let alice = directory.by_name("alice").await.unwrap().unwrap();
         assert_eq!((alice.uid, alice.kind), (1001, SubjectKind::LocalUser));
-        assert_eq!(alice.groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["administrators", "alice"]);
+        assert_eq!(alice.groups.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["alice", "administrators"]);
         assert_eq!(directory.by_uid(1001).await.unwrap().unwrap().name, "alice");
         assert_eq!(directory.by_name("nobody").await.unwrap(), None);
         assert_eq!(directory.by_name("+@nis").await.unwrap(), None);
@@ -361,5 +554,148 @@ mod tests {
     async fn root_is_known_to_the_system() {
         let directory = Directory::new("/etc".into(), true);
         assert_eq!(directory.by_name("root").await.unwrap().unwrap().uid, 0);
+    }
+
+    /// A domain whose controller is away: whatever is asked of it waits for `Domain::release`.
+    struct Domain {
+        away: Mutex<bool>,
+        back: std::sync::Condvar,
+        asked: std::sync::atomic::AtomicUsize,
+    }
+
+    impl Domain {
+        fn new(away: bool) -> Arc<Self> {
+            Arc::new(Self { away: Mutex::new(away), back: std::sync::Condvar::new(), asked: Default::default() })
+        }
+
+        fn wait(&self) {
+            self.asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            drop(self.back.wait_while(self.away.lock().unwrap(), |away| *away).unwrap());
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(std::sync::atomic::Ordering::SeqCst)
+        }
+    }
+
+    /// Dropped, the domain is back, so that no thread is left hanging.
+    struct Back(Arc<Domain>);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            *self.0.away.lock().unwrap() = false;
+            self.0.back.notify_all();
+        }
+    }
+
+    impl Nss for Domain {
+        fn user(&self, key: &Key) -> Result<Option<Entry>, Silent> {
+            self.wait();
+            let known = matches!(key, Key::Name(name) if name.to_lowercase().starts_with("nas\\"));
+            Ok(known.then(|| Entry { name: "NAS\\carol".into(), uid: 70_001, gid: 70_000 }))
+        }
+
+        fn groups_of(&self, _: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent> {
+            self.wait();
+            Ok(vec![(gid, "NAS\\staff".into()), (7, "other".into())])
+        }
+
+        fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
+            self.wait();
+            Ok(Some(Team { name: name.into(), kind: SubjectKind::DomainGroup, members: vec![] }))
+        }
+
+        fn users(&self) -> Result<Vec<String>, Silent> {
+            self.wait();
+            Ok(vec!["alice".into(), "NAS\\carol".into()])
+        }
+
+        fn groups(&self) -> Result<Vec<String>, Silent> {
+            self.wait();
+            Ok(vec![])
+        }
+    }
+
+    fn joined(domain: &Arc<Domain>) -> (tempfile::TempDir, Directory) {
+        let (folder, _) = demo();
+        let limits = Limits { longest: Duration::from_millis(300), brief: Duration::from_millis(100), ..LIMITS };
+        let directory = Directory::with(folder.path().into(), Some(Arc::clone(domain) as Arc<dyn Nss>), limits);
+        (folder, directory)
+    }
+
+    #[tokio::test]
+    async fn a_domain_user_is_canonical_and_has_local_and_domain_groups() {
+        let (_folder, directory) = joined(&Domain::new(false));
+        let carol = directory.by_name("nas\\Carol").await.unwrap().unwrap();
+        assert_eq!((carol.name.as_str(), carol.kind, carol.partial), ("NAS\\carol", SubjectKind::DomainUser, false));
+        let staff = Membership { name: "NAS\\staff".into(), kind: SubjectKind::DomainGroup };
+        assert_eq!(carol.groups, [staff], "`other` is known to the files, which say who is in it");
+        assert_eq!(directory.list(SubjectKind::DomainUser).await.unwrap(), ["NAS\\carol"]);
+    }
+
+    #[tokio::test]
+    async fn a_hung_domain_keeps_no_local_user_waiting_for_long_and_decides_nothing_for_its_own() {
+        let domain = Domain::new(true);
+        let _back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let (alice, carol) = tokio::join!(directory.by_name("alice"), directory.by_name("nas\\carol"));
+        let alice = alice.unwrap().unwrap();
+        assert!(alice.partial && alice.groups.iter().any(|group| group.name == "administrators"));
+        assert!(carol.is_err());
+    }
+
+    #[tokio::test]
+    async fn one_hung_user_takes_one_thread_however_often_it_is_asked_for() {
+        let domain = Domain::new(true);
+        let _back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let names = vec!["nas\\carol".to_owned(); 3 * AT_ONCE];
+        assert!(directory.people(&names).await.iter().all(Result::is_err));
+        assert!(directory.by_name("nas\\carol").await.is_err(), "the thread is still out");
+        assert_eq!(domain.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn with_all_places_hung_local_users_are_still_found() {
+        let domain = Domain::new(true);
+        let _back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let names: Vec<String> = (0..2 * AT_ONCE).map(|n| format!("nas\\{n}")).collect();
+        assert!(directory.people(&names).await.iter().all(Result::is_err));
+        assert_eq!(domain.asked(), AT_ONCE);
+        assert_eq!(directory.by_name("alice").await.unwrap().unwrap().uid, 1001);
+    }
+
+    #[test]
+    fn a_full_cache_keeps_the_latest_answers_and_all_that_is_under_way() {
+        let (mut known, now) = (Known::default(), clock::monotonic());
+        let mut ask = |uid: u32, answer: Option<Found>| {
+            let (tell, answer) = watch::channel(answer);
+            assert!(known.has_room());
+            known.new.insert(Key::Uid(uid), Asked { at: now, answer });
+            tell
+        };
+        let hung = ask(0, None);
+        let last = u32::try_from(3 * KEPT).unwrap();
+        for uid in 1..=last {
+            ask(uid, Some(Ok(None)));
+        }
+        let stands = |uid: u32| known.get(&Key::Uid(uid), now, LIMITS.fresh).is_some();
+        assert!(stands(0) && stands(last) && !stands(1));
+        assert!(known.new.len() + known.old.len() <= KEPT);
+        hung.send_replace(Some(Err(late())));
+    }
+
+    #[test]
+    fn a_cache_full_of_hung_look_ups_takes_no_more_and_loses_none() {
+        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (_tell, answer) = watch::channel(None);
+        let all = u32::try_from(KEPT).unwrap();
+        for uid in 0..all {
+            assert!(known.has_room());
+            known.new.insert(Key::Uid(uid), Asked { at: now, answer: answer.clone() });
+        }
+        assert!(!known.has_room() && !known.has_room());
+        assert!((0..all).all(|uid| known.get(&Key::Uid(uid), now, LIMITS.fresh).is_some()));
     }
 }

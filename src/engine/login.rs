@@ -105,7 +105,8 @@ fn fits(parameter: &str, text: Option<&str>) -> Result<(), Failure<Error>> {
     }
 }
 
-fn by(peer: &Peer) -> String {
+/// Who calls, for the audit trail.
+pub fn by(peer: &Peer) -> String {
     format!("uid {}", peer.uid)
 }
 

@@ -4,6 +4,8 @@
 //! is [`Order::Start`]; when the channel closes, the supervisor is gone and the engine ends. It keeps nothing that a crash may not take.
 #![forbid(unsafe_code)]
 
+mod account;
+mod admin;
 pub mod desk;
 pub mod directory;
 pub mod login;
@@ -12,9 +14,11 @@ mod recovered;
 pub mod root;
 pub mod store;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,15 +29,17 @@ use tokio::sync::mpsc;
 
 use zeroize::Zeroizing;
 
+use self::account::AccountInterface;
+use self::admin::AdminInterface;
 use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
 use self::mail::Mailer;
-use self::root::{Root, RootChannel};
+use self::root::{News, Root, RootChannel};
 use self::store::{Options, SealingKey, Store};
 use crate::config::Handover;
 use crate::config::paths::Paths;
-use crate::proto::privileged::{Channel, Notice, Order};
+use crate::proto::privileged::{Channel, Order, Recovered};
 use crate::proto::secret::Secret;
 use crate::proto::server::{self, Server};
 use crate::sys::sandbox::{self, Limits};
@@ -41,6 +47,9 @@ use crate::sys::{clock, peer};
 
 /// How long the supervisor may take for its first message.
 const START_TIME: Duration = Duration::from_secs(10);
+
+/// Threads for what blocks: look-ups, account files, and a few for whatever else.
+const THREADS: usize = directory::AT_ONCE + directory::FILE_THREADS + 4;
 
 /// How many pieces of news may wait.
 const NEWS: usize = 8;
@@ -88,8 +97,17 @@ pub fn main() -> ExitCode {
 
 fn start() -> Result<(), Fault> {
     let (channel, listener) = inherited()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(channel, listener))
+    // The threads are those of the directory, bounded there too; their stacks count towards the limit on memory.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(THREADS)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(1))
+        .build()?;
+    let ended = runtime.block_on(run(channel, listener));
+    // One that hangs in a look-up is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 /// Takes the two sockets over and puts /dev/null in their places, so that nothing is printed into them.
@@ -114,36 +132,52 @@ fn socket(stream: impl AsFd) -> Result<OwnedFd, Fault> {
 
 async fn run(channel: std::os::unix::net::UnixStream, listener: std::os::unix::net::UnixListener) -> Result<(), Fault> {
     let mut channel = Channel::new(channel)?;
-    let First { handover, key, recovered } = first_order(&mut channel).await?;
+    let First { handover, key, mail_password, recovered } = first_order(&mut channel).await?;
     crate::log::init(&handover.config.log, "twostepd");
     confine(&handover)?;
     let listener = UnixListener::from_std(listener)?;
-    channel.send(&Notice::Ready {}).await?;
     let (tell, news) = mpsc::channel(NEWS);
     let (root, channel) = RootChannel::new(channel, tell);
-    let desk = desk(&handover, key, root).await;
-    tokio::spawn(recovered::follow(Arc::clone(&desk), recovered, news));
-    let server = server(&handover, &desk);
+    let mailer = Mailer::new(&handover.config.mail, mail_password);
+    // The channel first: root's pings are answered also while a large database is looked through.
     tokio::select! {
-        never = server.serve(listener) => match never {},
         ended = channel.run() => ended.map_err(|e| Fault::Channel(e.to_string())),
+        never = serve(listener, &handover, key, root, mailer, (recovered, news)) => match never {},
     }
+}
+
+/// Opens the desk, then serves the socket.
+async fn serve(
+    listener: UnixListener,
+    handover: &Handover,
+    key: Option<SealingKey>,
+    root: Root,
+    mailer: Mailer,
+    (recovered, news): (Option<Recovered>, mpsc::Receiver<News>),
+) -> Infallible {
+    let desk = desk(handover, key, root.clone(), mailer).await;
+    let done = recovered::begin(&desk, recovered).await;
+    tokio::spawn(recovered::follow(Arc::clone(&desk), done, news));
+    let server = server(handover, &desk);
+    root.ready().await;
+    server.serve(listener).await
 }
 
 /// What the supervisor says first.
 struct First {
     handover: Handover,
     key: Option<SealingKey>,
-    recovered: Option<String>,
+    mail_password: Option<Secret>,
+    recovered: Option<Recovered>,
 }
 
 /// Waits for it, at most [`START_TIME`].
 async fn first_order(channel: &mut Channel) -> Result<First, Fault> {
     let order = tokio::time::timeout(START_TIME, channel.receive()).await;
     match order.map_err(|_| Fault::Channel("silent".into()))? {
-        Ok(Some(Order::Start { handover, key, recovered })) => {
+        Ok(Some(Order::Start { handover, key, mail_password, recovered })) => {
             let handover = serde_json::from_value(handover).map_err(|e| Fault::Channel(e.to_string()))?;
-            Ok(First { handover, key: key.as_ref().and_then(sealing_key), recovered })
+            Ok(First { handover, key: key.as_ref().and_then(sealing_key), mail_password, recovered })
         }
         Ok(Some(_)) => Err(Fault::Channel("another order before start".into())),
         Ok(None) => Err(Fault::Channel("closed before start".into())),
@@ -162,6 +196,11 @@ fn sealing_key(digits: &Secret) -> Option<SealingKey> {
 fn confine(handover: &Handover) -> Result<(), Fault> {
     let mut limits = Limits::new(&handover.paths.engine());
     limits.readable.push(handover.paths.accounts.clone());
+    let mail = &handover.config.mail;
+    if mail.host.is_some() {
+        limits.ports.push(mail.port());
+        limits.readable.extend(mail.ca_file.as_ref().map(PathBuf::from));
+    }
     let lacks = sandbox::confine(&limits).map_err(|e| Fault::Confine(e.to_string()))?;
     for lack in lacks {
         warn!("sandbox: {lack}");
@@ -169,8 +208,11 @@ fn confine(handover: &Handover) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root) -> Arc<Desk> {
-    let store = Store::open(Options::new(handover.paths.engine(), clock::wall), key);
+async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root, mailer: Mailer) -> Arc<Desk> {
+    let options = Options::new(handover.paths.engine(), clock::wall);
+    // It may migrate, or look a damaged file through.
+    let opened = tokio::task::spawn_blocking(move || Store::open(options, key)).await;
+    let store = opened.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
     if let Some(failure) = store.failure() {
         error!("{failure}");
     }
@@ -178,7 +220,7 @@ async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root) -> Arc<D
     let directory = Directory::new(handover.paths.accounts.clone(), is_system);
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "NAS".into());
     let config = handover.config.clone();
-    Desk::open(Parts { store, directory, root, config, mailer: Mailer, host, moment: clock::moment, owner: handover.owner }).await
+    Desk::open(Parts { store, directory, root, config, mailer, host, moment: clock::moment, owner: handover.owner }).await
 }
 
 fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
@@ -198,4 +240,6 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
             rank.root || rank.login || rank.authenticator
         })
         .interface(LoginInterface(Arc::clone(desk)))
+        .interface(AccountInterface(Arc::clone(desk)))
+        .interface(AdminInterface(Arc::clone(desk)))
 }

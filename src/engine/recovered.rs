@@ -1,57 +1,93 @@
 //! The recovered account (Q28): its second step off, its enforcement suspended, its counters cleared, until it is off again.
 //!
 //! The supervisor tells it as it happens, and again at each start of the engine: what is right already changes nothing. Where the store fails,
-//! the press still lets in, since PAM sees the supervisor's own notice; it is tried again with the next news or start.
+//! the press still lets in, since PAM sees the supervisor's own notice; it is tried again until it is done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use log::{error, info};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::desk::{Desk, stored};
 use super::directory::Person;
 use super::root::News;
-use super::store::{AuditEntry, StoreError};
+use super::store::{AuditEntry, Lookup, StoreError};
+use crate::proto::privileged::Recovered;
 
-/// Does what `first` (from the start) and then the news want.
-pub async fn follow(desk: Arc<Desk>, first: Option<String>, mut news: mpsc::Receiver<News>) {
-    // A press before this start: what it changed in the store may be undone since by its account's own new setup, which stands.
-    if let Some(account) = first {
-        suspend(&desk, &account, false).await;
-    } else {
-        resume_all(&desk).await;
-    }
-    while let Some(news) = news.recv().await {
-        match news {
-            News::Recovered(account) => suspend(&desk, &account, true).await,
-            News::RecoveryOver(_) => resume_all(&desk).await,
+/// After a failure it is tried again this much later, then twice that, and so on.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What was told at the start. Awaited before the first login is answered, so that a press while no engine ran counts from the first one on.
+pub async fn begin(desk: &Desk, told: Option<Recovered>) -> bool {
+    *desk.recovered() = told;
+    again(desk).await
+}
+
+/// Does what the news want, and what an earlier try has left undone.
+pub async fn follow(desk: Arc<Desk>, mut done: bool, mut news: mpsc::Receiver<News>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::select! {
+            told = news.recv() => {
+                *desk.recovered() = match told {
+                    Some(News::Recovered(recovered)) => Some(recovered),
+                    Some(News::RecoveryOver(_)) => None,
+                    None => return,
+                };
+                pause = FIRST_PAUSE;
+            }
+            () = sleep(pause), if !done => pause = (pause * 2).min(LONGEST_PAUSE),
         }
+        done = again(&desk).await;
     }
 }
 
-/// `anew`: a press has just fired. Else only an account that is not known as recovered yet is changed.
-async fn suspend(desk: &Desk, account: &str, anew: bool) {
+/// Puts right what the supervisor told last, and tells whether that is done; also after a restore, which may have brought an older state back.
+pub async fn again(desk: &Desk) -> bool {
+    let recovered = desk.recovered().clone();
+    match recovered {
+        Some(recovered) => suspend(desk, &recovered).await,
+        None => resume_all(desk).await,
+    }
+}
+
+fn failed(what: &str) -> bool {
+    error!("{what}");
+    false
+}
+
+async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool {
     let person = match desk.directory.by_name(account).await {
         Ok(Some(person)) => person,
-        Ok(None) => return error!("{account} was brought back by the button, but there is no such user"),
-        Err(e) => return error!("{account} was brought back by the button: {}", e.0),
+        Ok(None) => return failed(&format!("{account} was brought back by the button, but there is no such user")),
+        Err(e) => return failed(&format!("{account} was brought back by the button: {}", e.0)),
     };
-    match write(desk, person, anew).await {
+    match write(desk, person, *press).await {
         Ok(true) => info!("{account} was brought back by the button: second step off, enforcement suspended"),
         Ok(false) => {}
-        Err(e) => error!("{account} was brought back by the button, but its second step is not off yet: {e}"),
+        Err(e) => return failed(&format!("{account} was brought back by the button, but its second step is not off yet: {e}")),
     }
+    true
 }
 
-async fn write(desk: &Desk, person: Arc<Person>, anew: bool) -> Result<bool, StoreError> {
+/// One press changes the account once: a second step that its owner has set up since then stands.
+async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, StoreError> {
     let at = (desk.moment)().wall;
     desk.store
         .write(move |tx| {
+            // The account may have been missing, and made anew under another number.
+            while let Lookup::Other(gone) = tx.account(person.uid, &person.name)? {
+                tx.forget(gone.uid)?;
+            }
             let mut stored = stored(tx, &person)?;
-            if stored.account.recovered && !anew {
+            if stored.press == Some(press) {
                 return Ok(false);
             }
             stored.account.recover();
+            stored.press = Some(press);
             tx.save(&stored)?;
             tx.audit(&AuditEntry {
                 at,
@@ -66,7 +102,7 @@ async fn write(desk: &Desk, person: Arc<Person>, anew: bool) -> Result<bool, Sto
 }
 
 /// Enforcement counts again for whoever was recovered.
-async fn resume_all(desk: &Desk) {
+async fn resume_all(desk: &Desk) -> bool {
     let at = (desk.moment)().wall;
     let resumed = desk.store.write(move |tx| {
         for mut stored in tx.recovered_accounts()? {
@@ -78,7 +114,5 @@ async fn resume_all(desk: &Desk) {
         }
         Ok(())
     });
-    if let Err(e) = resumed.await {
-        error!("the end of the recovery is not noted yet: {e}");
-    }
+    resumed.await.map_err(|e| error!("the end of the recovery is not noted yet: {e}")).is_ok()
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome};
+use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome, Recovered};
 use crate::proto::secret::Secret;
 
 /// How many questions may wait for a free place at root.
@@ -17,17 +17,21 @@ pub struct Root {
 }
 
 #[derive(Debug)]
-struct Ask {
-    account: String,
-    password: Secret,
-    answer: oneshot::Sender<PasswordOutcome>,
+enum Ask {
+    /// Tell root that the socket is served.
+    Ready,
+    Password {
+        account: String,
+        password: Secret,
+        answer: oneshot::Sender<PasswordOutcome>,
+    },
 }
 
 /// What root says by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The button brought this account back.
-    Recovered(String),
+    Recovered(Recovered),
     /// It is off again.
     RecoveryOver(String),
 }
@@ -43,11 +47,17 @@ pub struct RootChannel {
 }
 
 impl Root {
+    /// Tells root that the socket is served. To be called once.
+    pub async fn ready(&self) {
+        // A channel that is gone ends the engine by itself.
+        let _ = self.asks.send(Ask::Ready).await;
+    }
+
     /// Whether this is the account's password. The name is one that [`privileged::is_account`](crate::proto::privileged::is_account) takes.
     pub async fn check_password(&self, account: &str, password: Secret) -> PasswordOutcome {
         let (answer, answered) = oneshot::channel();
         let busy = || PasswordOutcome::Unavailable { reason: "too many password checks at once; try again".into() };
-        match self.asks.try_send(Ask { account: account.into(), password, answer }) {
+        match self.asks.try_send(Ask::Password { account: account.into(), password, answer }) {
             Ok(()) => answered.await.unwrap_or_else(|_| busy()),
             Err(_) => busy(),
         }
@@ -79,16 +89,21 @@ impl RootChannel {
     }
 
     async fn ask(&mut self, ask: Ask) -> Result<(), Broken> {
-        self.last += 1;
-        let notice = Notice::CheckPassword { id: self.last, account: ask.account, password: ask.password };
-        self.open.insert(self.last, ask.answer);
+        let notice = match ask {
+            Ask::Ready => Notice::Ready {},
+            Ask::Password { account, password, answer } => {
+                self.last += 1;
+                self.open.insert(self.last, answer);
+                Notice::CheckPassword { id: self.last, account, password }
+            }
+        };
         self.channel.send(&notice).await.map_err(Broken::Io)
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), Broken> {
         match order {
             Order::Ping {} => self.channel.send(&Notice::Alive {}).await.map_err(Broken::Io),
-            Order::Recovered { account } => self.tell(News::Recovered(account)).await,
+            Order::Recovered(recovered) => self.tell(News::Recovered(recovered)).await,
             Order::RecoveryOver { account } => self.tell(News::RecoveryOver(account)).await,
             Order::PasswordChecked { id, outcome } => {
                 let answer = self.open.remove(&id).ok_or(Broken::Unknown)?;

@@ -39,14 +39,13 @@ pub enum Order {
         handover: Value,
         /// The sealing key, in hexadecimal digits; absent where there is none for this database.
         key: Option<Secret>,
+        /// The password for the mail server; absent where none is wanted, or it can't be read.
+        mail_password: Option<Secret>,
         /// The account that the button brought back and that has not been turned off since.
-        recovered: Option<String>,
+        recovered: Option<Recovered>,
     },
     /// The button brought this account back: its second step is off, its enforcement suspended, its counters cleared (Q28).
-    Recovered {
-        /// The account.
-        account: String,
-    },
+    Recovered(Recovered),
     /// The account is off again: its enforcement counts again.
     RecoveryOver {
         /// The account.
@@ -61,6 +60,16 @@ pub enum Order {
         /// What it came to.
         outcome: PasswordOutcome,
     },
+}
+
+/// What the button brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovered {
+    /// The account.
+    pub account: String,
+    /// The number of the press: one that was told already changes nothing.
+    pub press: i64,
 }
 
 /// What a password check came to.

@@ -8,14 +8,18 @@
 //! The supervisor keeps the listening socket, so that clients wait in its backlog while no engine runs. Nothing the engine does delays
 //! the button: this is a task of its own, and each message is read only as far as its cap.
 
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use log::{error, info, warn};
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Uid, User};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
@@ -24,33 +28,41 @@ use tokio::time::sleep;
 use super::guesses::Guesses;
 use super::key;
 use super::monitor::Monitor;
+use super::password;
 use super::password_worker::Judge;
+use super::run::{SHARED, bind, named};
 use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
-use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn};
+use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn, Recovered};
 use crate::proto::secret::Secret;
 use crate::sys::clock;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// How long an engine may take to read a message.
+const SENDING: Duration = Duration::from_secs(5);
 /// An engine that ran this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(60);
 
 /// What an engine is started with.
 #[derive(Debug)]
 pub struct Spec {
-    /// The shared socket, listening.
-    pub listener: UnixListener,
+    /// This very program, `/proc/self/exe`.
+    pub program: PathBuf,
+    /// The shared socket, listening; where it could not be made, it is tried again before each start.
+    pub listener: Option<UnixListener>,
     /// `config::Handover`, serialised.
     pub handover: Value,
     /// Where its key is.
     pub paths: Paths,
+    /// The file with the password for the mail server.
+    pub mail_password: Option<PathBuf>,
     /// How passwords are checked for it.
     pub judge: Judge,
     /// The wrong ones, counted.
     pub guesses: Guesses,
     /// The user it becomes; absent where the supervisor is not root, or in a demo.
-    pub user: Option<(Uid, Gid)>,
+    pub user: Option<&'static str>,
 }
 
 /// What the supervisor tells the keeper.
@@ -59,7 +71,7 @@ pub enum Tell {
     /// The watchdog's tick: is the engine alive?
     Tick,
     /// The button brought this account back.
-    Recovered(String),
+    Recovered(Recovered),
     /// The recovered account is off again.
     RecoveryOver,
 }
@@ -78,22 +90,35 @@ enum Ended {
 /// Keeps one engine running until `tells` is closed.
 #[derive(Debug)]
 pub struct Keeper {
-    listener: UnixListener,
+    program: PathBuf,
+    listener: Option<UnixListener>,
     handover: Value,
     paths: Paths,
-    user: Option<(Uid, Gid)>,
+    mail_password: Option<PathBuf>,
+    user: Option<&'static str>,
     monitor: Monitor,
-    tells: mpsc::Receiver<Tell>,
-    recovered: Option<String>,
+    tells: mpsc::UnboundedReceiver<Tell>,
+    recovered: Option<Recovered>,
     delay: Duration,
 }
 
 impl Keeper {
     /// A keeper that has not started anything yet; `recovered` is the account that a press before this start brought back.
     #[must_use]
-    pub fn new(spec: Spec, tells: mpsc::Receiver<Tell>, recovered: Option<String>) -> Self {
-        let Spec { listener, handover, paths, judge, guesses, user } = spec;
-        Self { listener, handover, paths, user, monitor: Monitor::new(judge, guesses), tells, recovered, delay: FIRST_DELAY }
+    pub fn new(spec: Spec, tells: mpsc::UnboundedReceiver<Tell>, recovered: Option<Recovered>) -> Self {
+        let Spec { program, listener, handover, paths, mail_password, judge, guesses, user } = spec;
+        Self {
+            program,
+            listener,
+            handover,
+            paths,
+            mail_password,
+            user,
+            monitor: Monitor::new(judge, guesses),
+            tells,
+            recovered,
+            delay: FIRST_DELAY,
+        }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -136,21 +161,28 @@ impl Keeper {
     fn note(&mut self, tell: &Tell) -> Option<Order> {
         match tell {
             Tell::Tick => Some(Order::Ping {}),
-            Tell::Recovered(account) => {
-                self.recovered = Some(account.clone());
-                Some(Order::Recovered { account: account.clone() })
+            Tell::Recovered(recovered) => {
+                self.recovered = Some(recovered.clone());
+                Some(Order::Recovered(recovered.clone()))
             }
-            Tell::RecoveryOver => self.recovered.take().map(|account| Order::RecoveryOver { account }),
+            Tell::RecoveryOver => self.recovered.take().map(|recovered| Order::RecoveryOver { account: recovered.account }),
         }
     }
 
     async fn one_engine(&mut self) -> Ended {
+        // Before the start: a slow TPM must not look like a silent supervisor.
+        let (key, mail_password) = self.secrets().await;
         let (mut child, channel) = match self.spawn() {
             Ok(started) => started,
             Err(e) => return Ended::Io(e),
         };
         info!("engine started (pid {})", child.id().unwrap_or_default());
-        let ended = self.converse(&mut child, channel).await;
+        // What was said while there was no engine is in the first order.
+        while let Ok(tell) = self.tells.try_recv() {
+            self.note(&tell);
+        }
+        let start = Order::Start { handover: self.handover.clone(), key, mail_password, recovered: self.recovered.clone() };
+        let ended = self.converse(&mut child, channel, &start).await;
         self.monitor.forget();
         if matches!(ended, Ended::Stopping) {
             // Its channel is closed: it finishes what it has begun.
@@ -164,17 +196,10 @@ impl Keeper {
         ended
     }
 
-    async fn converse(&mut self, child: &mut Child, mut channel: Channel) -> Ended {
+    async fn converse(&mut self, child: &mut Child, mut channel: Channel, start: &Order) -> Ended {
         let mut ledger = Ledger::default();
-        let paths = self.paths.clone();
-        let key = match tokio::task::spawn_blocking(move || key::obtain(&paths)).await {
-            Ok(Ok(key)) => Some(key),
-            Ok(Err(reason)) => no_key(&reason),
-            Err(e) => no_key(&e.to_string()),
-        };
-        let start = Order::Start { handover: self.handover.clone(), key, recovered: self.recovered.clone() };
-        if let Err(e) = channel.send(&start).await {
-            return Ended::Io(e);
+        if let Err(ended) = send(&mut channel, start).await {
+            return ended;
         }
         loop {
             tokio::select! {
@@ -186,19 +211,27 @@ impl Keeper {
                 },
                 order = self.monitor.answer() => {
                     ledger.answered();
-                    if let Err(e) = channel.send(&order).await { return Ended::Io(e) }
+                    if let Err(ended) = send(&mut channel, &order).await { return ended }
                 }
                 tell = self.tells.recv() => {
                     let Some(tell) = tell else { return Ended::Stopping };
                     if tell == Tell::Tick && !ledger.ping() {
                         return Ended::Hung;
                     }
-                    if let Some(order) = self.note(&tell) && let Err(e) = channel.send(&order).await {
-                        return Ended::Io(e);
+                    if let Some(order) = self.note(&tell) && let Err(ended) = send(&mut channel, &order).await {
+                        return ended;
                     }
                 }
             }
         }
+    }
+
+    /// The sealing key and the mail server's password, as far as they are there.
+    async fn secrets(&self) -> (Option<Secret>, Option<Secret>) {
+        let (paths, file) = (self.paths.clone(), self.mail_password.clone());
+        let found = tokio::task::spawn_blocking(move || (key::obtain(&paths), file.as_deref().map(mail_password))).await;
+        let (key, mail_password) = found.unwrap_or_else(|e| (Err(e.to_string()), None));
+        (key.map_or_else(|reason| no_key(&reason), Some), mail_password.flatten())
     }
 
     /// Everything from the engine passes here.
@@ -212,22 +245,53 @@ impl Keeper {
         Ok(())
     }
 
-    /// Starts this very program again; standard input is the channel, standard output the listening socket.
-    fn spawn(&self) -> std::io::Result<(Child, Channel)> {
+    /// Starts the program again; standard input is the channel, standard output the listening socket.
+    fn spawn(&mut self) -> std::io::Result<(Child, Channel)> {
+        let user = self.user.map(user_named).transpose()?;
+        lay_folder(&self.paths, user)?;
         let (ours, theirs) = UnixStream::pair()?;
-        let listener = self.listener.try_clone()?;
-        let mut command = std::process::Command::new("/proc/self/exe");
+        let listener = match &self.listener {
+            Some(listener) => listener.try_clone()?,
+            None => self.listener.insert(bind(&self.paths.socket(), SHARED)?).try_clone()?,
+        };
+        let mut command = std::process::Command::new(&self.program);
         command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
         if let Ok(journal) = std::env::var("JOURNAL_STREAM") {
             command.env("JOURNAL_STREAM", journal);
         }
-        if let Some((uid, gid)) = self.user {
+        if let Some((uid, gid)) = user {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }
         ours.set_nonblocking(true)?;
         let child = Command::from(command).kill_on_drop(true).spawn()?;
         Ok((child, Channel::new(ours)?))
+    }
+}
+
+/// An engine that does not read what it is told hangs.
+async fn send(channel: &mut Channel, order: &Order) -> Result<(), Ended> {
+    match tokio::time::timeout(SENDING, channel.send(order)).await {
+        Ok(sent) => sent.map_err(Ended::Io),
+        Err(_) => Err(Ended::Hung),
+    }
+}
+
+fn user_named(name: &str) -> io::Result<(Uid, Gid)> {
+    let missing = || io::Error::other(format!("there is no user {name}: make it with `systemd-sysusers` or `useradd --system {name}`"));
+    let user = User::from_name(name)?.ok_or_else(missing)?;
+    Ok((user.uid, user.gid))
+}
+
+/// The engine's own folder.
+fn lay_folder(paths: &Paths, engine: Option<(Uid, Gid)>) -> io::Result<()> {
+    let own = paths.engine();
+    DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(|e| named(&own, &e))?;
+    match engine {
+        Some((uid, gid)) if fs::metadata(&own).map_err(|e| named(&own, &e))?.uid() != uid.as_raw() => {
+            chown(&own, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|e| named(&own, &e))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -237,6 +301,12 @@ fn no_key(reason: &str) -> Option<Secret> {
     None
 }
 
+/// Without it no mail is sent, and everything else works.
+fn mail_password(file: &Path) -> Option<Secret> {
+    let read = password::from_file(file).map_err(|reason| error!("mail: {}: {reason}", file.display()));
+    read.ok()
+}
+
 /// The channel is closed: the engine has ended or is about to.
 async fn last_words(child: &mut Child) -> Ended {
     match tokio::time::timeout(Duration::from_secs(1), child.wait()).await {
@@ -244,3 +314,6 @@ async fn last_words(child: &mut Child) -> Ended {
         Err(_) => Ended::OutOfTurn("channel closed, process goes on".into()),
     }
 }
+
+#[cfg(test)]
+mod intruder;

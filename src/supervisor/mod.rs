@@ -26,7 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use nix::unistd::{Gid, Uid, User, geteuid};
+use nix::unistd::{Uid, geteuid};
 
 use self::args::{Args, Command};
 use self::password_worker::Judge;
@@ -65,13 +65,15 @@ fn exit(ended: Result<(), impl Display>) -> ExitCode {
 }
 
 fn run(config: &Path) -> Result<(), Fault> {
+    if !geteuid().is_root() {
+        return Err("run needs root: the button changes /etc/shadow (see `twostepd demo` for a look without root)".into());
+    }
     let paths = Paths::system();
     let config = Config::load(config)?;
     crate::log::init(&config.log, "twostepd");
     let board = board(&paths);
-    let user = engine_user()?;
     let owner = Uid::effective().as_raw();
-    let machine = Machine { paths, config, board, judge: Judge::Pam, user, owner, runs_hooks: !systemd::booted() };
+    let machine = Machine { paths, config, board, judge: Judge::Pam, user: Some(ENGINE_USER), owner, runs_hooks: !systemd::booted() };
     run::block_on(machine, || {}, std::future::pending())
 }
 
@@ -87,17 +89,6 @@ fn board(paths: &Paths) -> Board {
             Board::without_button()
         }
     }
-}
-
-/// The engine's user; none where this process could not change to it.
-fn engine_user() -> Result<Option<(Uid, Gid)>, Fault> {
-    if !geteuid().is_root() {
-        return Err("run needs root: the button changes /etc/shadow (see `twostepd demo` for a look without root)".into());
-    }
-    let found = User::from_name(ENGINE_USER)?;
-    let user = found
-        .ok_or_else(|| format!("there is no user {ENGINE_USER}: make it with `systemd-sysusers` or `useradd --system {ENGINE_USER}`"))?;
-    Ok(Some((user.uid, user.gid)))
 }
 
 fn run_hooks(config: &Path) -> Result<(), Fault> {

@@ -109,8 +109,11 @@ fn fill(template: &str, mac: Mac) -> Secret {
     Secret::new(password)
 }
 
-/// The first line of a file that only its owner can read.
-fn from_file(path: &Path) -> Result<Secret, String> {
+/// The first line of a file that only its owner can read. Blocks for a file.
+///
+/// # Errors
+/// Why it is not used.
+pub fn from_file(path: &Path) -> Result<Secret, String> {
     // Not blocking: a pipe in its place must not hold up the press.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(|e| e.to_string())?;
     guarded(&file)?;

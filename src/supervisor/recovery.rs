@@ -144,13 +144,13 @@ impl Recovery {
     /// Where that failed; an account that should be off is tried again, see [`Self::window_ends`].
     pub fn at_start(&mut self, now: &Now) -> Result<StartAction, RecoveryError> {
         self.refill_reserve();
-        let Some(record) = self.record.clone() else { return self.unpublish().map(|()| StartAction::Nothing) };
+        let Some(record) = self.record.clone() else { return self.close(now).map(|()| StartAction::Nothing) };
         let wish = match record.phase {
             Phase::Recovered => self.wish(now)?,
             _ => recovery::decide(&record, PasswordIs::Missing, now),
         };
         match wish {
-            Wish::Nothing => self.unpublish().map(|()| StartAction::Nothing),
+            Wish::Nothing => self.close(now).map(|()| StartAction::Nothing),
             Wish::CarryOut => {
                 log::warn!("press {} was cut off before it was complete; it is carried out again", record.press);
                 self.carry_out(record, now).map(StartAction::CarriedOut)
@@ -160,10 +160,10 @@ impl Recovery {
         }
     }
 
-    /// When [`Self::window_ended`] is to be called; none without an open window.
+    /// When [`Self::window_ended`] is to be called; none without an open window, unless something of its end is still to be done.
     #[must_use]
     pub fn window_ends(&self) -> Option<BootTime> {
-        self.open_record().map(|record| self.retry.unwrap_or(record.window.ends))
+        self.retry.or_else(|| self.open_record().map(|record| record.window.ends))
     }
 
     /// The time of [`Self::window_ends`] has come: turns the account off, unless somebody has given it a password of its own.
@@ -172,7 +172,8 @@ impl Recovery {
     /// Where it could not be turned off; it is tried again a minute later, see [`Self::window_ends`].
     pub fn window_ended(&mut self, now: &Now) -> Result<WindowEnd, RecoveryError> {
         if self.open_record().is_none() {
-            return Ok(WindowEnd::NotOpen);
+            self.retry = None;
+            return self.close(now).map(|()| WindowEnd::NotOpen);
         }
         let wish = self.wish(now)?;
         self.end_window(wish, now)
@@ -181,12 +182,15 @@ impl Recovery {
     /// Turns the account off, whatever its password: no hash, expired, sessions ended, no longer published. `why` is for log and record.
     ///
     /// # Errors
-    /// Where the account files could not be written.
+    /// Where the account files could not be written, or the account is off and only its publication not removed. Both are tried again, see
+    /// [`Self::window_ends`].
     pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
         let account = self.open_record().map_or_else(|| self.config.account.clone(), |record| record.account.clone());
+        // Whatever fails below: PAM admits nobody by it any more.
+        let unpublished = self.unpublish();
         self.turn_off_account(&account, now)?;
         self.settle(Phase::Off, &account, &format!("{account} is off: {why}"));
-        Ok(())
+        self.or_again(unpublished, now)
     }
 
     /// The account, for status.
@@ -242,7 +246,10 @@ impl Recovery {
         }
         let ended = match self.accounts().password_is(&former.account, &former.hash) {
             Ok(PasswordIs::Other) => Ok(()),
-            Ok(_) => self.turn_off_account(&former.account, now),
+            Ok(_) => {
+                let unpublished = self.unpublish();
+                self.turn_off_account(&former.account, now).and(unpublished)
+            }
             Err(error) => Err(error.into()),
         };
         if let Err(error) = ended {
@@ -331,10 +338,8 @@ impl Recovery {
     fn wish(&mut self, now: &Now) -> Result<Wish, RecoveryError> {
         let Some(record) = &self.record else { return Ok(Wish::Nothing) };
         let password = self.accounts().password_is(&record.account, &record.hash);
-        if password.is_err() {
-            self.retry = Some(now.boot + RETRY);
-        }
-        Ok(recovery::decide(record, password?, now))
+        let decision = password.map(|password| recovery::decide(record, password, now)).map_err(RecoveryError::from);
+        self.or_again(decision, now)
     }
 
     fn end_window(&mut self, wish: Wish, now: &Now) -> Result<WindowEnd, RecoveryError> {
@@ -344,7 +349,7 @@ impl Recovery {
             Wish::TakenOver => {
                 let unpublished = self.unpublish();
                 self.settle(Phase::TakenOver, &record.account, &format!("{} has a password of its own and stays on", record.account));
-                unpublished.map(|()| WindowEnd::TakenOver)
+                self.or_again(unpublished, now).map(|()| WindowEnd::TakenOver)
             }
             Wish::GoOn(window) => {
                 self.go_on(record, window);
@@ -355,19 +360,28 @@ impl Recovery {
     }
 
     fn turn_off_account(&mut self, account: &str, now: &Now) -> Result<(), RecoveryError> {
-        // Whatever fails below: PAM admits nobody by it any more.
-        let unpublished = self.unpublish();
         let off = self.with_reserve(AccountsError::is_full, || self.accounts().turn_off(account));
-        if off.is_err() {
-            self.retry = Some(now.boot + RETRY);
-        }
-        if let Some(uid) = off? {
-            let ended = sessions::end(&self.paths.root.join("proc"), uid, sessions::GRACE);
+        if let Some(uid) = self.or_again(off, now)? {
+            let ended = sessions::end(&self.paths.root, uid, sessions::GRACE);
             if ended.left {
                 log::warn!("some processes of {account} could not be ended");
             }
         }
-        unpublished
+        Ok(())
+    }
+
+    /// Without an open window nobody is admitted.
+    fn close(&mut self, now: &Now) -> Result<(), RecoveryError> {
+        let unpublished = self.unpublish();
+        self.or_again(unpublished, now)
+    }
+
+    /// What failed is tried again when [`Self::window_ends`] says so.
+    fn or_again<T, E: Into<RecoveryError>>(&mut self, step: Result<T, E>, now: &Now) -> Result<T, RecoveryError> {
+        if step.is_err() {
+            self.retry = Some(now.boot + RETRY);
+        }
+        step.map_err(Into::into)
     }
 
     fn settle(&mut self, phase: Phase, account: &str, outcome: &str) {

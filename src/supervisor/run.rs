@@ -11,29 +11,30 @@
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, info, warn};
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{Gid, Uid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::buttons::{ButtonEvent, Buttons};
 use super::child::{Keeper, Spec, Tell};
 use super::feedback::Pattern;
 use super::guesses::Guesses;
+use super::password::DefaultPassword;
 use super::password_worker::Judge;
 use super::recovery::Recovery;
 use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, Handover};
+use crate::config::{Config, Handover, Password};
 use crate::core::gesture::Event;
 use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
@@ -44,7 +45,13 @@ use crate::sys::{clock, peer, systemd};
 /// Where no service manager names a period, the engine is asked this often whether it is alive.
 const TICK: Duration = Duration::from_secs(30);
 
-/// How many button events, and how many messages to the engine's keeper, may wait.
+/// The mode of the shared socket.
+pub const SHARED: u32 = 0o666;
+
+/// The mode of root's own socket.
+const PRIVATE: u32 = 0o600;
+
+/// How many button events may wait.
 const QUEUE: usize = 64;
 
 /// What the supervisor runs on.
@@ -59,7 +66,7 @@ pub struct Machine {
     /// How passwords are checked.
     pub judge: Judge,
     /// The user that the engine becomes; absent where the supervisor is not root, or in a demo.
-    pub user: Option<(Uid, Gid)>,
+    pub user: Option<&'static str>,
     /// The uid that counts as root beside 0.
     pub owner: u32,
     /// Whether the supervisor runs the hooks itself; under systemd a path unit does.
@@ -77,7 +84,7 @@ pub fn block_on(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output
     // One thread for the loop; few and short-lived ones for what may wait.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(8)
+        .max_blocking_threads(24)
         .thread_keep_alive(Duration::from_secs(1))
         .build()?;
     let ended = runtime.block_on(supervise(machine, ready, stop));
@@ -87,12 +94,13 @@ pub fn block_on(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output
 }
 
 async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
-    lay_folders(&machine.paths, machine.user)?;
+    lay_folders(&machine.paths);
     let _only_one = claim(&machine.paths)?;
-    let shared = bind(&machine.paths.socket(), 0o666)?;
-    let private = bind(&machine.paths.recovery_socket(), 0o600)?;
+    // The button works without either socket.
+    let shared = logged(bind(&machine.paths.socket(), SHARED));
+    let private = logged(bind(&machine.paths.recovery_socket(), PRIVATE));
     let recovery = Recovery::open(machine.paths.clone(), machine.config.recovery.clone())?;
-    let (tell, tells) = mpsc::channel(QUEUE);
+    let (tell, tells) = mpsc::unbounded_channel();
     let keeper = Keeper::new(engine(&machine, shared)?, tells, recovered(&recovery));
     let (send, mut events) = mpsc::channel(QUEUE);
     let buttons = Buttons::start(&machine.board, &machine.config.button, &machine.paths.root, send);
@@ -100,7 +108,8 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     let station = Station::new(machine, buttons, recovery, tell);
     let server = Server::new(peer::identify).interface(RecoveryInterface(Arc::clone(&station)));
     let server = server.privileged(move |peer| peer.is_root() || peer.uid == owner);
-    let serving = tokio::spawn(server.serve(tokio::net::UnixListener::from_std(private)?));
+    let private = private.and_then(|private| logged(tokio::net::UnixListener::from_std(private)));
+    let serving = private.map(|private| tokio::spawn(server.serve(private)));
     let keeping = tokio::spawn(keeper.run());
     station.start();
     tokio::spawn(report_password(Arc::clone(&station)));
@@ -108,20 +117,29 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     ready();
     attend(&station, &mut events, stop).await?;
     systemd::stopping();
-    serving.abort();
-    drop((station, serving));
+    if let Some(serving) = serving {
+        serving.abort();
+        // Its tasks hold the station, and with it the way to the keeper.
+        let _ = serving.await;
+    }
+    drop(station);
     // The keeper ends when the last sender of its messages is gone; an engine that hangs is ended with us.
     let _ = tokio::time::timeout(Duration::from_secs(3), keeping).await;
     Ok(())
 }
 
-fn engine(machine: &Machine, listener: UnixListener) -> Result<Spec, Fault> {
-    let handover = Handover { config: machine.config.clone(), paths: machine.paths.clone(), owner: machine.owner };
+fn engine(machine: &Machine, listener: Option<UnixListener>) -> Result<Spec, Fault> {
+    let mut config = machine.config.clone();
+    // The engine can't learn the default password, nor where it comes from.
+    config.recovery.password = Password::default();
+    let handover = Handover { config, paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
     Ok(Spec {
+        program: "/proc/self/exe".into(),
         listener,
         handover: serde_json::to_value(handover)?,
         paths: machine.paths.clone(),
+        mail_password: machine.config.mail.password_file.clone().map(PathBuf::from),
         judge: machine.judge.clone(),
         guesses,
         user: machine.user,
@@ -133,6 +151,8 @@ async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut tick = tokio::time::interval(systemd::watchdog_period().unwrap_or(TICK));
+    // After a stall one tick is enough.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick of an interval comes at once.
     tick.tick().await;
     let mut window = station.window();
@@ -147,6 +167,10 @@ async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>
             _ = tick.tick() => {
                 systemd::alive();
                 station.tell_engine(Tell::Tick);
+                // Where the timer itself fails.
+                if ends.is_some_and(|ends| clock::boot_time() >= ends) {
+                    station.end_window();
+                }
             }
             _ = terminate.recv() => break info!("stopped by SIGTERM"),
             _ = interrupt.recv() => break info!("stopped by SIGINT"),
@@ -160,7 +184,9 @@ async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>
 fn react(station: &Arc<Station>, event: ButtonEvent, preparing: &mut Option<Preparing>) {
     let ButtonEvent { source, event } = event;
     match &event {
-        Event::Pressed => *preparing = Some(station.prepare()),
+        // Whoever fidgets with the button gets one hash at a time.
+        Event::Pressed if preparing.as_ref().is_none_or(Preparing::is_finished) => *preparing = Some(station.prepare()),
+        Event::Pressed => {}
         Event::Holding { .. } => station.feedback.show(Pattern::Tick),
         Event::Fired { held } => {
             info!("{source}: held for {} ms", held.as_millis());
@@ -210,49 +236,51 @@ async fn end_of(window: Option<BootTime>) {
 /// Says at the start already whether there is a default password, not only at the press.
 async fn report_password(station: Arc<Station>) {
     match station.default_password().await {
+        Ok(DefaultPassword { interface: Some(interface), origin, .. }) => info!("default password: from {interface} ({origin})"),
         Ok(found) => info!("default password: from {}", found.origin),
         Err(e) => error!("there is no default password, a press will be refused: {e}"),
     }
 }
 
-/// The folders, where packaging has not made them.
-fn lay_folders(paths: &Paths, engine: Option<(Uid, Gid)>) -> io::Result<()> {
+/// The folders, where packaging has not made them, with their modes whatever the umask is. Without them the button still works.
+fn lay_folders(paths: &Paths) {
     for (folder, mode) in [(&paths.state, 0o711), (&paths.run, 0o755)] {
-        DirBuilder::new().recursive(true).mode(mode).create(folder).map_err(|e| named(folder, &e))?;
+        if !folder.is_dir() {
+            let made =
+                DirBuilder::new().recursive(true).create(folder).and_then(|()| fs::set_permissions(folder, Permissions::from_mode(mode)));
+            logged(made.map_err(|e| named(folder, &e)));
+        }
     }
-    let own = paths.engine();
-    DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(|e| named(&own, &e))?;
-    if let Some((uid, gid)) = engine {
-        std::os::unix::fs::chown(&own, Some(uid.as_raw()), Some(gid.as_raw())).map_err(|e| named(&own, &e))?;
-    }
-    Ok(())
+}
+
+/// What failed is said, and done without.
+fn logged<T>(done: io::Result<T>) -> Option<T> {
+    done.map_err(|e| error!("{e}")).ok()
 }
 
 /// Keeps a second supervisor of the same folder out.
 fn claim(paths: &Paths) -> io::Result<Flock<File>> {
     let path = paths.run.join("lock");
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(|e| named(&path, &e))?;
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(|e| named(&path, &e))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock)
         .map_err(|(_, _)| io::Error::other(format!("{}: another twostepd is running here; stop it first", path.display())))
 }
 
-/// A listening socket that takes the place of the former one in one step, so that no client finds none.
-fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let fresh = path.with_extension("new");
+/// A listening socket in the place of one that a former supervisor has left; nobody listens on that any more (see [`claim`]).
+pub fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     let bound = || -> io::Result<UnixListener> {
-        match fs::remove_file(&fresh) {
+        match fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
             _ => {}
         }
-        let listener = UnixListener::bind(&fresh)?;
-        fs::set_permissions(&fresh, Permissions::from_mode(mode))?;
-        fs::rename(&fresh, path)?;
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
     bound().map_err(|e| named(path, &e))
 }
 
-fn named(path: &Path, e: &io::Error) -> io::Error {
+pub fn named(path: &Path, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{}: {e}", path.display()))
 }

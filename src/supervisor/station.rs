@@ -2,14 +2,14 @@
 //!
 //! Whatever may wait for a disk, a lock or a hash runs on a thread, and to its end, also where the one who asked for it has gone.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use log::{error, info, warn};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::buttons::{Buttons, NotSimulated};
+use super::buttons::{Buttons, Kind, NotSimulated};
 use super::child::Tell;
 use super::feedback::{Feedback, Pattern};
 use super::hooks;
@@ -18,6 +18,7 @@ use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAct
 use super::run::Machine;
 use crate::core::recovery::Phase;
 use crate::core::time::BootTime;
+use crate::proto::privileged::Recovered;
 use crate::proto::recovery as wire;
 use crate::sys::atomic_file::RealDisk;
 
@@ -38,11 +39,16 @@ pub struct Station {
     recovery: Mutex<Recovery>,
     /// When the open window's end has to be looked at.
     window: watch::Sender<Option<BootTime>>,
+    /// What [`account`](Self::account) saw last.
+    seen: Mutex<Seen>,
     events: broadcast::Sender<wire::Event>,
-    engine: mpsc::Sender<Tell>,
+    engine: mpsc::UnboundedSender<Tell>,
     /// Presses that are being carried out.
     under_way: watch::Sender<u32>,
 }
+
+/// The account's state, and the last press.
+pub type Seen = (AccountState, Option<wire::Press>);
 
 /// A hash that is being made while the button is held.
 pub type Preparing = JoinHandle<Result<PreparedHash, String>>;
@@ -50,13 +56,18 @@ pub type Preparing = JoinHandle<Result<PreparedHash, String>>;
 impl Station {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::Sender<Tell>) -> Arc<Self> {
-        let feedback = Feedback::open(&machine.board, &machine.paths.root);
+    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::UnboundedSender<Tell>) -> Arc<Self> {
+        let mut shown = machine.board.clone();
+        if !machine.config.button.feedback {
+            shown.feedback.clear();
+        }
+        let feedback = Feedback::open(&shown, &machine.paths.root);
         Arc::new(Self {
             machine,
             buttons,
             feedback,
             window: watch::Sender::new(recovery.window_ends()),
+            seen: Mutex::new(look(&recovery).unwrap_or((AccountState::Missing, None))),
             recovery: Mutex::new(recovery),
             events: broadcast::Sender::new(EVENTS),
             engine,
@@ -75,10 +86,10 @@ impl Station {
         let _ = self.events.send(event);
     }
 
-    /// Tells the engine's keeper. A keeper that is that far behind has ended: it has no engine to tell.
+    /// Tells the engine's keeper.
     pub fn tell_engine(&self, tell: Tell) {
-        if self.engine.try_send(tell).is_err() {
-            warn!("the engine's keeper takes no more messages");
+        if self.engine.send(tell).is_err() {
+            warn!("the engine's keeper has ended");
         }
     }
 
@@ -169,17 +180,27 @@ impl Station {
         join(off).await
     }
 
-    /// The account now, and the last press.
+    /// The account now, and the last press. While a press waits for the account files' lock, it is what was seen last.
     ///
     /// # Errors
     /// The reason, for people.
-    pub async fn account(self: &Arc<Self>) -> Result<(AccountState, Option<wire::Press>), String> {
-        let seen = self.with(|_, recovery| {
-            let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
-            let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
-            Ok((state, last))
-        });
-        join(seen).await
+    pub async fn account(self: &Arc<Self>) -> Result<Seen, String> {
+        let station = Arc::clone(self);
+        join(spawn_blocking(move || {
+            let recovery = match station.recovery.try_lock() {
+                Ok(recovery) => recovery,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return Ok(station.seen().clone()),
+            };
+            let seen = look(&recovery)?;
+            station.seen().clone_from(&seen);
+            Ok(seen)
+        }))
+        .await
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Presses the simulated button; answers when what it did is done.
@@ -190,7 +211,10 @@ impl Station {
         let mut events = self.listen();
         self.buttons.press(hold).await?;
         if hold >= self.machine.config.button.hold {
-            let released = async { while events.recv().await.is_ok_and(|event| event.event != wire::EventKind::Released) {} };
+            let sources = self.buttons.sources();
+            let simulated = sources.iter().find(|(_, kind, _)| *kind == Kind::Simulated).map(|(name, ..)| name.as_str());
+            let over = |event: wire::Event| event.event == wire::EventKind::Released && Some(event.source.as_str()) == simulated;
+            let released = async { while events.recv().await.is_ok_and(|event| !over(event)) {} };
             // A press that was no press (a stuck button) has no release.
             let _ = tokio::time::timeout(NOTICED, released).await;
             let mut under_way = self.under_way.subscribe();
@@ -202,7 +226,7 @@ impl Station {
 
     /// What follows a press that brought the account back.
     fn follow_up(self: &Arc<Self>, done: &Done) {
-        self.tell_engine(Tell::Recovered(done.account.clone()));
+        self.tell_engine(Tell::Recovered(told(&done.account, done.press)));
         self.feedback.show(Pattern::Fired);
         if self.machine.runs_hooks {
             let (station, account) = (Arc::clone(self), done.account.clone());
@@ -239,6 +263,12 @@ impl Station {
     }
 }
 
+fn look(recovery: &Recovery) -> Result<Seen, String> {
+    let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
+    let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
+    Ok((state, last))
+}
+
 fn run_hooks(machine: &Machine, account: &str) {
     if let Err(e) = hooks::run_pending(&RealDisk, &machine.paths, account, machine.config.recovery.hook_time) {
         error!("the hooks were not run: {e}");
@@ -247,8 +277,12 @@ fn run_hooks(machine: &Machine, account: &str) {
 
 /// The account that the engine must know as recovered.
 #[must_use]
-pub fn recovered(recovery: &Recovery) -> Option<String> {
-    recovery.last().filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver | Phase::Intended)).map(|last| last.account)
+pub fn recovered(recovery: &Recovery) -> Option<Recovered> {
+    recovery.last().filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver)).map(|last| told(&last.account, last.press))
+}
+
+fn told(account: &str, press: u64) -> Recovered {
+    Recovered { account: account.into(), press: press.cast_signed() }
 }
 
 /// A thread's outcome. Threads here are neither aborted nor unwound (the release build aborts), so a failed join is a broken program.

@@ -11,6 +11,7 @@ pub mod gpio;
 pub mod input;
 pub mod leds;
 mod nodes;
+pub mod nss;
 pub mod pam;
 pub mod peer;
 pub mod process;

@@ -54,8 +54,20 @@ pub enum Lookup {
     Other(Stored),
 }
 
-pub(super) const COLUMNS: &str = "uid, name, methods, preferred, enforced, recovered, press, passwordless, recovery_email, recovery_codes_left, \
-    failures, failed_wall, failed_boot_ns, failed_boot_id, failed_synchronised, drift, suspect_step, suspect_ahead, generation, secret";
+macro_rules! select {
+    ($columns:literal, $rest:literal) => {
+        concat!(
+            "SELECT uid, name, methods, preferred, enforced, recovered, press, passwordless, recovery_email, recovery_codes_left, failures, ",
+            "failed_wall, failed_boot_ns, failed_boot_id, failed_synchronised, drift, suspect_step, suspect_ahead, generation, secret",
+            $columns,
+            " FROM accounts ",
+            $rest
+        )
+    };
+}
+
+/// All accounts, with the id of the secret as column 20.
+pub(super) const ALL: &str = select!(", secret_id", "ORDER BY uid");
 
 pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let preferred: Option<String> = row.get(3)?;
@@ -97,7 +109,7 @@ impl View<'_> {
     pub fn account(&self, uid: u32, name: &str) -> Result<Lookup, StoreError> {
         let found = match self.account_by_uid(uid)? {
             Some(found) => Some(found),
-            None => self.first(&format!("SELECT {COLUMNS} FROM accounts WHERE name = ?"), [name], stored)?,
+            None => self.account_by_name(name)?,
         };
         Ok(match found {
             None => Lookup::Unknown,
@@ -111,7 +123,23 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn account_by_uid(&self, uid: u32) -> Result<Option<Stored>, StoreError> {
-        self.first(&format!("SELECT {COLUMNS} FROM accounts WHERE uid = ?"), [uid], stored)
+        self.first(select!("", "WHERE uid = ?"), [uid], stored)
+    }
+
+    /// The account stored under this name, whatever its uid.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn account_by_name(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+        self.first(select!("", "WHERE name = ?"), [name], stored)
+    }
+
+    /// Up to `limit` names of stored accounts after `after`, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn account_names(&self, after: &str, limit: u32) -> Result<Vec<String>, StoreError> {
+        self.all("SELECT name FROM accounts WHERE name > ? ORDER BY name LIMIT ?", params![after, limit], |row| row.get(0))
     }
 
     /// Up to `limit` accounts with a uid above `after`, in the order of their uids.
@@ -120,7 +148,15 @@ impl View<'_> {
     /// Any [`StoreError`] of the storage.
     pub fn accounts(&self, after: Option<u32>, limit: u32) -> Result<Vec<Stored>, StoreError> {
         let after = after.map_or(-1, i64::from);
-        self.all(&format!("SELECT {COLUMNS} FROM accounts WHERE uid > ? ORDER BY uid LIMIT ?"), params![after, limit], stored)
+        self.all(select!("", "WHERE uid > ? ORDER BY uid LIMIT ?"), params![after, limit], stored)
+    }
+
+    /// The names of the accounts that are enforced by name, in order.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn enforced_users(&self) -> Result<Vec<String>, StoreError> {
+        self.all("SELECT name FROM accounts WHERE enforced = 1 ORDER BY name", [], |row| row.get(0))
     }
 
     /// The accounts that the button brought back and that are not off again: one, as a rule.
@@ -128,7 +164,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn recovered_accounts(&self) -> Result<Vec<Stored>, StoreError> {
-        self.all(&format!("SELECT {COLUMNS} FROM accounts WHERE recovered"), [], stored)
+        self.all(select!("", "WHERE recovered"), [], stored)
     }
 
     /// The enrolment of an account that was read in this very call; `None` where it has none.

@@ -15,6 +15,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::error::StoreError;
 use super::{Options, date, place};
+use crate::core::time::Wall;
 
 /// Why a backup was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +50,19 @@ pub struct BackupFile {
     pub name: String,
     /// Why it was made.
     pub kind: Kind,
+    /// When, by the wall clock of then.
+    pub at: Wall,
     sequence: u64,
 }
 
 /// A well-formed name; anything else (a path, too) is none.
 fn parse(name: &str) -> Option<BackupFile> {
-    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     let (sequence, rest) = name.strip_suffix(".db")?.split_once('-')?;
     let (stamp, word) = rest.split_once('-')?;
-    let (day, time) = stamp.strip_suffix('Z')?.split_once('T')?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.word() == word)?;
-    let formed = digits(sequence, 8) && digits(day, 8) && digits(time, 6);
-    formed.then(|| BackupFile { name: name.to_owned(), kind, sequence: sequence.parse().unwrap_or(0) })
+    let at = date::parse(stamp)?;
+    let counted = sequence.len() == 8 && sequence.bytes().all(|byte| byte.is_ascii_digit());
+    counted.then(|| BackupFile { name: name.to_owned(), kind, at, sequence: sequence.parse().unwrap_or(0) })
 }
 
 fn folder(store: &Path) -> PathBuf {

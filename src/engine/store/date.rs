@@ -19,9 +19,36 @@ pub(super) fn stamp(at: Wall) -> String {
     format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
+/// What [`stamp`] wrote; `None` for any other text. A date that does not exist counts on into the next month.
+pub(super) fn parse(text: &str) -> Option<Wall> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(day, 8) || !digits(time, 6) {
+        return None;
+    }
+    let number = |text: &str| text.parse::<i64>().ok();
+    let (year, month, day) = (number(&day[..4])?, number(&day[4..6])?, number(&day[6..])?);
+    let shifted_month = (month + 9) % 12;
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * shifted_month + 2) / 5 + day - 1;
+    let days = era * 146_097 + day_of_era - 719_468;
+    Some(Wall(days * 86_400 + number(&time[..2])? * 3600 + number(&time[2..4])? * 60 + number(&time[4..])?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stamp_can_be_read_back() {
+        for at in (0..253_402_300_799).step_by(86_400 * 37 + 12_345).chain([951_782_399, 951_782_400, 1_795_517_326]) {
+            assert_eq!(parse(&stamp(Wall(at))), Some(Wall(at)));
+        }
+        for bad in ["", "Z", "20261124T10484Z", "2026112éT104846Z", "20261124 104846Z", "20261124T104846"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn dates_are_right_at_the_edges() {

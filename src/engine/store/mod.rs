@@ -61,7 +61,7 @@ pub use authenticators::Authenticator;
 pub use backup::{BackupFile, Kind as BackupKind};
 pub use devices::{PER_ACCOUNT as DEVICES_PER_ACCOUNT, Trust, TrustedDevice};
 pub use error::{Failure, StoreError};
-pub use policy::{Role, Subject, SubjectKind};
+pub use policy::{Role, Subject};
 pub use restore::Report as RestoreReport;
 pub use seal::{Hashed, Keys, Sealed, SealingKey};
 pub use steps::{FAR as STEPS_FAR, KEPT as STEPS_KEPT};
@@ -117,7 +117,7 @@ impl Store {
         let keys = key.as_ref().map(Keys::new);
         drop(key);
         let queue = options.queue.max(1);
-        let place = Arc::new(Place { options, keys });
+        let place = Arc::new(Place { options, keys, steps: schema::STEPS });
         let shared = Arc::new(Shared::new());
         let (writer, requests) = mpsc::channel(queue);
         let (reader, reads) = mpsc::channel(queue);
@@ -173,6 +173,12 @@ impl Store {
         self.shared.note(entry);
     }
 
+    /// Whether entries wait for a commit.
+    #[must_use]
+    pub fn has_notes(&self) -> bool {
+        self.shared.has_notes()
+    }
+
     /// Commits the entries that wait.
     ///
     /// # Errors
@@ -204,8 +210,9 @@ impl Store {
         let place = Arc::clone(&self.place);
         spawn("store-backup", move || {
             let made = place::connect(&place.database()).and_then(|db| copy_checked(&place, &db, kind));
-            let _ = reply.send(made);
+            // First: whoever has the answer may ask for the next one.
             drop(guard);
+            let _ = reply.send(made);
         });
         let made = answer.await.unwrap_or(Err(StoreError::Closed));
         if let Err(StoreError::Corrupt(what)) = &made {

@@ -36,6 +36,8 @@ const BUSY: Duration = Duration::from_secs(1);
 pub(super) struct Place {
     pub(super) options: Options,
     pub(super) keys: Option<Keys>,
+    /// The schema; another one in tests of its migration.
+    pub(super) steps: &'static [&'static str],
 }
 
 impl Place {
@@ -82,10 +84,11 @@ impl Place {
             false => check_ends(&db),
         }
         .map_err(unavailable)?;
-        if found < schema::VERSION {
+        let known = schema::target(self.steps);
+        if found < known {
             let kept = backup::copy(&self.options, &db, Kind::Migration).map_err(unavailable)?;
-            log::info!("the database goes from schema version {found} to {}; its backup is {kept}", schema::VERSION);
-            schema::migrate(&db).map_err(unavailable)?;
+            log::info!("the database goes from schema version {found} to {known}; its backup is {kept}");
+            schema::migrate(&db, self.steps).map_err(unavailable)?;
         }
         Ok(db)
     }
@@ -98,8 +101,9 @@ impl Place {
         if application != schema::APPLICATION_ID || found < 1 {
             return Err(unavailable(StoreError::Corrupt("this is no database of twostep".into())));
         }
-        if found > schema::VERSION {
-            return Err(Failure::TooNew { found, known: schema::VERSION });
+        let known = schema::target(self.steps);
+        if found > known {
+            return Err(Failure::TooNew { found, known });
         }
         let check = View { db, keys }.key_check().map_err(unavailable)?;
         let check = check.ok_or_else(|| unavailable(StoreError::Corrupt("its key check is missing".into())))?;
@@ -117,7 +121,7 @@ impl Place {
         let Some(keys) = &self.keys else { return Err(StoreError::Failed(Failure::MissingKey)) };
         let new = self.fresh_file()?;
         let db = connect(&new)?;
-        schema::migrate(&db)?;
+        schema::migrate(&db, self.steps)?;
         Tx::new(&db, keys).store_key_check()?;
         close(db)?;
         self.put_in_place()
@@ -219,6 +223,8 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(BUSY)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Else SQLite plans a statement anew whenever a bound value changes.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     db.set_prepared_statement_cache_capacity(64);
     let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
@@ -304,4 +310,78 @@ fn one_line(text: &str) -> String {
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::time::Wall;
+    use crate::engine::store::seal::SealingKey;
+
+    const WIDER: &[&str] =
+        &[schema::STEPS[0], "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;"];
+    const BROKEN: &[&str] = &[schema::STEPS[0], "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;"];
+
+    fn place(folder: &Path, steps: &'static [&'static str]) -> Place {
+        let keys = SealingKey::from_slice(&[3; 32]).map(|key| Keys::new(&key));
+        Place { options: Options::new(folder.into(), || Wall(1_795_517_326)), keys, steps }
+    }
+
+    /// A database of the first version with one account in it.
+    fn older(folder: &Path) {
+        let place = place(folder, &schema::STEPS[..1]);
+        let db = place.open().unwrap();
+        let tx = Tx::new(&db, place.keys().unwrap());
+        tx.save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
+        close(db).unwrap();
+    }
+
+    #[test]
+    fn an_older_database_is_backed_up_then_migrated_and_keeps_its_accounts() {
+        let folder = tempfile::tempdir().unwrap();
+        older(folder.path());
+        let place = place(folder.path(), WIDER);
+        let db = place.open().unwrap();
+        assert_eq!(schema::version(&db).unwrap(), 2);
+        assert_eq!(db.query_row("SELECT name FROM accounts WHERE colour IS NULL", [], |row| row.get::<_, String>(0)).unwrap(), "alice");
+        let backups = backup::list(folder.path()).unwrap();
+        assert_eq!(backups.len(), 1);
+        assert_eq!(backups[0].kind, Kind::Migration);
+        let kept = Connection::open(backup::find(folder.path(), &backups[0].name).unwrap()).unwrap();
+        assert_eq!(schema::version(&kept).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_older_database_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        older(folder.path());
+        assert!(matches!(place(folder.path(), BROKEN).open(), Err(Failure::Unavailable(_))));
+        let db = place(folder.path(), schema::STEPS).open().unwrap();
+        assert_eq!(schema::version(&db).unwrap(), 1);
+        assert_eq!(db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(place(folder.path(), WIDER).open().unwrap());
+        let refused = place(folder.path(), schema::STEPS).open();
+        assert_eq!(refused.err(), Some(Failure::TooNew { found: 2, known: 1 }));
+        assert!(place(folder.path(), WIDER).open().is_ok());
+    }
+
+    #[test]
+    fn a_crash_between_marker_and_rename_is_finished_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        older(folder.path());
+        fs::write(folder.path().join("store.failed"), "noise\nstore.db.set-aside-x\n").unwrap();
+        assert!(matches!(place(folder.path(), schema::STEPS).open(), Err(Failure::SetAside { .. })));
+        assert!(!folder.path().join("store.db").exists());
+        assert!(folder.path().join("store.db.set-aside-x").exists());
+        // An operator's own hand.
+        fs::rename(folder.path().join("store.db.set-aside-x"), folder.path().join("store.db")).unwrap();
+        fs::write(folder.path().join("store.db.set-aside-x"), "").unwrap();
+        assert!(place(folder.path(), schema::STEPS).open().is_ok());
+        assert!(!folder.path().join("store.failed").exists());
+    }
 }

@@ -8,28 +8,8 @@ use rusqlite::{Row, params};
 use super::error::StoreError;
 use super::revoked::Kind;
 use super::view::{Tx, View};
-
-/// Where a subject comes from. The numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SubjectKind {
-    /// In /etc/passwd.
-    LocalUser = 0,
-    /// In /etc/group.
-    LocalGroup = 1,
-    /// From NSS, not in /etc/passwd.
-    DomainUser = 2,
-    /// From NSS, not in /etc/group.
-    DomainGroup = 3,
-}
-
-/// A delegated role. The numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    /// System Management.
-    SystemManagement = 0,
-    /// Access Management.
-    AccessManagement = 1,
-}
+pub use crate::core::enforcement::SubjectKind;
+pub use crate::core::policy::Role;
 
 /// A user or a group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,37 +20,49 @@ pub struct Subject {
     pub name: String,
 }
 
+/// The number that is stored.
+fn kind_number(kind: SubjectKind) -> i64 {
+    match kind {
+        SubjectKind::LocalUser => 0,
+        SubjectKind::LocalGroup => 1,
+        SubjectKind::DomainUser => 2,
+        SubjectKind::DomainGroup => 3,
+    }
+}
+
+/// The number that is stored.
+fn role_number(role: Role) -> i64 {
+    match role {
+        Role::SystemManagement => 0,
+        Role::AccessManagement => 1,
+    }
+}
+
 impl ToSql for SubjectKind {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok((*self as i64).into())
+        Ok(kind_number(*self).into())
     }
 }
 
 impl FromSql for SubjectKind {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::LocalUser),
-            1 => Ok(Self::LocalGroup),
-            2 => Ok(Self::DomainUser),
-            3 => Ok(Self::DomainGroup),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
+        let number = value.as_i64()?;
+        let all = [Self::LocalUser, Self::LocalGroup, Self::DomainUser, Self::DomainGroup];
+        all.into_iter().find(|kind| kind_number(*kind) == number).ok_or(FromSqlError::OutOfRange(number))
     }
 }
 
 impl ToSql for Role {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok((*self as i64).into())
+        Ok(role_number(*self).into())
     }
 }
 
 impl FromSql for Role {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            0 => Ok(Self::SystemManagement),
-            1 => Ok(Self::AccessManagement),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
+        let number = value.as_i64()?;
+        let all = [Self::SystemManagement, Self::AccessManagement];
+        all.into_iter().find(|role| role_number(*role) == number).ok_or(FromSqlError::OutOfRange(number))
     }
 }
 
@@ -80,7 +72,7 @@ pub(super) fn subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
 
 /// Names a delegation among what was revoked.
 pub(super) fn delegation_id(subject: &Subject, role: Role) -> Vec<u8> {
-    format!("{}\0{}\0{}", subject.kind as i64, role as i64, subject.name).into_bytes()
+    format!("{}\0{}\0{}", kind_number(subject.kind), role_number(role), subject.name).into_bytes()
 }
 
 impl View<'_> {
@@ -98,7 +90,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn enforced_groups(&self, after: Option<&Subject>, limit: u32) -> Result<Vec<Subject>, StoreError> {
-        let (kind, name) = after.map_or((-1, ""), |subject| (subject.kind as i64, subject.name.as_str()));
+        let (kind, name) = after.map_or((-1, ""), |subject| (kind_number(subject.kind), subject.name.as_str()));
         let sql = "SELECT kind, name FROM enforced_groups WHERE (kind, name) > (?, ?) ORDER BY kind, name LIMIT ?";
         self.all(sql, params![kind, name, limit], subject)
     }

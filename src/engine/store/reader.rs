@@ -28,11 +28,12 @@ impl Reader {
         let mut jobs = Vec::with_capacity(GROUP);
         while reads.blocking_recv_many(&mut jobs, GROUP) > 0 {
             let fate = self.read_group(&mut jobs);
+            if let Err(StoreError::Corrupt(what)) = &fate {
+                // Before the answers: no later call is to write into a damaged database.
+                self.ask(Request::Damaged(what.clone()));
+            }
             for job in jobs.drain(..) {
                 job.answer(fate.as_ref().err());
-            }
-            if let Err(StoreError::Corrupt(what)) = fate {
-                self.ask(Request::Damaged(what));
             }
         }
     }

@@ -80,7 +80,6 @@ fn build_in(place: &Place, current: Option<&Connection>, source: &Path, new: &Pa
     merge.finish()?;
     merge.tx.run("COMMIT", [])?;
     let report = Report { complete: merge.complete.get(), kept_accounts: merge.kept.get(), kept: None };
-    drop(merge);
     place::close(db)?;
     place::sync(new)?;
     Ok(report)
@@ -93,7 +92,7 @@ fn admitted(place: &Place, file: &Path) -> Result<Connection, StoreError> {
         Failure::Unavailable(error) => *error,
         other => StoreError::Failed(other),
     })?;
-    schema::migrate(&db)?;
+    schema::migrate(&db, place.steps)?;
     Ok(db)
 }
 
@@ -142,7 +141,7 @@ impl Merge<'_> {
 
     fn all(&self, former: &Connection) -> Result<(), StoreError> {
         self.revocations(former)?;
-        self.rows(former, &format!("SELECT {}, secret_id FROM accounts ORDER BY uid", accounts::COLUMNS), |row| self.account(row))?;
+        self.rows(former, accounts::ALL, |row| self.account(row))?;
         self.rows(former, "SELECT uid, step, burnt, seq FROM used_steps ORDER BY uid", |row| self.step(row))?;
         self.rows(former, "SELECT uid, hash, set_id, used_at FROM recovery_codes ORDER BY uid", |row| self.recovery_code(row))?;
         self.rows(former, "SELECT id, uid, name, public_key, paired_at, last_seen FROM authenticators ORDER BY id", |row| {

@@ -12,10 +12,7 @@ use super::error::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x3273_7470;
 
 /// From version n to n + 1, in order. A published step is never edited; the next version is one more step.
-const STEPS: &[&str] = &[V1];
-
-/// The version that this program works with.
-pub(super) const VERSION: i32 = STEPS.len() as i32;
+pub(super) const STEPS: &[&str] = &[V1];
 
 /// Times are seconds since 1970 (wall clock). `uid` is the identity everywhere; `name` must agree with it.
 const V1: &str = "
@@ -49,6 +46,8 @@ CREATE TABLE accounts (
   CHECK ((secret IS NULL) = (secret_id IS NULL)),
   CHECK (secret IS NULL OR passwordless = 0)
 ) STRICT;
+
+CREATE INDEX accounts_enforced ON accounts (name) WHERE enforced = 1;
 
 -- burnt: typed at a wrong time, and so never accepted. seq orders an account's rows by insertion, whatever the clock said.
 CREATE TABLE used_steps (
@@ -118,18 +117,19 @@ pub(super) fn version(db: &Connection) -> Result<i32, StoreError> {
     Ok(db.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Brings a database of any known version up to [`VERSION`], whole or not at all.
-pub(super) fn migrate(db: &Connection) -> Result<(), StoreError> {
-    migrate_to(db, VERSION)
+/// The version that these steps lead to.
+pub(super) fn target(steps: &[&str]) -> i32 {
+    i32::try_from(steps.len()).unwrap_or(i32::MAX)
 }
 
-fn migrate_to(db: &Connection, target: i32) -> Result<(), StoreError> {
+/// Takes the steps that a database still lacks, all or none.
+pub(super) fn migrate(db: &Connection, steps: &[&str]) -> Result<(), StoreError> {
     let tx = rusqlite::Transaction::new_unchecked(db, rusqlite::TransactionBehavior::Immediate)?;
-    let found = version(&tx)?;
-    for step in found..target {
-        tx.execute_batch(STEPS[usize::try_from(step).unwrap_or(STEPS.len())])?;
+    let taken = usize::try_from(version(&tx)?).unwrap_or(0);
+    for step in steps.iter().skip(taken) {
+        tx.execute_batch(step)?;
     }
-    tx.pragma_update(None, "user_version", target)?;
+    tx.pragma_update(None, "user_version", target(steps))?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.commit()?;
     Ok(())

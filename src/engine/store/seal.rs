@@ -89,9 +89,9 @@ impl Keys {
     pub fn new(key: &SealingKey) -> Self {
         Self {
             cipher: XChaCha20Poly1305::new((&*subkey(key, b"twostep/1 seal")).into()),
-            recovery: keyed(&*subkey(key, b"twostep/1 recovery codes")),
-            trusted: keyed(&*subkey(key, b"twostep/1 trusted devices")),
-            email: keyed(&*subkey(key, b"twostep/1 e-mail codes")),
+            recovery: keyed(&subkey(key, b"twostep/1 recovery codes")),
+            trusted: keyed(&subkey(key, b"twostep/1 trusted devices")),
+            email: keyed(&subkey(key, b"twostep/1 e-mail codes")),
             check: subkey(key, b"twostep/1 key check"),
         }
     }

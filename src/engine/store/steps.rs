@@ -37,17 +37,24 @@ impl Tx<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn mark_step(&self, uid: u32, step: TimeStep, mark: Mark, now: TimeStep) -> Result<bool, StoreError> {
-        let (rows, last): (i64, i64) = self
-            .first("SELECT count(*), ifnull(max(seq), 0) FROM used_steps WHERE uid = ?", [uid], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .unwrap_or_default();
-        let sql = "INSERT INTO used_steps (uid, step, burnt, seq) VALUES (?, ?, ?, ?) ON CONFLICT (uid, step) DO NOTHING";
-        let first = self.run(sql, params![uid, number(step), mark == Mark::Burnt, last + 1])? == 1;
-        // Only once twice as many are there, so that most logins delete nothing.
-        if first && rows >= 2 * KEPT {
-            let (now, sql) = (number(now), "DELETE FROM used_steps WHERE uid = ?1 AND seq <= ?2 AND step NOT BETWEEN ?3 AND ?4");
-            self.run(sql, params![uid, last + 1 - KEPT, now.saturating_sub(FAR), now.saturating_add(FAR)])?;
+        // The marks before it in time and the very last one give the order of insertion without a look at all of them.
+        let sql = "INSERT INTO used_steps (uid, step, burnt, seq) VALUES (?1, ?2, ?3, 1 + max(
+                     ifnull((SELECT seq FROM used_steps WHERE uid = ?1 AND step <= ?2 ORDER BY step DESC LIMIT 1), 0),
+                     ifnull((SELECT seq FROM used_steps WHERE uid = ?1 ORDER BY step DESC LIMIT 1), 0)))
+                   ON CONFLICT (uid, step) DO NOTHING RETURNING seq";
+        let seq: Option<i64> = self.first(sql, params![uid, number(step), mark == Mark::Burnt], |row| row.get(0))?;
+        if let Some(seq) = seq.filter(|seq| seq % KEPT == 0) {
+            self.prune_steps(uid, seq - KEPT, number(now))?;
         }
-        Ok(first)
+        Ok(seq.is_some())
+    }
+
+    fn prune_steps(&self, uid: u32, last: i64, now: i64) -> Result<(), StoreError> {
+        let past = "DELETE FROM used_steps WHERE uid = ? AND step < ? AND seq <= ?";
+        self.run(past, params![uid, now.saturating_sub(FAR), last])?;
+        let future = "DELETE FROM used_steps WHERE uid = ? AND step > ? AND seq <= ?";
+        self.run(future, params![uid, now.saturating_add(FAR), last])?;
+        Ok(())
     }
 }
 

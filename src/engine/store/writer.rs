@@ -10,12 +10,14 @@
 //!
 //! Not here: what jobs do, how files are opened or set aside (`place`).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::audit::AuditEntry;
 use super::error::{Failure, StoreError};
 use super::place::{self, Place, unavailable};
 use super::restore;
@@ -131,8 +133,8 @@ impl Writer {
         let keys = self.place.keys().map_err(StoreError::Failed)?;
         let tx = Tx::new(db, keys);
         let notes = self.shared.take_notes();
-        let done = run_group(&tx, jobs).and_then(|before| {
-            notes.iter().try_for_each(|note| tx.audit(note))?;
+        // What waits is older than the jobs: the trail keeps the order.
+        let done = run_group(&tx, jobs, &notes).and_then(|before| {
             let last = tx.last_audit()?;
             tx.trim_audit(self.place.options.audit_rows, before, last)?;
             tx.run("COMMIT", [])?;
@@ -261,9 +263,10 @@ impl Writer {
 }
 
 /// Runs the jobs inside a new transaction; gives the id of the newest audit entry before it.
-fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>]) -> Result<i64, StoreError> {
+fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>], notes: &VecDeque<AuditEntry>) -> Result<i64, StoreError> {
     tx.run("BEGIN IMMEDIATE", [])?;
     let before = tx.last_audit()?;
+    notes.iter().try_for_each(|note| tx.audit(note))?;
     for job in jobs {
         tx.run("SAVEPOINT job", [])?;
         match job.run(tx) {

@@ -4,6 +4,7 @@
 //! its folder; whoever runs it counts as root on its sockets.
 
 mod scratch;
+mod second_step;
 mod tour;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
     let paths = Paths::scratch(&folder);
     let config = scratch::config(&paths);
     crate::log::init(&config.log, "twostepd");
+    let board = scratch::board().map_err(|e| e.to_string())?;
     let (ended, stop) = oneshot::channel();
     let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
     let guide = {
@@ -49,7 +51,7 @@ fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
     let machine = Machine {
         paths: paths.clone(),
         config,
-        board: scratch::board(),
+        board,
         judge: Judge::Shadow(paths.accounts.join("shadow")),
         user: None,
         owner: nix::unistd::getuid().as_raw(),

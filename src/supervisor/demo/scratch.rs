@@ -5,13 +5,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::config::board::{Board, Button};
+use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, LogLevel, LogTarget};
+use crate::config::{self, Config, LogLevel, LogTarget};
 use crate::sys::crypt::{self, Method};
 
-/// The address on the simulated board's sticker.
-pub const STICKER: &str = "00:08:9B:C0:FF:EE";
+/// The address of the simulated board's only adapter, as on its sticker.
+const STICKER: &str = "00:08:9B:C0:FF:EE";
+
+/// That adapter, as sysfs would tell it; `permanent_address` stands for the kernel's answer.
+const ADAPTER: [(&str, &str); 6] =
+    [("type", "1"), ("addr_len", "6"), ("addr_assign_type", "0"), ("ifindex", "2"), ("address", STICKER), ("permanent_address", STICKER)];
+
+/// The profile that the product ships for boards without a button.
+const BOARD: &str = include_str!("../../../board-configs/simulated.toml");
 
 /// The people of the demo, and their passwords.
 pub const PEOPLE: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
@@ -38,6 +45,11 @@ pub fn lay(dir: Option<&Path>) -> io::Result<PathBuf> {
     for made in [&etc, &folder.join("config/recovery.d"), &folder.join("state"), &folder.join("root")] {
         DirBuilder::new().recursive(true).mode(0o755).create(made).map_err(|e| named(made, &e))?;
     }
+    let adapter = folder.join("root/sys/class/net/eth0");
+    fs::create_dir_all(adapter.join("device")).map_err(|e| named(&adapter, &e))?;
+    for (file, content) in ADAPTER {
+        write_once(&adapter.join(file), 0o644, || Ok(content.into()))?;
+    }
     write_once(&etc.join("passwd"), 0o644, || Ok(PASSWD.into()))?;
     write_once(&etc.join("group"), 0o644, || Ok(GROUP.into()))?;
     write_once(&etc.join("shadow"), 0o600, shadow)?;
@@ -53,21 +65,15 @@ pub fn config(paths: &Paths) -> Config {
     config.button.grace = std::time::Duration::ZERO;
     config.button.cooldown = std::time::Duration::from_millis(500);
     config.recovery.home = paths.run.join("home/admin").to_string_lossy().into_owned();
-    config.recovery.password.mac = Some(STICKER.into());
     config
 }
 
 /// A board whose only button is pressed by `twostep recovery press`.
-#[must_use]
-pub fn board() -> Board {
-    Board {
-        name: "simulated".into(),
-        origin: "the demo".into(),
-        detect: crate::config::board::Detect::default(),
-        buttons: vec![Button::Simulated { name: "reset".into() }],
-        feedback: Vec::new(),
-        sticker: None,
-    }
+///
+/// # Errors
+/// Never, as long as the shipped profile is valid; a test sees to that.
+pub fn board() -> Result<Board, config::Error> {
+    Board::parse(BOARD, "simulated.toml")
 }
 
 fn shadow() -> io::Result<String> {

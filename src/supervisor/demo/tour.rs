@@ -10,17 +10,18 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::scratch;
+use super::{scratch, second_step};
 use crate::client::Client;
 use crate::config::paths::Paths;
 use crate::proto::recovery::{AccountState, DefaultPassword, Event, EventKind, Status};
-use crate::proto::varlink::{Empty, Info};
+use crate::proto::varlink::Empty;
 use crate::sys::crypt;
 
 /// Longer than any step of the tour takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Step = Result<(), String>;
+/// What a step of the tour came to.
+pub type Step = Result<(), String>;
 
 #[derive(Serialize)]
 struct Hold {
@@ -34,20 +35,24 @@ struct Hold {
 pub fn run(paths: &Paths, once: bool) -> Step {
     say(format_args!("twostep demo: a NAS with a simulated reset button, in {}", paths.run.display()))?;
     let mut recovery = Client::connect(&paths.recovery_socket(), PATIENCE).map_err(text)?;
+    let mut shared = Client::connect(&paths.socket(), PATIENCE).map_err(text)?;
     let before = people(&paths.accounts)?;
+    second_step::show(&mut shared)?;
     begin(&mut recovery)?;
     short_press(&mut recovery)?;
     long_press(&mut recovery, paths)?;
     untouched(paths, &before)?;
-    engine(paths)?;
+    second_step::lost_phone(&mut shared)?;
     off_again(&mut recovery, paths)?;
     if once {
         return say("The tour is over: every step did what it should.");
     }
     say(format_args!("\nReady. The demo stays up until Ctrl-C; in another terminal:"))?;
     let dir = paths.run.display();
-    say(format_args!("  cargo run --release --bin twostep -- --dir {dir} recovery status"))?;
-    say(format_args!("  cargo run --release --bin twostep -- --dir {dir} recovery press"))
+    for command in ["setup --user alice", "verify alice", "audit", "recovery press", "recovery status", "recovery disable"] {
+        say(format_args!("  cargo run --release --bin twostep -- --dir {dir} {command}"))?;
+    }
+    Ok(())
 }
 
 fn begin(recovery: &mut Client) -> Step {
@@ -104,12 +109,6 @@ fn untouched(paths: &Paths, before: &[String]) -> Step {
     say("    alice's and bob's lines are as they were, byte for byte")
 }
 
-fn engine(paths: &Paths) -> Step {
-    let mut shared = Client::connect(&paths.socket(), PATIENCE).map_err(text)?;
-    let info: Info = shared.call("org.varlink.service.GetInfo", &Empty {}).map_err(text)?;
-    say(format_args!("\nThe shared socket\n  {} answers: {}", paths.socket().display(), info.interfaces.join(", ")))
-}
-
 fn off_again(recovery: &mut Client, paths: &Paths) -> Step {
     let shown: DefaultPassword = call(recovery, "ShowDefaultPassword", &Empty {})?;
     let Empty {} = call(recovery, "DisableAccount", &Empty {})?;
@@ -141,15 +140,15 @@ fn people(etc: &Path) -> Result<Vec<String>, String> {
     Ok(lines)
 }
 
-fn say(line: impl Display) -> Step {
+pub(super) fn say(line: impl Display) -> Step {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).map_err(|e| format!("standard output: {e}"))
 }
 
-fn expect(holds: bool, otherwise: &str) -> Step {
+pub(super) fn expect(holds: bool, otherwise: &str) -> Step {
     if holds { Ok(()) } else { Err(otherwise.into()) }
 }
 
-fn text(error: impl Display) -> String {
+pub(super) fn text(error: impl Display) -> String {
     error.to_string()
 }

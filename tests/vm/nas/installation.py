@@ -39,7 +39,8 @@ HOOK = """\
 echo run >> /var/log/hook-runs
 """
 
-HOOKS_RUN = "/var/log/hook-runs"
+# Somebody is connected to the supervisor's own socket (state 03).
+CONNECTED = "grep -q ' 03 [ 0-9]*/run/twostep/recovery[.]' /proc/net/unix"
 
 
 def prepare(machine):
@@ -83,7 +84,7 @@ class Monitor:
         self.events = []
         self._command = machine.start("twostep --json recovery monitor | /usr/local/lib/vm/button stamp")
         # It has been accepted once its connection is there.
-        machine.until("ss -xH state established | grep -q twostep/recovery.sock")
+        machine.until(CONNECTED)
 
     def until(self, event, timeout=PATIENCE, source=None):
         """The next event of this kind, as (time, object)."""
@@ -109,7 +110,7 @@ class Watched:
             cd /run
             twostep --json recovery monitor | /usr/local/lib/vm/button stamp > monitored &
             /usr/local/lib/vm/button watch /var/lib/twostep > changed &
-            until ss -xH state established | grep -q twostep/recovery.sock && grep -q ready changed; do sleep 0.05; done
+            until {CONNECTED} && grep -q ready changed; do sleep 0.05; done
             {{ {script}
             }} > pressed
             kill -- $(jobs -p) 2> /dev/null

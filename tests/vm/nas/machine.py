@@ -6,6 +6,7 @@ guest's leisure otherwise, so killing the emulator is a power cut: what was not 
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -88,7 +89,7 @@ class Command:
         while True:
             line = self.line(max(0.0, deadline - time.monotonic()))
             if line is None:
-                raise Failure(f"{self.text} ended without a line like {pattern!r}: {seen[-8:]}")
+                raise Failure(f"{self.text} ended without a line like {pattern!r}: {seen[-8:]} {self.err.decode(errors='replace')}")
             if re.search(pattern, line):
                 return line
             seen.append(line)
@@ -114,6 +115,8 @@ class Machine:
         self.name, self.layer, self.virtual_time = name, layer, virtual_time
         self.log_writes = None  # a file for each write to the disk, see writelog.py
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=OUT / "run"))
+        self._mine = os.open(self.folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._mine, fcntl.LOCK_EX)  # says that the folder is in use, see sweep()
         self.disk = self.folder / "disk.qcow2"
         self.gone = True
         self.port = None
@@ -130,6 +133,7 @@ class Machine:
     def __exit__(self, *_):
         self.power_cut()
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._mine)
 
     # ---- on and off ----
 
@@ -394,6 +398,16 @@ class Machine:
             front = []
         done = subprocess.run([*front, "ssh", *options, f"{user}@127.0.0.1", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
         return done.returncode, (done.stdout + done.stderr).decode(errors="replace").strip()
+
+
+def sweep():
+    """Removes the folders of machines whose harness was killed."""
+    for folder in (OUT / "run").glob("*"):
+        mine = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(mine, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        os.close(mine)
 
 
 _ACCELERATOR = []

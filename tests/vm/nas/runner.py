@@ -7,7 +7,6 @@ import importlib
 import pathlib
 import pkgutil
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ import time
 import traceback
 
 from . import installation, layers
-from .machine import OUT, Machine, Skipped, accelerated
+from .machine import Machine, Skipped, accelerated, sweep
 
 SCENARIOS = pathlib.Path(__file__).resolve().parent.parent / "scenarios"
 
@@ -91,7 +90,7 @@ def run(args):
         print("vm: no scenario of that name" if not skipped else "vm: these scenarios need --deb FILE.deb", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    _sweep()
+    sweep()
     began = time.monotonic()
     base = {False: layers.booted()}
     if any(s.needs_package for s in chosen):
@@ -168,13 +167,3 @@ def _report(bed):
         lines += [f"--- machine {number}: journal ---", journal, f"--- machine {number}: serial console ---", machine.serial()]
     return "\n".join(lines)
 
-
-def _sweep():
-    """Removes what runs that were killed have left: folders that no emulator uses."""
-    used = set()
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            used.add((process / "cmdline").read_bytes())
-    for folder in (OUT / "run").glob("*"):
-        if not any(str(folder).encode() in line for line in used):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -32,7 +32,10 @@ class Write:
 def read(path, start=0):
     """The log's writes from the entry numbered `start` on. A torn last entry is left out."""
     with open(path, "rb") as log:
-        magic, version, _, sector = struct.unpack("<QQQI", log.read(28))
+        head = log.read(28)
+        if len(head) < 28:
+            return []  # nothing was written yet
+        magic, version, _, sector = struct.unpack("<QQQI", head)
         if (magic, version) != (MAGIC, 1):
             raise Failure(f"{path} is no log of writes")
         position, number, writes = sector, 0, []

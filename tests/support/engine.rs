@@ -1,0 +1,369 @@
+//! The engine's real process, with the test in the supervisor's place: it hands over the configuration and the key, and checks the passwords.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::unistd::getuid;
+use serde_json::{Value, json};
+use twostep::client::{Client, Error};
+use twostep::config::paths::Paths;
+use twostep::config::{Config, Handover};
+use twostep::core::clock::{Horizon, Moment, plausible};
+use twostep::core::otpauth;
+use twostep::core::time::Wall;
+use twostep::core::totp::{Algorithm, Enrolment};
+use twostep::engine::store::{Options, SealingKey, Store, StoreError, Tx};
+use twostep::proto::privileged::{Notice, Order, PasswordOutcome};
+use twostep::proto::secret::Secret;
+use twostep::sys::clock;
+
+/// How long a test waits for what must come at once.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Alice's password.
+pub const PASSWORD: &str = "wonderland";
+
+/// The answer to this password waits until the test gives it: see [`Engine::held`].
+pub const HELD: &str = "held";
+
+/// The answer to this password: too many wrong ones before.
+pub const WAITING: &str = "waiting";
+
+const KEY: [u8; 32] = [0x5a; 32];
+
+/// Counts as root beside 0, and is nobody here.
+const OWNER: u32 = 65_533;
+
+/// Where a relay connects to.
+const RELAY: &str = "TWOSTEP_TEST_RELAY";
+
+/// Alice's number: that of whoever runs the test, where that is not root.
+pub fn alice() -> u32 {
+    if getuid().is_root() { 1001 } else { getuid().as_raw() }
+}
+
+/// Somebody else.
+pub const BOB: u32 = 1002;
+
+/// What is to be there before the engine starts.
+#[derive(Default)]
+pub struct Scene {
+    pub config: Config,
+    pub mail_password: Option<&'static str>,
+}
+
+/// A running engine; ended when dropped.
+pub struct Engine {
+    child: Child,
+    folder: tempfile::TempDir,
+    channel: Arc<Mutex<UnixStream>>,
+    held: Receiver<u64>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Engine {
+    pub fn start() -> Self {
+        Self::with(Scene::default(), |_| Ok(()))
+    }
+
+    /// `seed` writes into the store before the engine has it.
+    pub fn with(scene: Scene, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let paths = Paths::scratch(folder.path());
+        lay(&paths, seed);
+        let listener = UnixListener::bind(paths.socket()).unwrap();
+        std::fs::set_permissions(paths.socket(), PermissionsExt::from_mode(0o666)).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
+        command.arg("engine").env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let child = command.stderr(log).spawn().unwrap();
+        let handover = Handover { config: scene.config, paths, owner: OWNER };
+        let start = Order::Start {
+            handover: serde_json::to_value(handover).unwrap(),
+            key: Some(Secret::new(KEY.iter().map(|byte| format!("{byte:02x}")).collect())),
+            mail_password: scene.mail_password.map(|password| Secret::new(password.into())),
+            recovered: None,
+        };
+        let channel = Arc::new(Mutex::new(ours.try_clone().unwrap()));
+        say(&channel, &start);
+        let (hold, held) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::channel();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let supervisor = Supervisor { channel: Arc::clone(&channel), hold, ready, asked: Arc::clone(&asked) };
+        std::thread::spawn(move || supervisor.answer(ours));
+        is_ready.recv_timeout(SOON).expect("the engine gets ready");
+        Self { child, folder, channel, held, asked }
+    }
+
+    /// A connection of the user `uid`.
+    pub fn client(&self, uid: u32) -> Api {
+        let path = Paths::scratch(self.folder.path()).socket();
+        if uid == getuid().as_raw() {
+            return Api(Client::connect(&path, SOON).unwrap(), None);
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut relay = Command::new("/proc/self/exe");
+        relay.args(["--exact", "relay", "--ignored"]).env(RELAY, &path).uid(uid).gid(uid).current_dir("/");
+        let relay = relay.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn().unwrap();
+        let client = Client::over(ours);
+        client.set_time_limit(Some(SOON)).unwrap();
+        Api(client, Some(relay))
+    }
+
+    pub fn alice(&self) -> Api {
+        self.client(alice())
+    }
+
+    /// Waits until a password check is held, and answers it after `meanwhile`.
+    pub fn held(&self, meanwhile: impl FnOnce()) {
+        let id = self.held.recv_timeout(SOON).expect("a held check");
+        meanwhile();
+        say(&self.channel, &Order::PasswordChecked { id, outcome: PasswordOutcome::Accepted {} });
+    }
+
+    /// Says something else in the supervisor's name.
+    pub fn say(&self, order: &Order) {
+        say(&self.channel, order);
+    }
+
+    /// The accounts whose passwords were asked about so far.
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// What the engine has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// All events in the audit trail, read from the store once the engine has ended.
+    pub fn audit(mut self) -> Vec<String> {
+        end(&mut self.child);
+        let entries = with_store(&Paths::scratch(self.folder.path()), |store| {
+            Box::pin(async move { store.read(|view| view.audit_after(0, None, 1000)).await })
+        });
+        entries.unwrap().into_iter().map(|(_, entry)| entry.event).collect()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        end(&mut self.child);
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn lay(paths: &Paths, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) {
+    std::fs::create_dir(&paths.accounts).unwrap();
+    let people = format!("root:x:0:0::/:/bin/sh\nalice:x:{}:1001::/:/bin/sh\nbob:x:{BOB}:1002::/:/bin/sh\n", alice());
+    std::fs::write(paths.accounts.join("passwd"), people).unwrap();
+    std::fs::write(paths.accounts.join("group"), "staff:x:600:alice\nalice:x:1001:\nbob:x:1002:\n").unwrap();
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.engine()).unwrap();
+    with_store(paths, |store| Box::pin(async move { store.write(seed).await })).unwrap();
+}
+
+type Work<T> = std::pin::Pin<Box<dyn Future<Output = T>>>;
+
+fn with_store<T>(paths: &Paths, work: impl FnOnce(Store) -> Work<T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = Store::open(Options::new(paths.engine(), clock::wall), SealingKey::from_slice(&KEY));
+    runtime.block_on(async {
+        let done = work(store.clone()).await;
+        store.close().await;
+        done
+    })
+}
+
+fn say(channel: &Mutex<UnixStream>, order: &Order) {
+    let mut text = serde_json::to_vec(order).unwrap();
+    text.push(0);
+    channel.lock().unwrap().write_all(&text).unwrap();
+}
+
+struct Supervisor {
+    channel: Arc<Mutex<UnixStream>>,
+    hold: Sender<u64>,
+    ready: Sender<()>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Supervisor {
+    fn answer(&self, from: UnixStream) {
+        for frame in BufReader::new(from).split(0) {
+            // The engine was ended by the test.
+            let Ok(frame) = frame else { return };
+            match serde_json::from_slice(&frame).unwrap() {
+                Notice::Ready {} => self.ready.send(()).unwrap(),
+                Notice::Alive {} => {}
+                Notice::CheckPassword { id, account, password } => {
+                    self.asked.lock().unwrap().push(account.clone());
+                    let outcome = match password.expose() {
+                        HELD => {
+                            self.hold.send(id).unwrap();
+                            continue;
+                        }
+                        PASSWORD if account == "alice" => PasswordOutcome::Accepted {},
+                        WAITING => PasswordOutcome::Waiting { retry_after: 17 },
+                        _ => PasswordOutcome::Wrong { retry_after: None },
+                    };
+                    say(&self.channel, &Order::PasswordChecked { id, outcome });
+                }
+            }
+        }
+    }
+}
+
+/// Carries bytes between its standard input and the engine: a process, since the kernel tells the engine who has connected.
+pub fn relay() {
+    let Some(path) = std::env::var_os(RELAY) else { return };
+    let near = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
+    let far = UnixStream::connect(path).unwrap();
+    let (mut from_near, mut to_near) = (near.try_clone().unwrap(), near);
+    let (mut from_far, mut to_far) = (far.try_clone().unwrap(), far);
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut from_near, &mut to_far);
+        let _ = to_far.shutdown(std::net::Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut from_far, &mut to_near);
+}
+
+/// One connection.
+pub struct Api(Client, Option<Child>);
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        if let Some(relay) = &mut self.1 {
+            end(relay);
+        }
+    }
+}
+
+impl Api {
+    /// A call that goes well; `method` without `io.twostep.`.
+    #[track_caller]
+    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+        match self.0.call(&format!("io.twostep.{method}"), &parameters) {
+            Ok(reply) => reply,
+            Err(e) => panic!("{method}: {e}"),
+        }
+    }
+
+    /// A call that is refused: the error's last name, and its parameters.
+    #[track_caller]
+    pub fn refused(&mut self, method: &str, parameters: Value) -> (String, Value) {
+        match self.0.call::<Value>(&format!("io.twostep.{method}"), &parameters) {
+            Err(Error::Service(failure)) => (failure.name.rsplit('.').next().unwrap().to_owned(), failure.parameters),
+            other => panic!("{method}: {other:?}"),
+        }
+    }
+
+    /// A call whose answer nobody waits for.
+    pub fn send(&mut self, method: &str, parameters: Value) {
+        self.0.set_time_limit(Some(Duration::from_millis(1))).unwrap();
+        let unanswered = self.0.call::<Value>(&format!("io.twostep.{method}"), &parameters);
+        assert!(matches!(unanswered, Err(Error::TimedOut)), "{unanswered:?}");
+    }
+
+    #[track_caller]
+    pub fn status(&mut self) -> Value {
+        self.call("Account.Status", json!({}))
+    }
+
+    /// Sets the second step up. Returns the secret and the recovery codes.
+    #[track_caller]
+    pub fn set_up(&mut self) -> (String, Vec<String>) {
+        let begun = self.call("Account.BeginSetup", json!({ "password": PASSWORD }));
+        let (secret, done) = self.finish(&begun["setup"]);
+        (secret, strings(&done["recovery_codes"]))
+    }
+
+    /// Confirms a new Security Code in a setup, and finishes it.
+    #[track_caller]
+    pub fn finish(&mut self, setup: &Value) -> (String, Value) {
+        let secret = self.confirm_new_code(setup);
+        (secret, self.call("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD })))
+    }
+
+    #[track_caller]
+    pub fn confirm_new_code(&mut self, setup: &Value) -> String {
+        let offered = self.call("Account.OfferSecurityCode", json!({ "setup": setup }));
+        let secret = offered["secret"].as_str().unwrap().to_owned();
+        let confirmed = self.call("Account.ConfirmSecurityCode", json!({ "setup": setup, "code": code(&secret, 0) }));
+        assert_eq!(confirmed["outcome"], "confirmed");
+        secret
+    }
+
+    /// What a login service is told for alice.
+    #[track_caller]
+    pub fn start(&mut self) -> Value {
+        self.call("Login.Start", json!({ "user": "alice", "service": "test" }))
+    }
+
+    #[track_caller]
+    pub fn answer(&mut self, login: &Value, method: &str, code: &str) -> Value {
+        self.call("Login.Answer", json!({ "login": login, "method": method, "code": code }))
+    }
+
+    /// A login that was verified by a recovery code just now.
+    #[track_caller]
+    pub fn verified(&mut self, recovery_code: &str) -> Value {
+        let login = self.start()["login"].clone();
+        assert_eq!(self.answer(&login, "recovery_code", recovery_code)["outcome"], "verified");
+        login
+    }
+}
+
+pub fn strings(list: &Value) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+/// The code of a base32 secret, so many steps after the present one.
+pub fn code(secret: &str, steps: i64) -> String {
+    let bytes = otpauth::from_base32(secret).unwrap();
+    let enrolment = Enrolment::existing(bytes.to_vec(), Algorithm::Sha1, 6, 30).unwrap();
+    let moment = Moment { wall: Wall(clock::wall().0 + 30 * steps), ..Moment::default() };
+    enrolment.code_at(plausible(&moment, &Horizon { built: Wall(0), last_commit: None }).unwrap()).to_string()
+}
+
+/// The demo's folder and process, with the supervisor's own password checks.
+pub struct Demo(Child);
+
+impl Demo {
+    /// Returns once its sockets are served.
+    pub fn start(folder: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
+        let mut child = command.args(["demo", "--dir"]).arg(folder).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.starts_with("twostep demo"), "{line}");
+        Self(child)
+    }
+
+    pub fn client(folder: &Path) -> Api {
+        Api(Client::connect(&Paths::scratch(folder).socket(), SOON).unwrap(), None)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        end(&mut self.0);
+    }
+}
