@@ -110,6 +110,16 @@ impl<T> Sessions<T> {
         }
     }
 
+    /// Ends the oldest of those that may go, a quarter of the whole at most, so that it need not be done again soon.
+    pub fn make_room(&mut self, may_go: impl Fn(&T) -> bool) {
+        let mut old: Vec<(u64, String)> =
+            self.entries.iter().filter(|(_, e)| may_go(&e.session)).map(|(name, e)| (e.age, name.clone())).collect();
+        old.sort_unstable();
+        for (_, name) in old.into_iter().take(self.caps.total.div_ceil(4)) {
+            self.close(&name);
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -165,6 +175,18 @@ mod tests {
         sessions.retain(|uid| *uid != 1);
         sessions.open("late".into(), Owner::Stranger(9), 9).unwrap();
         assert!(sessions.get("s1").is_none());
+    }
+
+    #[test]
+    fn the_oldest_that_may_go_make_room() {
+        let mut sessions = Sessions::new(CAPS);
+        for uid in 0..6 {
+            sessions.open(format!("l{uid}"), Owner::Service(uid), uid).unwrap();
+        }
+        sessions.make_room(|uid| *uid > 1);
+        let left: Vec<bool> = (0..6).map(|uid| sessions.get(&format!("l{uid}")).is_some()).collect();
+        assert_eq!(left, [true, true, false, false, true, true]);
+        sessions.open("more".into(), Owner::Service(9), 9).unwrap();
     }
 
     proptest! {

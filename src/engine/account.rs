@@ -27,7 +27,6 @@ use crate::proto::account::{AccountStatus, Authenticator, Call, DESCRIPTION, Err
 use crate::proto::privileged::{PASSWORD_CAP, PasswordOutcome, is_account};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
-use crate::sys::clock;
 
 /// What a call comes to.
 type Answer<T> = Result<T, Failure<Error>>;
@@ -131,7 +130,7 @@ async fn caller(desk: &Desk, peer: &Peer, kind: AccountCall, user: Option<&str>,
 async fn is_vouched(desk: &Desk, person: &Person, login: Option<&Secret>) -> bool {
     let Some(open) = login.and_then(|name| desk.logins().get(name.expose()).cloned()) else { return false };
     let login = open.lock().await;
-    login.origin.user == person.name && login.vouches_for(person.uid, clock::boot_time())
+    login.origin.user == person.name && login.vouches_for(person.uid, (desk.moment)().boot)
 }
 
 /// Lets a change go on to its password, or asks for the second step first.
@@ -143,14 +142,14 @@ async fn admit(desk: &Desk, caller: &Caller) -> Answer<()> {
 
 /// Writes a refusal down: somebody without the second step is at an account that has one.
 fn refused(desk: &Desk, caller: &Caller, denied: Denied) -> Error {
-    desk.note(caller.entry(clock::wall(), "account_refused", Some(denied.to_string())));
+    desk.note(caller.entry((desk.moment)().wall, "account_refused", Some(denied.to_string())));
     denied.into()
 }
 
 /// Checks the account's password.
 async fn check_password(desk: &Desk, (user, by): (&str, &str), password: Secret) -> Result<(), Error> {
     let note = |event: &str| {
-        let (at, event, user, by) = (clock::wall(), event.into(), Some(user.into()), by.into());
+        let (at, event, user, by) = ((desk.moment)().wall, event.into(), Some(user.into()), by.into());
         desk.note(AuditEntry { at, event, user, by, ..AuditEntry::default() });
     };
     match desk.root.check_password(user, password).await {
@@ -185,7 +184,7 @@ fn tell(entry: &AuditEntry) {
 }
 
 async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error> {
-    let now = clock::wall();
+    let now = (desk.moment)().wall;
     let gathered = desk.store.read(move |view| {
         let stored = stored(view, &person)?;
         let by_group = !enforcing_groups(view, &person)?.is_empty();

@@ -29,7 +29,6 @@ use crate::proto::admin::{Backup, Call, DESCRIPTION, Delegation, Delegations, Er
 use crate::proto::privileged::is_account;
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
-use crate::sys::clock;
 
 /// The interface.
 pub struct AdminInterface(pub Arc<Desk>);
@@ -119,6 +118,8 @@ struct Asker {
     /// Without the delegated roles.
     rank: Standing,
     person: Option<Arc<Person>>,
+    /// See [`Desk::moment`].
+    moment: fn() -> Moment,
 }
 
 impl Asker {
@@ -130,7 +131,7 @@ impl Asker {
             person = desk.directory.by_uid(peer.uid).await.map_err(Trouble::from)?;
             rank.administrator = person.as_deref().is_some_and(|person| desk.is_administrator(person));
         }
-        let asker = Self { uid: peer.uid, rank, person };
+        let asker = Self { uid: peer.uid, rank, person, moment: desk.moment };
         match policy::allow(&rank, policy::Call::Admin(call), &ANYBODY) {
             Err(Denied::NoRole) => {
                 let roles = asker.clone();
@@ -159,7 +160,14 @@ impl Asker {
     }
 
     fn entry(&self, event: &str, user: Option<&str>, detail: Option<String>) -> AuditEntry {
-        AuditEntry { at: clock::wall(), event: event.into(), user: user.map(Into::into), by: self.by(), detail, ..AuditEntry::default() }
+        AuditEntry {
+            at: (self.moment)().wall,
+            event: event.into(),
+            user: user.map(Into::into),
+            by: self.by(),
+            detail,
+            ..AuditEntry::default()
+        }
     }
 
     /// A person as the policy sees it. Whose groups are not known in whole may be an administrator.
@@ -321,7 +329,7 @@ async fn restore(desk: Arc<Desk>, asker: Asker, name: String) -> Result<(), Erro
 async fn import(desk: Arc<Desk>, asker: Asker, person: Arc<Person>, text: Secret) -> Result<(), Error> {
     let imported = import::parse(text.expose(), &person.name)?;
     drop(text);
-    let moment = clock::moment();
+    let moment = (desk.moment)();
     desk.store.write(move |tx| take_over(tx, &asker, &person, &imported, moment)).await?
 }
 

@@ -3,6 +3,7 @@
 //! Each interface decides in `core`, with facts that are gathered here; whatever counts is read and written inside one closure of the store.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::error;
@@ -25,7 +26,6 @@ use crate::core::shadow::EARLIEST;
 use crate::core::time::BootTime;
 use crate::proto::privileged::Recovered;
 use crate::proto::secret::Secret;
-use crate::sys::clock;
 
 /// How many logins may be open.
 const LOGINS: Caps = Caps { total: 4096, strangers: 1024, per_owner: 64 };
@@ -52,11 +52,15 @@ pub struct Desk {
     pub mailer: Mailer,
     /// This machine's name, for people and authenticator apps.
     pub host: String,
+    /// All clocks: `sys::clock::moment`, or a clock that somebody else winds.
+    pub moment: fn() -> Moment,
     /// The uid that counts as root beside 0.
     owner: u32,
     granted_login: Vec<u32>,
     granted_authenticator: Vec<u32>,
     logins: Mutex<Sessions<OpenLogin>>,
+    /// Seconds of boot time at which the logins that are over were last looked for.
+    swept: AtomicU64,
     setups: Mutex<Sessions<OpenSetup>>,
     mails: Mutex<HashMap<u32, MailBudget>>,
     recovered: Mutex<Option<Recovered>>,
@@ -95,6 +99,8 @@ pub struct Parts {
     pub mailer: Mailer,
     /// See [`Desk::host`].
     pub host: String,
+    /// See [`Desk::moment`].
+    pub moment: fn() -> Moment,
     /// The uid that counts as root beside 0.
     pub owner: u32,
 }
@@ -102,7 +108,7 @@ pub struct Parts {
 impl Desk {
     /// Puts the parts together; looks up who is granted what. A granted name that does not exist is logged and grants nothing.
     pub async fn open(parts: Parts) -> Arc<Self> {
-        let Parts { store, directory, root, config, mailer, host, owner } = parts;
+        let Parts { store, directory, root, config, mailer, host, moment, owner } = parts;
         let granted_login = numbers(&directory, &config.grant.login).await;
         let granted_authenticator = numbers(&directory, &config.grant.authenticator).await;
         Arc::new(Self {
@@ -112,10 +118,12 @@ impl Desk {
             config,
             mailer,
             host,
+            moment,
             owner,
             granted_login,
             granted_authenticator,
             logins: Mutex::new(Sessions::new(LOGINS)),
+            swept: AtomicU64::new(0),
             setups: Mutex::new(Sessions::new(SETUPS)),
             mails: Mutex::default(),
             recovered: Mutex::default(),
@@ -156,14 +164,20 @@ impl Desk {
         self.setups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a login; none where there is no room for its owner.
+    /// Opens a login. Where all places are taken, the oldest of the verified ones make room: they have let in, and only vouch.
     ///
     /// # Errors
-    /// Where there is no room, or no randomness.
+    /// Where there is no room for its owner, or no randomness.
     pub fn open_login(&self, owner: Owner, login: Login) -> Result<Secret, Trouble> {
-        let name = name()?;
+        let (name, now) = (name()?, (self.moment)().boot);
         let mut logins = self.logins();
-        sweep(&mut logins, Login::is_over);
+        // Once a second: to look at all for each new one would make many slow.
+        if self.swept.swap(now.0.as_secs(), Ordering::Relaxed) != now.0.as_secs() {
+            sweep(&mut logins, Login::is_over, now);
+        }
+        if logins.len() >= LOGINS.total {
+            logins.make_room(|open| open.try_lock().is_ok_and(|open| open.verified_by().is_some()));
+        }
         logins.open(name.expose().into(), owner, Arc::new(Turn::new(login))).map_err(|_| full("logins"))?;
         Ok(name)
     }
@@ -175,14 +189,14 @@ impl Desk {
     pub fn open_setup(&self, owner: Owner, setup: Setup) -> Result<Secret, Trouble> {
         let name = name()?;
         let mut setups = self.setups();
-        sweep(&mut setups, Setup::is_over);
+        sweep(&mut setups, Setup::is_over, (self.moment)().boot);
         setups.open(name.expose().into(), owner, Arc::new(Turn::new(setup))).map_err(|_| full("setups"))?;
         Ok(name)
     }
 
     /// Lets `act` take from the mail budget of an account.
     pub fn with_mail_budget<T>(&self, uid: u32, act: impl FnOnce(&mut MailBudget) -> T) -> T {
-        let now = clock::boot_time();
+        let now = (self.moment)().boot;
         let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
         mails.retain(|_, budget| !budget.is_over(now));
         act(mails.entry(uid).or_default())
@@ -268,8 +282,7 @@ fn full(what: &str) -> Trouble {
 }
 
 /// Ends those that are over. One that somebody is changing right now is not.
-fn sweep<T>(sessions: &mut Sessions<Arc<Turn<T>>>, is_over: fn(&T, BootTime) -> bool) {
-    let now = clock::boot_time();
+fn sweep<T>(sessions: &mut Sessions<Arc<Turn<T>>>, is_over: fn(&T, BootTime) -> bool, now: BootTime) {
     sessions.retain(|session| session.try_lock().map_or(true, |session| !is_over(&session, now)));
 }
 

@@ -39,7 +39,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits { longest: Duration::from_secs(5), brief: Duration::from_secs(2), fresh: Duration::from_secs(10) };
 
-/// So many answers are kept, and so many look-ups may be under way.
+/// So many answers are kept, and so many look-ups may be under way; half of them in each map of [`Known`].
 const KEPT: usize = 2048;
 /// Of many look-ups for one caller so many are under way.
 const TOGETHER: usize = 64;
@@ -95,26 +95,55 @@ pub struct Silent(pub String);
 pub type Found = Result<Option<Arc<Person>>, Silent>;
 
 /// What is asked of NSS; each call may block for long.
-trait Nss: Send + Sync + 'static {
+pub trait Nss: Send + Sync + 'static {
+    /// The user; none where there is none.
+    ///
+    /// # Errors
+    /// Where it can't be known now.
     fn user(&self, key: &Key) -> Result<Option<Entry>, Silent>;
+
     /// All groups of a user, by number and name.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
     fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent>;
+
+    /// The group of this name.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user).
     fn group(&self, name: &str) -> Result<Option<Team>, Silent>;
+
+    /// All users by name.
+    ///
+    /// # Errors
+    /// As [`user`](Self::user), and where users are not enumerated.
     fn users(&self) -> Result<Vec<String>, Silent>;
+
+    /// All groups by name.
+    ///
+    /// # Errors
+    /// As [`users`](Self::users).
     fn groups(&self) -> Result<Vec<String>, Silent>;
 }
 
 /// What passwd says of a user.
 #[derive(Clone, Debug)]
-struct Entry {
-    name: String,
-    uid: u32,
-    gid: u32,
+pub struct Entry {
+    /// The name, canonical.
+    pub name: String,
+    /// The number.
+    pub uid: u32,
+    /// The number of the primary group.
+    pub gid: u32,
 }
 
+/// Whom a look-up is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub enum Key {
+    /// Whoever has this name.
     Name(String),
+    /// Whoever has this number.
     Uid(u32),
 }
 
@@ -136,6 +165,30 @@ impl Asked {
     }
 }
 
+/// The latest look-ups, in two maps: a full one takes the other's place, so that what may go is not looked for at each look-up.
+#[derive(Default)]
+struct Known {
+    new: HashMap<Key, Asked>,
+    old: HashMap<Key, Asked>,
+}
+
+impl Known {
+    /// The one of this key that stands.
+    fn get(&self, key: &Key, now: Monotonic, fresh: Duration) -> Option<&Asked> {
+        let stands = |asked: &&Asked| asked.stands(now, fresh);
+        self.new.get(key).filter(stands).or_else(|| self.old.get(key).filter(stands))
+    }
+
+    /// Whether there is a place. Answers make room, a look-up that is under way does not: nobody may ask the same beside it.
+    fn has_room(&mut self) -> bool {
+        if self.new.len() >= KEPT / 2 {
+            let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.new));
+            self.new.extend(old.into_iter().filter(|(_, asked)| asked.answer.borrow().is_none()));
+        }
+        self.new.len() < KEPT / 2
+    }
+}
+
 /// See the module; cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
@@ -145,7 +198,7 @@ pub struct Directory {
     limits: Limits,
     file_places: Arc<Semaphore>,
     nss_places: Arc<Semaphore>,
-    known: Arc<Mutex<HashMap<Key, Asked>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Directory {
@@ -153,6 +206,12 @@ impl Directory {
     #[must_use]
     pub fn new(files: PathBuf, nss: bool) -> Self {
         Self::with(files, nss.then(|| Arc::new(System) as Arc<dyn Nss>), LIMITS)
+    }
+
+    /// As [`new`](Self::new), with users and groups from elsewhere in the place of NSS.
+    #[must_use]
+    pub fn of(files: PathBuf, nss: impl Nss) -> Self {
+        Self::with(files, Some(Arc::new(nss)), LIMITS)
     }
 
     fn with(files: PathBuf, nss: Option<Arc<dyn Nss>>, limits: Limits) -> Self {
@@ -244,19 +303,16 @@ impl Directory {
     fn asked(&self, key: Key, files: Option<Arc<Files>>) -> Result<Asked, Silent> {
         let now = clock::monotonic();
         let mut known = self.known();
-        if let Some(asked) = known.get(&key).filter(|asked| asked.stands(now, self.limits.fresh)) {
+        if let Some(asked) = known.get(&key, now, self.limits.fresh) {
             let hangs = asked.answer.borrow().is_none() && now - asked.at > self.limits.longest;
             return if hangs { Err(late()) } else { Ok(asked.clone()) };
         }
-        if known.len() >= KEPT {
-            known.retain(|_, asked| asked.answer.borrow().is_none());
-        }
-        if known.len() >= KEPT {
+        if !known.has_room() {
             return Err(Silent("too many look-ups of users are under way; try again".into()));
         }
         let (tell, answer) = watch::channel(None);
         let asked = Asked { at: now, answer };
-        known.insert(key.clone(), asked.clone());
+        known.new.insert(key.clone(), asked.clone());
         // A task of its own, so that whoever asked first may hang up.
         tokio::spawn(self.clone().look_up(key, files, tell));
         Ok(asked)
@@ -303,7 +359,7 @@ impl Directory {
         Person { uid: entry.uid, name: entry.name, kind: SubjectKind::LocalUser, groups, partial }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Key, Asked>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         // A map of answers is consistent after any panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -608,5 +664,38 @@ mod tests {
         assert!(directory.people(&names).await.iter().all(Result::is_err));
         assert_eq!(domain.asked(), AT_ONCE);
         assert_eq!(directory.by_name("alice").await.unwrap().unwrap().uid, 1001);
+    }
+
+    #[test]
+    fn a_full_cache_keeps_the_latest_answers_and_all_that_is_under_way() {
+        let (mut known, now) = (Known::default(), clock::monotonic());
+        let mut ask = |uid: u32, answer: Option<Found>| {
+            let (tell, answer) = watch::channel(answer);
+            assert!(known.has_room());
+            known.new.insert(Key::Uid(uid), Asked { at: now, answer });
+            tell
+        };
+        let hung = ask(0, None);
+        let last = u32::try_from(3 * KEPT).unwrap();
+        for uid in 1..=last {
+            ask(uid, Some(Ok(None)));
+        }
+        let stands = |uid: u32| known.get(&Key::Uid(uid), now, LIMITS.fresh).is_some();
+        assert!(stands(0) && stands(last) && !stands(1));
+        assert!(known.new.len() + known.old.len() <= KEPT);
+        hung.send_replace(Some(Err(late())));
+    }
+
+    #[test]
+    fn a_cache_full_of_hung_look_ups_takes_no_more_and_loses_none() {
+        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (_tell, answer) = watch::channel(None);
+        let all = u32::try_from(KEPT).unwrap();
+        for uid in 0..all {
+            assert!(known.has_room());
+            known.new.insert(Key::Uid(uid), Asked { at: now, answer: answer.clone() });
+        }
+        assert!(!known.has_room() && !known.has_room());
+        assert!((0..all).all(|uid| known.get(&Key::Uid(uid), now, LIMITS.fresh).is_some()));
     }
 }

@@ -11,6 +11,7 @@ use super::desk::{Desk, OpenLogin, Trouble, enforcing_groups, now, owner, random
 use super::directory::Person;
 use super::store::{AuditEntry, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
+use crate::core::clock::Moment;
 use crate::core::decision::{self, Facts};
 use crate::core::login::{self as logic, CodeState, Login, LoginFault, Origin, Outcome, Records, TRUST_LIFE};
 use crate::core::peer::Peer;
@@ -18,12 +19,12 @@ use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
 use crate::core::sessions::Owner;
 use crate::core::setup::Setup;
+use crate::core::time::Wall;
 use crate::core::totp::{Enrolment, Mark, TimeStep};
 use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, WaitOutcome, Waited};
 use crate::proto::privileged::is_account;
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
-use crate::sys::clock;
 
 /// The longest service name, address and label in bytes.
 const TEXT_CAP: usize = 256;
@@ -128,12 +129,13 @@ async fn start(
 
 /// What [`begin`] needs to know.
 struct Decided {
+    moment: Moment,
     decision: decision::Decision,
     stored: Stored,
 }
 
 async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
-    let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), clock::moment());
+    let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), (desk.moment)());
     let (service, remote) = (origin.service.clone(), origin.remote.clone());
     let (decided, device) = desk
         .store
@@ -147,7 +149,7 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
             };
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
             let decision = decision::decide(&facts, &moment);
-            Ok((Decided { decision, stored }, device))
+            Ok((Decided { moment, decision, stored }, device))
         })
         .await?;
     if let (decision::Decision::Trusted, Some(device)) = (decided.decision, device) {
@@ -157,9 +159,9 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
 }
 
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Decided) -> Result<Started, Error> {
-    let moment = clock::moment();
+    let moment = decided.moment;
     let owner = owner(rank, peer, origin.uid);
-    desk.note(entry(&origin, "login_started", by(peer), Some(word(&decided.decision).into())));
+    desk.note(entry(moment.wall, &origin, "login_started", by(peer), Some(word(&decided.decision).into())));
     let plain = |decision| Started {
         decision,
         login: None,
@@ -196,7 +198,7 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
 
 /// The setup that an enforced account has to finish first: the one that was cut off, or a new one.
 fn setup(desk: &Desk, owner: Owner, origin: Origin, stored: &Stored) -> Result<(Secret, u64), Error> {
-    let now = clock::boot_time();
+    let now = (desk.moment)().boot;
     for (name, open) in desk.setups().iter_mut() {
         if let Ok(mut setup) = open.try_lock()
             && setup.still_stands(&stored.account, now).is_ok()
@@ -225,7 +227,7 @@ fn account(own: bool) -> Target {
 
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
     let mut login = open.lock().await;
-    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), clock::moment());
+    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), (desk.moment)());
     let (account, now) = desk
         .store
         .read(move |view| {
@@ -244,7 +246,7 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
 
 async fn answer(desk: &Desk, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
     let mut login = open.lock().await;
-    let (state, moment) = (login.clone(), clock::moment());
+    let (state, moment) = (login.clone(), (desk.moment)());
     let judged = desk.store.write(move |tx| judge(tx, &state, (method, &code), moment, by)).await?;
     let answered = judged?;
     *login = answered.login;
@@ -261,7 +263,7 @@ fn judge(
     tx: &Tx<'_>,
     login: &Login,
     (method, code): (Method, &Secret),
-    moment: crate::core::clock::Moment,
+    moment: Moment,
     by: String,
 ) -> Result<Result<logic::Answered, Error>, StoreError> {
     let origin = &login.origin;
@@ -290,7 +292,7 @@ fn judge(
     if now.time.is_ok() {
         tx.believe_clock(moment.wall)?;
     }
-    tx.audit(&AuditEntry { at: moment.wall, ..entry(origin, outcome_event(answered.outcome), by, Some(method.as_str().into())) })?;
+    tx.audit(&entry(moment.wall, origin, outcome_event(answered.outcome), by, Some(method.as_str().into())))?;
     Ok(Ok(answered))
 }
 
@@ -329,14 +331,14 @@ async fn wait(desk: &Desk, peer: &Peer, name: &Secret) -> Result<WaitOutcome, Er
     let login = open.lock().await;
     Ok(match login.verified_by() {
         Some(_) => WaitOutcome::Verified,
-        None if login.is_over(clock::boot_time()) => WaitOutcome::Expired,
+        None if login.is_over((desk.moment)().boot) => WaitOutcome::Expired,
         None => WaitOutcome::Waiting,
     })
 }
 
 async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: bool, by: String) -> Result<Trusted, Error> {
     let mut login = open.lock().await;
-    let moment = clock::moment();
+    let moment = (desk.moment)();
     let trusting = login.trust_device(moment.boot)?;
     let origin = login.origin.clone();
     let address = match (by_address, &origin.remote) {
@@ -352,7 +354,7 @@ async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: b
                 Some(remote) => tx.trust_address(trust, &origin.service, remote).map(|()| None)?,
                 None => Some(tx.trust_device(trust)?),
             };
-            tx.audit(&AuditEntry { at: moment.wall, ..entry(&origin, "device_trusted", by, None) })?;
+            tx.audit(&entry(moment.wall, &origin, "device_trusted", by, None))?;
             Ok(token)
         })
         .await?;
@@ -360,10 +362,10 @@ async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: b
     Ok(Trusted { trusted_device: token, expires_in: TRUST_LIFE.as_secs() })
 }
 
-fn entry(origin: &Origin, event: &str, by: String, detail: Option<String>) -> AuditEntry {
+fn entry(at: Wall, origin: &Origin, event: &str, by: String, detail: Option<String>) -> AuditEntry {
     let service = if origin.claimed { format!("{} (claimed)", origin.service) } else { origin.service.clone() };
     AuditEntry {
-        at: clock::wall(),
+        at,
         event: event.into(),
         user: Some(origin.user.clone()),
         by,

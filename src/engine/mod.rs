@@ -6,12 +6,12 @@
 
 mod account;
 mod admin;
-mod desk;
+pub mod desk;
 pub mod directory;
-mod login;
-mod mail;
+pub mod login;
+pub mod mail;
 mod recovered;
-mod root;
+pub mod root;
 pub mod store;
 
 use std::convert::Infallible;
@@ -220,7 +220,7 @@ async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root, mailer: 
     let directory = Directory::new(handover.paths.accounts.clone(), is_system);
     let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "NAS".into());
     let config = handover.config.clone();
-    Desk::open(Parts { store, directory, root, config, mailer, host, owner: handover.owner }).await
+    Desk::open(Parts { store, directory, root, config, mailer, host, moment: clock::moment, owner: handover.owner }).await
 }
 
 fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {

@@ -15,7 +15,6 @@ use super::directory::Person;
 use super::root::News;
 use super::store::{AuditEntry, Lookup, StoreError};
 use crate::proto::privileged::Recovered;
-use crate::sys::clock;
 
 /// After a failure it is tried again this much later, then twice that, and so on.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -76,7 +75,7 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
 
 /// One press changes the account once: a second step that its owner has set up since then stands.
 async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, StoreError> {
-    let at = clock::wall();
+    let at = (desk.moment)().wall;
     desk.store
         .write(move |tx| {
             // The account may have been missing, and made anew under another number.
@@ -104,7 +103,7 @@ async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, Sto
 
 /// Enforcement counts again for whoever was recovered.
 async fn resume_all(desk: &Desk) -> bool {
-    let at = clock::wall();
+    let at = (desk.moment)().wall;
     let resumed = desk.store.write(move |tx| {
         for mut stored in tx.recovered_accounts()? {
             stored.account.recovered = false;

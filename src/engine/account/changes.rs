@@ -12,7 +12,6 @@ use crate::core::recovery_code::{self, RecoveryCode};
 use crate::proto::account::{Call, Error, RecoveryCodes, Reply};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::Failure;
-use crate::sys::clock;
 
 /// The longest name of a device that is looked for, in bytes.
 const ID_CAP: usize = 64;
@@ -131,7 +130,7 @@ where
         if let Some(password) = password {
             check_password(&desk, (&caller.person.name, &caller.by), password).await?;
         }
-        let entry = caller.entry(clock::wall(), deed.event, deed.detail);
+        let entry = caller.entry((desk.moment)().wall, deed.event, deed.detail);
         let told = entry.clone();
         let done = desk.store.write(move |tx| match commit(tx, &caller, act) {
             Ok(()) => tx.audit(&entry).map(Ok),

@@ -25,7 +25,6 @@ use crate::core::setup::{self as logic, Confirmation, Purpose, Setup};
 use crate::proto::account::{Begun, Call, Error, Finished, Reply, SecurityCode, Setting, SetupStatus};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::Failure;
-use crate::sys::clock;
 
 /// Answers a call of this kind.
 pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Reply> {
@@ -101,7 +100,7 @@ async fn find(desk: &Desk, peer: &Peer, call: AccountCall, name: Secret) -> Resu
     if !is_there || !allowed {
         return Err(Error::NoSuchSetup {});
     }
-    let moment = clock::moment();
+    let moment = (desk.moment)();
     let (account, now) = desk.store.read(move |view| Ok((stored_as(view, uid, &user)?.account, now(view, moment)?))).await?;
     setup.still_stands(&account, moment.boot)?;
     Ok(Open { name, setup, account, now, owner: owner(&rank, peer, uid), by: by(peer) })
@@ -146,13 +145,13 @@ async fn begin(
         // Again: it may have been turned on while the password was checked.
         caller.allowed(account.is_enabled()).map_err(Error::from)?;
         let account_of = (caller.person.uid, caller.person.name.as_str());
-        let setup = Setup::begin(account_of, purpose, &account, desk.facilities(), clock::boot_time()).map_err(Error::from)?;
+        let setup = Setup::begin(account_of, purpose, &account, desk.facilities(), (desk.moment)().boot).map_err(Error::from)?;
         let setup = match address {
             Some(address) => with_address(&desk, &setup, &address).await?,
             None => setup,
         };
-        desk.note(caller.entry(clock::wall(), begun(purpose), None));
-        let (available, expires_in) = (setup.available().iter().collect(), setup.expires_in(clock::boot_time()));
+        desk.note(caller.entry((desk.moment)().wall, begun(purpose), None));
+        let (available, expires_in) = (setup.available().iter().collect(), setup.expires_in((desk.moment)().boot));
         let setup = desk.open_setup(owner, setup).map_err(Error::from)?;
         Ok(Begun { setup, available, expires_in })
     })
@@ -170,7 +169,7 @@ async fn resume(desk: &Arc<Desk>, caller: &Caller, mut open: Open, address: Opti
             *open.setup = with_address(&desk, &open.setup, &address).await?;
         }
         desk.note(open.entry(begun(Purpose::Setup), None));
-        let (available, expires_in) = (open.setup.available().iter().collect(), open.setup.expires_in(clock::boot_time()));
+        let (available, expires_in) = (open.setup.available().iter().collect(), open.setup.expires_in((desk.moment)().boot));
         Ok(Begun { setup: open.name, available, expires_in })
     })
     .await
@@ -190,7 +189,7 @@ fn is_address(text: &str) -> Answer<()> {
 
 /// The setup with this address, and a code on its way to it. Where no code could be sent, the setup stays what it was.
 async fn with_address(desk: &Desk, setup: &Setup, address: &str) -> Result<Setup, Error> {
-    let (mut setup, random, boot) = (setup.clone(), random()?, clock::boot_time());
+    let (mut setup, random, boot) = (setup.clone(), random()?, (desk.moment)().boot);
     let mail = desk.with_mail_budget(setup.uid, |budget| setup.set_email(address, desk.facilities(), (budget, random), boot))?;
     if let Some(mail) = mail {
         let sent = desk.mailer.send_code(&mail, &setup.user, &desk.host).await;
@@ -275,7 +274,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
     }
     let codes = recovery_codes().map_err(Error::from)?;
     let list = shown(&codes);
-    let (setup, moment, by) = (open.setup.clone(), clock::moment(), open.by.clone());
+    let (setup, moment, by) = (open.setup.clone(), (desk.moment)(), open.by.clone());
     // Opened before the commit, so that nothing can fail after it; until then nobody knows its name.
     let login = verified_login(desk, &open, moment).map_err(Error::from)?;
     let committed = desk.store.write(move |tx| commit(tx, &setup, &codes, moment, by)).await;

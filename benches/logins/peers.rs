@@ -1,0 +1,20 @@
+//! The peers that are installed here.
+
+use std::path::Path;
+
+/// Their modules, and where distributions put modules.
+const MODULES: [&str; 2] = ["pam_google_authenticator.so", "pam_oath.so"];
+const FOLDERS: [&str; 5] = [
+    "/usr/lib/x86_64-linux-gnu/security",
+    "/usr/lib/aarch64-linux-gnu/security",
+    "/lib/security",
+    "/usr/lib/security",
+    "/usr/lib64/security",
+];
+
+/// One line about each.
+pub fn report() -> String {
+    let found = |module: &&str| FOLDERS.iter().any(|folder| Path::new(folder).join(module).exists());
+    let word = |module: &str| if found(&module) { format!("{module}: installed") } else { format!("{module}: not installed") };
+    MODULES.map(word).join("; ")
+}
