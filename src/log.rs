@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A line is one line: control characters in it are shown, not sent, so that what a stranger typed can't look like another line. Lines with
-//! the target `audit` begin with `audit: `. A log daemon that takes nothing costs [`PATIENCE`] once, then nothing until it takes lines again.
+//! the target `audit` begin with `audit: `. A log daemon that takes nothing costs [`PATIENCE`] once, then nothing until it takes lines again; so does a reader
+//! of stderr ([`Stream`]), where the lines that it does not take are lost, and counted in the next one that gets through.
 //!
 //! What this does not do: keep lines for later, send over the network, tell which lines are secret (`proto::secret` does).
 #![forbid(unsafe_code)]
@@ -16,13 +17,16 @@
 use std::env;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
 use syslog::{Facility, LogFormat, LoggerBackend, Severity};
 
 use crate::config::{self, LogLevel, LogTarget};
@@ -30,8 +34,8 @@ use crate::config::{self, LogLevel, LogTarget};
 /// Where the log daemon listens.
 const SOCKET: &str = "/dev/log";
 
-/// How long a line may wait for a log daemon that is alive but busy.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a line may wait for a log daemon, or a reader of stderr, that is alive but busy.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The longest message in bytes; every log daemon in use takes a datagram of this size.
 const LONGEST: usize = 4096;
@@ -46,8 +50,8 @@ pub fn init(config: &config::Log, name: &str) {
     let journal = env::var("JOURNAL_STREAM").ok();
     let wanted = destination(config.target, is_journal(journal.as_deref(), io::stderr()), Path::new(SOCKET).exists());
     let logger = match wanted {
-        Destination::Syslog => Logger::syslog(SOCKET, name, io::stderr()),
-        Destination::Stderr => Logger::plain(io::stderr(), io::stderr().is_terminal()),
+        Destination::Syslog => Logger::syslog(SOCKET, name, Stream::new(io::stderr())),
+        Destination::Stderr => Logger::plain(Stream::new(io::stderr()), io::stderr().is_terminal()),
     };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(filter(config.level));
@@ -95,6 +99,8 @@ struct Way {
     plain: Box<dyn Write + Send>,
     /// Words instead of the journal's `<N>`.
     for_people: bool,
+    /// Lines that nobody took since the last one that got through.
+    lost: u64,
 }
 
 impl fmt::Debug for Logger {
@@ -108,13 +114,13 @@ impl Logger {
     #[must_use]
     pub fn syslog(socket: impl Into<PathBuf>, name: &str, plain: impl Write + Send + 'static) -> Self {
         let syslog = Syslog { socket: socket.into(), form: Rfc3164 { name: name.into() }, open: None, stalled: false };
-        Self { way: Mutex::new(Way { syslog: Some(syslog), plain: Box::new(plain), for_people: false }) }
+        Self { way: Mutex::new(Way { syslog: Some(syslog), plain: Box::new(plain), for_people: false, lost: 0 }) }
     }
 
     /// To `plain`: each line behind the journal's `<N>` (sd-daemon(3)), or behind a word where people read it.
     #[must_use]
     pub fn plain(plain: impl Write + Send + 'static, for_people: bool) -> Self {
-        Self { way: Mutex::new(Way { syslog: None, plain: Box::new(plain), for_people }) }
+        Self { way: Mutex::new(Way { syslog: None, plain: Box::new(plain), for_people, lost: 0 }) }
     }
 }
 
@@ -138,14 +144,119 @@ impl Log for Logger {
 
 impl Way {
     fn send(&mut self, level: Level, line: &str) {
-        if self.syslog.as_mut().is_some_and(|syslog| syslog.send(level, line).is_ok()) {
-            return;
+        if self.lost > 0 {
+            let lost = format!("lines lost before this one, since nobody took them: {}", self.lost);
+            if !self.passes(Level::Warn, &lost) {
+                self.lost += 1;
+                return;
+            }
+            self.lost = 0;
         }
-        // One write, so that the lines of two processes don't mix. There is nowhere left to complain about its failure.
-        let _ = match self.for_people {
+        if !self.passes(level, line) {
+            self.lost += 1;
+        }
+    }
+
+    fn passes(&mut self, level: Level, line: &str) -> bool {
+        if self.syslog.as_mut().is_some_and(|syslog| syslog.send(level, line).is_ok()) {
+            return true;
+        }
+        // One write, so that the lines of two processes don't mix.
+        let passed = match self.for_people {
             true => self.plain.write_all(format!("{:<5} {line}\n", level.as_str()).as_bytes()),
             false => self.plain.write_all(format!("<{}>{line}\n", severity(level) as u8).as_bytes()),
         };
+        passed.is_ok()
+    }
+}
+
+/// A stream that others share, such as stderr, written without waiting for a reader that hangs.
+///
+/// It is not set to non-blocking: that would hold for everybody who has it open. A socket (the journal's is one) is sent to without waiting;
+/// anything else is written only when it has room, which for the short lines of a log is enough.
+#[derive(Debug)]
+pub struct Stream<F> {
+    file: F,
+    /// A line that was sent in part: what is left of it, to be sent before anything else.
+    rest: Vec<u8>,
+    /// The last line found no room: don't wait again until a line gets through.
+    stalled: bool,
+    is_socket: bool,
+}
+
+impl<F: AsFd> Stream<F> {
+    /// Over this open file.
+    pub fn new(file: F) -> Self {
+        let is_socket = nix::sys::stat::fstat(&file).is_ok_and(|found| found.st_mode & libc::S_IFMT == libc::S_IFSOCK);
+        Self { file, rest: Vec::new(), stalled: false, is_socket }
+    }
+
+    /// Sends all of it, or until there is no room for more; returns how much was sent. Waits for [`PATIENCE`] at most, all in all.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut patience = if self.stalled { Duration::ZERO } else { PATIENCE };
+        let mut sent = 0;
+        while let Some(left) = bytes.get(sent..).filter(|left| !left.is_empty()) {
+            let put = match self.is_socket || self.has_room(std::mem::take(&mut patience))? {
+                true => self.put(left),
+                false => Err(Errno::EAGAIN),
+            };
+            match put {
+                Ok(more) => sent += more,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if self.is_socket && self.has_room(std::mem::take(&mut patience))? => {}
+                Err(Errno::EAGAIN) => {
+                    self.stalled = true;
+                    return Ok(sent);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Nothing sent shows nothing.
+        self.stalled &= bytes.is_empty();
+        Ok(sent)
+    }
+
+    fn put(&self, bytes: &[u8]) -> nix::Result<usize> {
+        match self.is_socket {
+            true => send(self.file.as_fd().as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
+            // A pipe that has room has room for this much.
+            false => nix::unistd::write(&self.file, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes)),
+        }
+    }
+
+    fn has_room(&self, patience: Duration) -> io::Result<bool> {
+        if self.is_socket && patience.is_zero() {
+            return Ok(false);
+        }
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)], patience) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl<F: AsFd> Write for Stream<F> {
+    /// Takes a line whole or not at all: one that was sent in part is finished before the next one.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let rest = std::mem::take(&mut self.rest);
+        let sent = self.push(&rest)?;
+        if sent < rest.len() {
+            self.rest = rest.get(sent..).unwrap_or_default().into();
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match self.push(line)? {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            sent => {
+                self.rest = line.get(sent..).unwrap_or_default().into();
+                Ok(line.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,13 +1,13 @@
 //! Log lines reach the log daemon, also one that was restarted, and never keep the daemon from its work.
 
-use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{Level, Log, Record};
-use twostep::log::Logger;
+use twostep::log::{Logger, Stream};
 use twostep::sys::clock;
 
 /// What would stand on stderr.
@@ -147,4 +147,46 @@ fn on_stderr_the_journal_reads_the_level_and_people_read_a_word() {
     }
     assert_eq!(journal.text(), "<3>a\\u{1b}b\n");
     assert_eq!(terminal.text(), "ERROR a\\u{1b}b\n");
+}
+
+/// Many more lines than the way out holds while nobody reads; then all of it is read, and one more line is said.
+fn lines_past_a_hang(write: impl Write + Send + 'static, read: &mut impl Read) -> Vec<String> {
+    let logger = Logger::plain(write, false);
+    let begin = clock::monotonic();
+    for number in 0..20_000 {
+        say(&logger, Level::Info, "twostep", &format!("{number}{}", ".".repeat(100)));
+    }
+    let took = clock::monotonic() - begin;
+    assert!(took < Duration::from_secs(2), "{took:?} while nobody read");
+
+    let mut queued = vec![0; 1 << 22];
+    let length = read.read(&mut queued).unwrap();
+    say(&logger, Level::Info, "twostep", "awake");
+    drop(logger);
+    let mut text = String::from_utf8(queued[..length].to_vec()).unwrap();
+    read.read_to_string(&mut text).unwrap();
+    text.lines().map(String::from).collect()
+}
+
+fn assert_counted(lines: &[String]) {
+    let [through @ .., lost, awake] = lines else { panic!("{lines:?}") };
+    for (number, line) in through.iter().enumerate() {
+        assert_eq!(*line, format!("<6>{number}{}", ".".repeat(100)), "a whole line, and none missing in between");
+    }
+    let count = 20_000 - through.len();
+    assert!(count > 0, "nothing was lost: the test shows nothing");
+    assert_eq!(*lost, format!("<4>lines lost before this one, since nobody took them: {count}"));
+    assert_eq!(awake, "<6>awake");
+}
+
+#[test]
+fn a_journal_that_hangs_delays_nothing_and_is_told_later_how_much_it_missed() {
+    let (ours, mut journal) = UnixStream::pair().unwrap();
+    assert_counted(&lines_past_a_hang(Stream::new(ours), &mut journal));
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_delays_nothing_either() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    assert_counted(&lines_past_a_hang(Stream::new(writer), &mut reader));
 }

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Uid, User, geteuid, getuid, setuid};
-use twostep::sys::sandbox::{Limits, confine, drop_to_user};
+use twostep::sys::sandbox::{Limits, confine, drop_to_user, give_up_memory_protection};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -35,6 +35,7 @@ const BEHAVIOURS: &[(&str, Behaviour)] = &[
     ("without_mail_it_has_no_network", without_mail_it_has_no_network),
     ("with_mail_it_reaches_that_port_only", with_mail_it_reaches_that_port_only),
     ("it_does_not_take_all_memory_or_files", it_does_not_take_all_memory_or_files),
+    ("it_gives_up_the_protection_of_its_parent", it_gives_up_the_protection_of_its_parent),
     ("others_do_not_look_into_it", others_do_not_look_into_it),
     ("a_missing_state_folder_ends_it", a_missing_state_folder_ends_it),
 ];
@@ -227,6 +228,19 @@ fn it_does_not_take_all_memory_or_files(scene: &Scene) -> Outcome {
     assert!(files <= 1024);
     let held: Vec<_> = (0..=files).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
     assert!(u64::try_from(held.len())? < files);
+    Ok(())
+}
+
+fn it_gives_up_the_protection_of_its_parent(_: &Scene) -> Outcome {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let protected = std::fs::write(SCORE, "-500").is_ok();
+    if !protected {
+        eprintln!("  SKIPPED in part: no right to be protected");
+    }
+    give_up_memory_protection()?;
+    leave_root()?;
+    let score: i32 = std::fs::read_to_string(SCORE)?.trim().parse()?;
+    assert!(score >= 0 && (!protected || score == 0), "{score}");
     Ok(())
 }
 

@@ -686,7 +686,7 @@ async fn the_audit_trail_is_bounded_its_ids_grow_and_notes_ride_with_the_next_co
         .unwrap();
     assert_eq!(*audited.borrow_and_update(), 2);
     let events = store.read(|view| view.audit_after(0, Some("alice"), 10)).await.unwrap();
-    assert_eq!(events.iter().map(|(id, entry)| (*id, entry.event.as_str())).collect::<Vec<_>>(), [(1, "decided"), (2, "noted")]);
+    assert_eq!(events.iter().map(|(id, entry)| (*id, entry.event.as_str())).collect::<Vec<_>>(), [(1, "noted"), (2, "decided")]);
 
     for turn in 0..40 {
         let many = entry(&format!("event {turn}"));

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{error, warn};
+use nix::unistd::{getgid, getuid};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
@@ -194,6 +195,12 @@ fn sealing_key(digits: &Secret) -> Option<SealingKey> {
 
 /// Gives up all that the engine does not need. What this kernel can't do is said; what it refuses ends the engine.
 fn confine(handover: &Handover) -> Result<(), Fault> {
+    let refused = |e: sandbox::Fault| Fault::Confine(e.to_string());
+    sandbox::give_up_memory_protection().map_err(refused)?;
+    if handover.paths.accounts == Paths::system().accounts {
+        // The supervisor has done it; here it is confirmed.
+        sandbox::drop_to_user(getuid(), getgid()).map_err(refused)?;
+    }
     let mut limits = Limits::new(&handover.paths.engine());
     limits.readable.push(handover.paths.accounts.clone());
     let mail = &handover.config.mail;
@@ -201,7 +208,7 @@ fn confine(handover: &Handover) -> Result<(), Fault> {
         limits.ports.push(mail.port());
         limits.readable.extend(mail.ca_file.as_ref().map(PathBuf::from));
     }
-    let lacks = sandbox::confine(&limits).map_err(|e| Fault::Confine(e.to_string()))?;
+    let lacks = sandbox::confine(&limits).map_err(refused)?;
     for lack in lacks {
         warn!("sandbox: {lack}");
     }

@@ -61,7 +61,7 @@ pub struct Limits {
     pub writable: Vec<PathBuf>,
     /// Folders and files that it may read. Missing ones are passed over.
     pub readable: Vec<PathBuf>,
-    /// TCP ports that it may connect to; with none it gets no internet socket at all.
+    /// TCP ports that it may connect to; with none it gets no internet socket and no netlink socket at all.
     pub ports: Vec<u16>,
     /// How many files it may have open.
     pub files: u64,
@@ -114,7 +114,11 @@ fn call(name: &'static str) -> impl Fn(nix::Error) -> Fault {
     move |error| Fault::Call(name, error.into())
 }
 
-/// Becomes this user, with this group alone and no capability. A process that is all of that already just has it confirmed.
+/// Becomes this user, with this group alone and no capability. A process that is all of that already only has it confirmed: a few system
+/// calls, no change. So whoever was started as that user calls it too, before [`confine`] (after it `/proc/self` is root's), rather than
+/// trust whoever started it.
+///
+/// Root is left by this call also where `uid` is not root, and never kept: for `uid` 0 it fails, as root has capabilities.
 ///
 /// # Errors
 /// Where a call fails, or anything of the former user is left: then the process must end.
@@ -147,6 +151,22 @@ fn is_dropped(uid: Uid, gid: Gid) -> Result<(), Fault> {
 fn is_capable(line: &str) -> bool {
     let Some((key, value)) = line.split_once(':') else { return false };
     ["CapPrm", "CapEff", "CapAmb"].contains(&key) && u64::from_str_radix(value.trim(), 16) != Ok(0)
+}
+
+/// Gives up the protection from the out-of-memory killer that a process inherits from one that must outlive it: it is killed like any other
+/// program. Raising one's own score needs no right. To be called first: after a change of user, as after [`confine`], the file is root's.
+///
+/// # Errors
+/// Where `/proc` can't be written.
+pub fn give_up_memory_protection() -> Result<(), Fault> {
+    const SCORE: &str = "/proc/self/oom_score_adj";
+    let failed = |error| Fault::Call(SCORE, error);
+    let score = std::fs::read_to_string(SCORE).map_err(failed)?;
+    // A higher one was given on purpose, and lowering it needs a right.
+    match score.trim().parse::<i32>() {
+        Ok(score) if score >= 0 => Ok(()),
+        _ => std::fs::write(SCORE, "0").map_err(failed),
+    }
 }
 
 /// Gives up everything but `limits`. Returns what this kernel or processor can't do, in words for the log.

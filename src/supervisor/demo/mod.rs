@@ -1,7 +1,7 @@
 //! `twostepd demo`: the same two processes on a simulated board, in a scratch folder, with account files of its own.
 //!
-//! It presses its own button, shows what happens, and then stays up for the `twostep` command. The tour has a machine of its own, so that what
-//! somebody does in the demo's folder stays, also over restarts. It needs no root and changes nothing outside
+//! It presses its own button, shows what happens, and then stays up for the `twostep` command. The tour has a machine of its own beside it, so
+//! that the demo answers from the start, and what somebody does in its folder stays, also over restarts. It needs no root and changes nothing outside
 //! its folder; whoever runs it counts as root on its sockets.
 
 mod scratch;
@@ -31,16 +31,30 @@ pub fn main(once: bool, dir: Option<&Path>) -> ExitCode {
 
 fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
     let folder = scratch::lay(dir).map_err(|e| e.to_string())?;
-    crate::log::init(&scratch::config(&Paths::scratch(&folder)).log, "twostepd");
-    tour::say(format_args!("twostep demo: a NAS with a simulated reset button, in {}", folder.display()))?;
-    show(&folder.join("tour"))?;
-    if once {
-        return tour::say("The tour is over: every step did what it should.");
-    }
-    stay(&folder)
+    let paths = Paths::scratch(&folder);
+    crate::log::init(&scratch::config(&paths).log, "twostepd");
+    let (ended, stop) = oneshot::channel();
+    let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
+    let guide = std::thread::spawn(move || {
+        // Without a supervisor that got ready there is nothing to show.
+        let told = go.recv().map_err(|_| String::from("the supervisor did not start")).and_then(|()| guide(&folder, once));
+        if once || told.is_err() {
+            // The supervisor may have ended by itself.
+            let _ = ended.send(());
+        }
+        told
+    });
+    stay(paths, || ready.send(()).unwrap_or_default(), stop)?;
+    guide.join().map_err(|_| String::from("the tour broke off"))?
 }
 
-/// The tour, on a machine of its own: it leaves that of the demo as it was, also when the demo goes on in a folder used before.
+fn guide(folder: &Path, once: bool) -> Result<(), String> {
+    tour::say(format_args!("twostep demo: a NAS with a simulated reset button, in {}", folder.display()))?;
+    show(&folder.join("tour"))?;
+    if once { tour::say("The tour is over: every step did what it should.") } else { tour::say_how_to_go_on(folder) }
+}
+
+/// The tour, on a machine of its own beside the demo's, which it leaves as it is, also in a folder used before.
 fn show(folder: &Path) -> Result<(), String> {
     remove(folder)?;
     scratch::lay(Some(folder)).map_err(|e| e.to_string())?;
@@ -62,13 +76,16 @@ fn show(folder: &Path) -> Result<(), String> {
     remove(folder)
 }
 
-/// The demo itself, until somebody stops it.
-fn stay(folder: &Path) -> Result<(), String> {
-    let paths = Paths::scratch(folder);
+/// The demo itself, until somebody stops it, or `stop` says so.
+fn stay(paths: Paths, ready: impl FnOnce(), stop: oneshot::Receiver<()>) -> Result<(), String> {
     let sockets = [paths.socket(), paths.recovery_socket()];
-    // Whoever closed our output wants no words.
-    let begin = || tour::say_how_to_go_on(folder).unwrap_or_default();
-    run::block_on(machine(paths)?, begin, std::future::pending()).map_err(|e| e.to_string())?;
+    let ran = run::block_on(machine(paths)?, ready, async {
+        if stop.await.is_err() {
+            // A tour that went well: the demo stays up until somebody stops it.
+            std::future::pending::<()>().await;
+        }
+    });
+    ran.map_err(|e| e.to_string())?;
     for socket in sockets {
         // A stopped demo leaves its files for a look, but no dead sockets.
         let _ = std::fs::remove_file(socket);

@@ -70,10 +70,11 @@ mod supported {
     fn by_argument(internet: bool) -> Vec<(i64, Vec<Choice>)> {
         let number = |value: libc::c_int| u64::from(value.unsigned_abs());
         let (write, execute, thread) = (number(libc::PROT_WRITE), number(libc::PROT_EXEC), number(libc::CLONE_THREAD));
-        // Netlink: getaddrinfo asks it which address families are in use.
-        let mut families = vec![libc::AF_UNIX, libc::AF_NETLINK];
+        let mut families = vec![libc::AF_UNIX];
         if internet {
-            families.extend([libc::AF_INET, libc::AF_INET6]);
+            // Netlink: getaddrinfo asks it which address families are in use. Users and groups are looked up without; and it tells every
+            // adapter's address, which may be the password on the sticker.
+            families.extend([libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK]);
         }
         let controls = [libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX, libc::FIONCLEX, libc::TCGETS];
         let options = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_GET_DUMPABLE, libc::PR_CAPBSET_READ, libc::PR_SET_VMA];
@@ -162,6 +163,9 @@ mod supported {
         libc::SYS_timerfd_create,
         libc::SYS_timerfd_gettime,
         libc::SYS_timerfd_settime,
+        // Whether the clock is synchronised. Setting it takes a capability, which is gone.
+        libc::SYS_adjtimex,
+        libc::SYS_clock_adjtime,
         libc::SYS_clock_getres,
         libc::SYS_clock_gettime,
         libc::SYS_clock_nanosleep,
@@ -289,6 +293,25 @@ mod supported {
             let open = || std::net::UdpSocket::bind("127.0.0.1:0").map(drop).map_err(|e| e.raw_os_error());
             assert_eq!(restricted(false, open), Err(Some(libc::ENOSYS)));
             assert_eq!(restricted(true, open), Ok(()));
+        }
+
+        #[test]
+        fn the_list_of_adapters_is_not_had_without_mail() {
+            use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+            let open = || socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), None).map(drop);
+            assert_eq!(restricted(false, open), Err(Errno::ENOSYS));
+            assert_eq!(restricted(true, open), Ok(()));
+        }
+
+        #[test]
+        fn it_learns_whether_the_clock_is_synchronised() {
+            let read = || {
+                // SAFETY: a timex of zeros is valid, and with `modes` 0 the call only reads.
+                let mut state: libc::timex = unsafe { std::mem::zeroed() };
+                // SAFETY: as above; `state` outlives the call.
+                unsafe { libc::adjtimex(&raw mut state) }
+            };
+            assert!(restricted(false, read) >= 0);
         }
 
         fn map(protection: ProtFlags) -> nix::Result<()> {
