@@ -64,6 +64,23 @@ impl PreparedHash {
     }
 }
 
+/// Hashes the default password; done while the button is held, since it takes some tenths of a second, and without a [`Recovery`], which an
+/// earlier press may still be using.
+///
+/// # Errors
+/// Where there is no libcrypt, or the password is unfit.
+pub fn prepare(method: HashMethod, password: &DefaultPassword) -> Result<PreparedHash, CryptError> {
+    let method = match method {
+        HashMethod::Yescrypt => crypt::Method::Yescrypt,
+        HashMethod::Sha512 => crypt::Method::Sha512,
+    };
+    let hashed = crypt::hash(password.password.expose(), method)?;
+    if hashed.method != method {
+        log::warn!("this system's libcrypt does not know {method}: the default password is hashed by {}", hashed.method);
+    }
+    PasswordHash::new(hashed.hash.to_string()).map(PreparedHash).map_err(|_| CryptError::Refused)
+}
+
 /// The last press and what belongs to it.
 pub struct Recovery {
     paths: Paths,
@@ -99,20 +116,12 @@ impl Recovery {
         Ok(Self { paths, config, disk, record, retry: None })
     }
 
-    /// Hashes the default password; done while the button is held, since it takes some tenths of a second.
+    /// As [`prepare`], by the configured method.
     ///
     /// # Errors
-    /// Where there is no libcrypt, or the password is unfit.
+    /// As [`prepare`].
     pub fn prepare(&self, password: &DefaultPassword) -> Result<PreparedHash, CryptError> {
-        let method = match self.config.hash {
-            HashMethod::Yescrypt => crypt::Method::Yescrypt,
-            HashMethod::Sha512 => crypt::Method::Sha512,
-        };
-        let hashed = crypt::hash(password.password.expose(), method)?;
-        if hashed.method != method {
-            log::warn!("this system's libcrypt does not know {method}: the default password is hashed by {}", hashed.method);
-        }
-        PasswordHash::new(hashed.hash.to_string()).map(PreparedHash).map_err(|_| CryptError::Refused)
+        prepare(self.config.hash, password)
     }
 
     /// A press fired: steps 1, 2, 3 and 5. With a window open, it begins anew.

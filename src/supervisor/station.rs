@@ -114,7 +114,7 @@ impl Station {
         let station = Arc::clone(self);
         spawn_blocking(move || {
             let password = station.resolve().map_err(|e| e.to_string())?;
-            station.lock().prepare(&password).map_err(|e| e.to_string())
+            recovery::prepare(station.machine.config.recovery.hash, &password).map_err(|e| e.to_string())
         })
     }
 
