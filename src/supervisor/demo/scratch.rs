@@ -63,7 +63,7 @@ pub fn config(paths: &Paths) -> Config {
     config.log.target = LogTarget::Stderr;
     config.log.level = LogLevel::Warn;
     config.button.grace = std::time::Duration::ZERO;
-    config.button.cooldown = std::time::Duration::from_millis(500);
+    config.button.cooldown = std::time::Duration::ZERO;
     config.recovery.home = paths.run.join("home/admin").to_string_lossy().into_owned();
     config
 }
