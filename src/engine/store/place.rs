@@ -23,7 +23,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::backup::{self, Kind};
 use super::error::{Failure, StoreError};
 use super::seal::Keys;
-use super::view::{Tx, View};
+use super::view::Tx;
 use super::{Options, date, schema};
 
 /// Larger databases are not checked whole at open, so that a start stays quick; damage in them shows when it is read, or in a backup.
@@ -105,7 +105,7 @@ impl Place {
         if found > known {
             return Err(Failure::TooNew { found, known });
         }
-        let check = View { db, keys }.key_check().map_err(unavailable)?;
+        let check = Tx::new(db, keys).key_check().map_err(unavailable)?;
         let check = check.ok_or_else(|| unavailable(StoreError::Corrupt("its key check is missing".into())))?;
         if keys.checks(&check) { Ok(found) } else { Err(Failure::WrongKey) }
     }
