@@ -42,6 +42,9 @@ pub enum Command {
     Change(Whose),
     /// Turn the second step off.
     Disable(Whose),
+    /// Show the Security Code's secret once more, for a second phone: of the own account alone, after its password and its second step. In a pipe,
+    /// the otpauth URI alone.
+    Export,
     /// Make new recovery codes; the former ones stop working.
     Codes(Whose),
     /// Trusted devices: those that are not asked for a second step.
@@ -143,12 +146,30 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Make a consistent, sealed copy of all second steps (root).
-    Backup,
-    /// Put a backup back; what was counted, used or revoked since stays so (root).
+    /// Make a consistent copy of all second steps, sealed as they are at rest (root). It is worth nothing without the key that it was sealed with,
+    /// /var/lib/twostep/key: keep a copy of that too, apart from it.
+    Backup {
+        /// Where to put it, to be carried away; without it, the copy stays in the engine's folder alone.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Replace a file that exists.
+        #[arg(long, requires = "file")]
+        force: bool,
+        /// List the copies in the engine's folder; one is made there each day on which something changed.
+        #[arg(long, conflicts_with_all = ["file", "force"])]
+        list: bool,
+    },
+    /// Put a backup back (root). What was counted, used or revoked since stays so; trusted devices are dropped; what was in force is kept as a backup.
     Restore {
-        /// The name that `backup` printed.
-        name: String,
+        /// A file that `backup FILE` made, or a name that `backup --list` shows.
+        #[arg(required_unless_present = "anew")]
+        backup: Option<PathBuf>,
+        /// Without a backup: begin with an empty database, where the old one was damaged and set aside. It says what is lost, and asks.
+        #[arg(long, conflicts_with = "backup")]
+        anew: bool,
+        /// Do not ask, for scripts.
+        #[arg(long, requires = "anew")]
+        yes: bool,
     },
     /// The reset button and the account it brings back (root).
     #[command(subcommand)]
