@@ -417,6 +417,21 @@ fn starting_anew_is_refused_while_the_database_works() {
 }
 
 #[test]
+fn a_wrong_key_is_no_reason_to_give_a_database_up() {
+    let mut nas = nas();
+    let mut root = nas.root();
+    enrol(&mut root, "erin");
+    drop(root);
+    let key = nas.folder.path().join("state/key");
+    let right = fs::read(&key).unwrap();
+    restart(&mut nas, |_| fs::write(&key, "0".repeat(64)).unwrap());
+    let (status, _, told) = twostep(&nas, &["restore", "--anew", "--yes"], "");
+    assert!(status == Some(1) && told.contains("put the right key back"), "{told}");
+    restart(&mut nas, |_| fs::write(&key, right).unwrap());
+    assert_eq!(decision(&mut nas.root(), "erin"), Decision::Verify);
+}
+
+#[test]
 fn without_a_backup_an_operator_starts_anew_after_being_told_what_is_lost() {
     let nas = nas();
     nas.after_the_tour();

@@ -42,8 +42,9 @@ pub enum Command {
     Change(Whose),
     /// Turn the second step off.
     Disable(Whose),
-    /// Show the Security Code's secret once more, for a second phone: of the own account alone, after its password and its second step. In a pipe,
-    /// the otpauth URI alone.
+    /// Show the own Security Code's secret once more, for a second phone.
+    ///
+    /// Of the own account alone (also for root), after its password and its second step. A terminal gets a QR code, a pipe the otpauth URI alone.
     Export,
     /// Make new recovery codes; the former ones stop working.
     Codes(Whose),
@@ -146,8 +147,10 @@ pub enum Command {
         #[arg(value_name = "FILE")]
         file: Option<PathBuf>,
     },
-    /// Make a consistent copy of all second steps, sealed as they are at rest (root). It is worth nothing without the key that it was sealed with,
-    /// /var/lib/twostep/key: keep a copy of that too, apart from it.
+    /// Make a consistent, sealed copy of all second steps (root).
+    ///
+    /// Its secrets are sealed as they are at rest: it is worth nothing without the key that it was sealed with, /var/lib/twostep/key (or key.cred). Keep
+    /// a copy of that too, apart from it.
     Backup {
         /// Where to put it, to be carried away; without it, the copy stays in the engine's folder alone.
         #[arg(value_name = "FILE")]
@@ -159,7 +162,9 @@ pub enum Command {
         #[arg(long, conflicts_with_all = ["file", "force"])]
         list: bool,
     },
-    /// Put a backup back (root). What was counted, used or revoked since stays so; trusted devices are dropped; what was in force is kept as a backup.
+    /// Put a backup back; what was counted, used or revoked since stays so (root).
+    ///
+    /// Trusted devices are dropped. What was in force is kept as a backup. On another machine, put the key of the first one in its place first.
     Restore {
         /// A file that `backup FILE` made, or a name that `backup --list` shows.
         #[arg(required_unless_present = "anew")]

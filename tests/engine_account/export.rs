@@ -64,6 +64,18 @@ fn without_a_second_step_there_is_nothing_to_show() {
 }
 
 #[test]
+fn a_second_step_that_came_in_force_during_the_password_check_is_asked_for() {
+    let engine = Engine::start();
+    let (mut alice, mut slow) = (engine.alice(), engine.alice());
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let exporting = std::thread::spawn(move || slow.refused("Account.ExportSecurityCode", json!({ "password": HELD })).0);
+    engine.held(|| {
+        alice.finish(&setup);
+    });
+    assert_eq!(exporting.join().unwrap(), "SecondStepRequired");
+}
+
+#[test]
 fn a_second_step_that_is_turned_off_during_the_password_check_is_shown_no_more() {
     let engine = Engine::start();
     let (mut alice, mut slow) = (engine.alice(), engine.alice());
