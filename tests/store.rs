@@ -739,12 +739,13 @@ async fn what_was_set_aside_names_the_newest_backup_that_is_good() {
     let folder = folder();
     let store = open(folder.path());
     enrol(&store, 1000, "alice", SECRET).await;
-    let good = store.backup(BackupKind::Automatic).await.unwrap();
+    let first = store.backup(BackupKind::Automatic).await.unwrap();
+    // As it was in force, which is a file that expects a log beside it.
+    let good = store.restore(first).await.unwrap().kept.unwrap();
     let damaged = store.backup(BackupKind::Manual).await.unwrap();
     store.close().await;
     let backups = folder.path().join("backups");
-    // An operator's own file, and one that was whole when it was made.
-    fs::copy(backups.join(&good), backups.join("00000000-20261124T104846Z-carried.db")).unwrap();
+    // It was whole when it was made.
     fs::write(backups.join(&damaged), noise(50_000)).unwrap();
     fs::write(folder.path().join("store.db"), noise(100_000)).unwrap();
     for start in 0..2 {
@@ -771,7 +772,10 @@ async fn without_a_good_backup_the_way_out_is_named() {
     let store = open(folder.path());
     let only = store.backup(BackupKind::Manual).await.unwrap();
     store.close().await;
-    fs::write(folder.path().join("backups").join(only), noise(50_000)).unwrap();
+    let backups = folder.path().join("backups");
+    // An operator's own file is not this store's.
+    fs::rename(backups.join(&only), backups.join("00000000-20261124T104846Z-carried.db")).unwrap();
+    fs::write(backups.join(only), noise(50_000)).unwrap();
     fs::write(folder.path().join("store.db"), noise(100_000)).unwrap();
     let told = open(folder.path()).failure().unwrap().to_string();
     assert!(told.contains("no good backup") && told.contains("twostep restore --anew"), "{told}");
