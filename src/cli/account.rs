@@ -1,4 +1,4 @@
-//! `twostep status | setup | change | disable | codes | devices | method`: one account's second step.
+//! `twostep status | setup | change | disable | export | codes | devices | method`: one account's second step.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -82,7 +82,7 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`]; what was in force stays so.
     pub fn change(&mut self) -> Result<(), Failed> {
-        let (password, login) = self.authorise()?;
+        let (password, login) = self.authorise(false)?;
         let begun: Begun = self.call("BeginChange", &self.with(json!({ "password": password, "login": login })))?;
         self.go_through(&begun.setup, false)
     }
@@ -92,9 +92,25 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`].
     pub fn disable(&mut self) -> Result<(), Failed> {
-        let (password, login) = self.authorise()?;
+        let (password, login) = self.authorise(false)?;
         let Empty {} = self.call("Disable", &self.with(json!({ "password": password, "login": login })))?;
         self.done("2-step verification is off: the password alone lets in")
+    }
+
+    /// `twostep export`: the secret in force, to its owner.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn export(&mut self) -> Result<(), Failed> {
+        // Also where root asks for its own.
+        let (password, login) = self.authorise(true)?;
+        let shown: SecurityCode = self.call("ExportSecurityCode", &self.with(json!({ "password": password, "login": login })))?;
+        if !self.json && !std::io::stdout().is_terminal() {
+            return output::line(shown.uri.expose());
+        }
+        self.show_offer(&shown)?;
+        eprintln!("Whoever sees this makes your codes: scan it with the second phone, then clear the screen.");
+        Ok(())
     }
 
     /// `twostep codes`.
@@ -102,7 +118,7 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`].
     pub fn codes(&mut self) -> Result<(), Failed> {
-        let (password, login) = self.authorise()?;
+        let (password, login) = self.authorise(false)?;
         let made: RecoveryCodes = self.call("RegenerateRecoveryCodes", &self.with(json!({ "password": password, "login": login })))?;
         if self.json { output::json(&made) } else { show_codes(&made.recovery_codes) }
     }
@@ -135,7 +151,7 @@ impl<'a> Account<'a> {
                 self.done(&format!("the {title} is asked for first"))
             }
             MethodChange::Enable | MethodChange::Disable => {
-                let (password, login) = self.authorise()?;
+                let (password, login) = self.authorise(false)?;
                 let (call, state) = if matches!(what, MethodChange::Enable) { ("EnableMethod", "on") } else { ("DisableMethod", "off") };
                 let Empty {} = self.call(call, &self.with(json!({ "password": password, "login": login, "method": method })))?;
                 self.done(&format!("the {title} is {state}"))
@@ -143,11 +159,12 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// The password, and for the own account a login whose second step was just passed: the password alone changes nothing.
-    fn authorise(&mut self) -> Result<(Secret, Option<Secret>), Failed> {
+    /// The password, and for the own account a login whose second step was just passed: the password alone changes nothing. Root needs it only
+    /// where it is asked for `always`.
+    fn authorise(&mut self, always: bool) -> Result<(Secret, Option<Secret>), Failed> {
         let password = terminal::ask_secret("Password")?;
         let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
-        let needs_login = status.status == Status::Enabled && !nix::unistd::geteuid().is_root();
+        let needs_login = status.status == Status::Enabled && (always || !nix::unistd::geteuid().is_root());
         let login = if needs_login { Some(verify::pass(&mut self.client, &status.user, "twostep", None, None)?) } else { None };
         Ok((password, login))
     }

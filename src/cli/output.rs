@@ -3,10 +3,12 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use crate::client;
+use crate::core::time::Wall;
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
@@ -63,6 +65,13 @@ pub fn line(text: impl fmt::Display) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)
+}
+
+/// A time as `2026-11-24T10:48:46Z`.
+#[must_use]
+pub fn date(at: Wall) -> impl fmt::Display {
+    let since = Duration::from_secs(u64::try_from(at.0).unwrap_or(0));
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since)
 }
 
 /// Prints one JSON object on one line.

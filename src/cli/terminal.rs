@@ -27,6 +27,15 @@ pub fn ask_secret(question: &str) -> Result<Secret, Failed> {
     answer.map(Secret::new)
 }
 
+/// Asks for a line that may be seen.
+///
+/// # Errors
+/// Where there is no answer.
+pub fn ask(question: &str) -> Result<String, Failed> {
+    prompt(question)?;
+    line()
+}
+
 fn prompt(question: &str) -> Result<(), Failed> {
     let mut out = io::stderr().lock();
     write!(out, "{question}: ")?;

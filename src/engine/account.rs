@@ -7,9 +7,11 @@
 //! looked at again inside the commit, since a password check takes its time. From the password on all runs to its end, also where the caller
 //! hangs up.
 //!
-//! What decides is in `core`: `policy`, `setup` and `account`. Setups are in `setups`, changes of what is in force in `changes`.
+//! What decides is in `core`: `policy`, `setup` and `account`. Setups are in `setups`, changes of what is in force in `changes`, what shows a secret
+//! again in `export`.
 
 mod changes;
+mod export;
 mod setups;
 
 use std::sync::Arc;
@@ -80,6 +82,10 @@ impl Interface for AccountInterface {
             | Call::RemoveTrustedDevice { .. }
             | Call::SetPasswordless { .. }
             | Call::Disable { .. } => changes::call(desk, peer, call).await,
+            Call::ExportSecurityCode { password, login } => {
+                let caller = caller(desk, peer, kind, None, login.as_ref()).await?;
+                export::answer(desk, caller, password).await
+            }
         }
     }
 }

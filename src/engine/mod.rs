@@ -6,6 +6,7 @@
 
 mod account;
 mod admin;
+mod backups;
 pub mod desk;
 pub mod directory;
 pub mod login;
@@ -159,6 +160,7 @@ async fn serve(
     let desk = desk(handover, key, root.clone(), mailer).await;
     let done = recovered::begin(&desk, recovered).await;
     tokio::spawn(recovered::follow(Arc::clone(&desk), done, news));
+    tokio::spawn(backups::follow(Arc::clone(&desk)));
     let server = server(handover, &desk);
     root.ready().await;
     server.serve(listener).await

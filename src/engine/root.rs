@@ -1,8 +1,9 @@
 //! The engine's end of the privileged channel: what root is asked, and what root says.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome, Recovered};
 use crate::proto::secret::Secret;
@@ -14,6 +15,7 @@ const QUEUE: usize = 64;
 #[derive(Clone, Debug)]
 pub struct Root {
     asks: mpsc::Sender<Ask>,
+    ticks: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub struct RootChannel {
     channel: Channel,
     asks: mpsc::Receiver<Ask>,
     news: mpsc::Sender<News>,
+    ticks: Arc<Notify>,
     open: HashMap<u64, oneshot::Sender<PasswordOutcome>>,
     last: u64,
 }
@@ -51,6 +54,11 @@ impl Root {
     pub async fn ready(&self) {
         // A channel that is gone ends the engine by itself.
         let _ = self.asks.send(Ask::Ready).await;
+    }
+
+    /// Waits for root's next tick, twice a minute or so; those that nobody waited for count as one. For one task alone.
+    pub async fn ticked(&self) {
+        self.ticks.notified().await;
     }
 
     /// Whether this is the account's password. The name is one that [`privileged::is_account`](crate::proto::privileged::is_account) takes.
@@ -69,7 +77,8 @@ impl RootChannel {
     #[must_use]
     pub fn new(channel: Channel, news: mpsc::Sender<News>) -> (Root, Self) {
         let (sender, asks) = mpsc::channel(QUEUE);
-        (Root { asks: sender }, Self { channel, asks, news, open: HashMap::new(), last: 0 })
+        let ticks = Arc::new(Notify::new());
+        (Root { asks: sender, ticks: Arc::clone(&ticks) }, Self { channel, asks, news, ticks, open: HashMap::new(), last: 0 })
     }
 
     /// Carries messages until the supervisor closes the channel.
@@ -102,7 +111,10 @@ impl RootChannel {
 
     async fn obey(&mut self, order: Order) -> Result<(), Broken> {
         match order {
-            Order::Ping {} => self.channel.send(&Notice::Alive {}).await.map_err(Broken::Io),
+            Order::Ping {} => {
+                self.ticks.notify_one();
+                self.channel.send(&Notice::Alive {}).await.map_err(Broken::Io)
+            }
             Order::Recovered(recovered) => self.tell(News::Recovered(recovered)).await,
             Order::RecoveryOver { account } => self.tell(News::RecoveryOver(account)).await,
             Order::PasswordChecked { id, outcome } => {

@@ -9,6 +9,7 @@ use twostep::proto::privileged::{Order, Recovered};
 
 #[path = "../support/engine.rs"]
 mod engine;
+mod export;
 mod mail;
 
 use engine::{BOB, Demo, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
@@ -157,6 +158,15 @@ fn weakening(login: Option<&Value>, password: &str) -> Vec<(&'static str, Value)
     ]
 }
 
+/// The same for what is given to its owner alone, which names no user.
+fn exporting(login: Option<&Value>, password: &str) -> (&'static str, Value) {
+    let mut parameters = json!({ "password": password });
+    if let Some(login) = login {
+        parameters["login"] = login.clone();
+    }
+    ("Account.ExportSecurityCode", parameters)
+}
+
 #[test]
 fn the_password_alone_removes_nothing() {
     let engine = Engine::start();
@@ -166,7 +176,7 @@ fn the_password_alone_removes_nothing() {
     let unverified = alice.start()["login"].clone();
     for login in [None, Some(&json!("0".repeat(32))), Some(&unverified)] {
         for password in [PASSWORD, "wanderland"] {
-            for (method, parameters) in weakening(login, password) {
+            for (method, parameters) in weakening(login, password).into_iter().chain([exporting(login, password)]) {
                 assert_eq!(alice.refused(method, parameters).0, "SecondStepRequired", "{method}");
             }
         }

@@ -141,6 +141,11 @@ impl Engine {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Where its sockets are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What the engine has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()

@@ -11,12 +11,12 @@ use super::super::desk::{Desk, Trouble, now, owner, random, stored, stored_as};
 use super::super::login::by;
 use super::super::store::{AuditEntry, StoreError, Tx};
 use super::changes::{recovery_codes, replace, shown};
+use super::export::security_code;
 use super::{Answer, Caller, DONE, admit, caller, check_password, is_password, tell, whole};
 use crate::core::account::{Account, Method, Methods, Refusal};
 use crate::core::clock::Moment;
 use crate::core::email::Address;
 use crate::core::login::{Login, Now};
-use crate::core::otpauth;
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AccountCall, Target};
 use crate::core::recovery_code::RecoveryCode;
@@ -239,10 +239,7 @@ fn offer(desk: &Desk, mut open: Open) -> Result<SecurityCode, Error> {
     let mut random = zeroize::Zeroizing::new([0; 20]);
     getrandom::fill(&mut *random).map_err(|e| Trouble::Storage(format!("no random numbers: {e}")))?;
     let user = open.setup.user.clone();
-    let enrolment = open.setup.offer_security_code(*random);
-    let secret = Secret::new(otpauth::base32(enrolment).to_string());
-    let uri = Secret::new(otpauth::uri(enrolment, &desk.host, &user).to_string());
-    Ok(SecurityCode { secret, uri })
+    Ok(security_code(open.setup.offer_security_code(*random), &desk.host, &user))
 }
 
 /// Nothing is waited for from the judgement on, so no hang-up comes between.

@@ -229,14 +229,15 @@ impl Store {
     /// Makes a consistent copy beside the running writer, checks it whole, and gives its name. It takes a thread for as long as that lasts.
     ///
     /// # Errors
-    /// [`StoreError::BackupRunning`], and any of the storage. A copy that is found damaged means that the database is: it is set aside.
+    /// [`StoreError::BackupRunning`], [`StoreError::NearlyFull`] for an automatic one, and any of the storage. A copy that is found damaged means that the database is: it is set aside.
     pub async fn backup(&self, kind: BackupKind) -> Result<String, StoreError> {
         let guard = Arc::clone(&self.copying).try_lock_owned().map_err(|_| StoreError::BackupRunning)?;
         self.read(|_| Ok(())).await?;
         let (reply, answer) = oneshot::channel();
         let place = Arc::clone(&self.place);
         spawn("store-backup", move || {
-            let made = place::connect(&place.database()).and_then(|db| copy_checked(&place, &db, kind));
+            let room = if kind == BackupKind::Automatic { backup::has_room(&place.options.folder) } else { Ok(()) };
+            let made = room.and_then(|()| place::connect(&place.database())).and_then(|db| copy_checked(&place, &db, kind));
             // First: whoever has the answer may ask for the next one.
             drop(guard);
             let _ = reply.send(made);
