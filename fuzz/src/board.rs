@@ -5,8 +5,22 @@ use twostep::config::board::Board;
 use super::configuration::{LARGEST, is_located};
 
 const KEYS: [&str; 16] = [
-    "name", "origin", "detect", "button", "feedback", "sticker", "compatible", "model", "vendor", "product", "kind", "device", "chip", "line",
-    "nvmem", "length",
+    "name",
+    "origin",
+    "detect",
+    "button",
+    "feedback",
+    "sticker",
+    "compatible",
+    "model",
+    "vendor",
+    "product",
+    "kind",
+    "device",
+    "chip",
+    "line",
+    "nvmem",
+    "length",
 ];
 
 /// The input is the file.
