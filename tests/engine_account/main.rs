@@ -10,6 +10,9 @@ use twostep::proto::privileged::{Order, Recovered};
 #[path = "../support/engine.rs"]
 mod engine;
 mod mail;
+#[path = "../support/permissions.rs"]
+mod permissions;
+mod who_may;
 
 use engine::{BOB, Demo, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
 
