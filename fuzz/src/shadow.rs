@@ -78,7 +78,9 @@ fn one_line_is_other(before: &[u8], after: &[u8], name: &str) {
     {
         (old.pop(), new.pop());
     }
-    let own = |line: &[u8]| line.trim_ascii_start().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b':'));
+    // White space as isspace(3) knows it: a vertical tab is some.
+    let space = |line: &[u8]| line.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
+    let own = |line: &[u8]| line[space(line)..].strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b':'));
     match (old.as_slice(), new.as_slice()) {
         ([], []) => {}
         ([], [line]) => assert!(own(line) && line.ends_with(b"\n"), "a line of somebody else was added"),
