@@ -133,7 +133,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 
 fn holds(target: &str, property: fn(&[u8]), input: &[u8], what: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| property(input))) {
-        eprintln!("{target}, {what}: printf '{}' > fuzz/seeds/{target}/NAME", input.escape_ascii().to_string().replace('\'', "\\'"));
+        let shown = input.escape_ascii().to_string().replace("\\'", "\\x27").replace('%', "%%");
+        eprintln!("{target}, {what}: printf '{shown}' > fuzz/seeds/{target}/NAME");
         std::panic::resume_unwind(panic);
     }
 }
