@@ -131,7 +131,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     found.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-fn holds(target: &str, property: fn(&[u8]), input: &[u8], what: &str) {
+fn holds(target: &str, property: properties::Property, input: &[u8], what: &str) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| property(input))) {
         let shown = input.escape_ascii().to_string().replace("\\'", "\\x27").replace('%', "%%");
         eprintln!("{target}, {what}: printf '{shown}' > fuzz/seeds/{target}/NAME");

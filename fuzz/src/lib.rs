@@ -12,8 +12,11 @@ pub mod import;
 pub mod privileged;
 pub mod shadow;
 
+/// Panics where an input breaks it.
+pub type Property = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Property); 8] = [
     ("board", board::check),
     ("calls", calls::check),
     ("codes", codes::check),

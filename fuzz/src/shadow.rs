@@ -71,12 +71,14 @@ fn one_line_is_other(before: &[u8], after: &[u8], name: &str) {
     while let (Some(a), Some(b)) = (old.first(), new.first())
         && a == b
     {
-        (old.remove(0), new.remove(0));
+        old.remove(0);
+        new.remove(0);
     }
     while let (Some(a), Some(b)) = (old.last(), new.last())
         && a == b
     {
-        (old.pop(), new.pop());
+        old.pop();
+        new.pop();
     }
     // White space as isspace(3) knows it: a vertical tab is some.
     let space = |line: &[u8]| line.iter().take_while(|byte| matches!(byte, b' ' | b'\t'..=b'\r')).count();
