@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 mod properties;
 
 /// Mutated inputs of one round.
-const CASES: usize = 1500;
+const CASES: usize = 3000;
 
 /// The longest mutated input.
 const LONGEST: usize = 4096;
