@@ -118,10 +118,11 @@ impl Caller {
 /// Finds out whose account is meant, and whether the peer may ask for it at all.
 async fn caller(desk: &Desk, peer: &Peer, kind: AccountCall, user: Option<&str>, login: Option<&Secret>) -> Answer<Caller> {
     let rank = desk.rank(peer);
+    let directory = desk.directory.asked_by(&rank, peer.uid);
     let found = match user {
         Some(user) if !is_account(user) => return Err(Failure::invalid("user")),
-        Some(user) => desk.directory.by_name(user).await,
-        None => desk.directory.by_uid(peer.uid).await,
+        Some(user) => directory.by_name(user).await,
+        None => directory.by_uid(peer.uid).await,
     };
     let person = found.map_err(|silent| Error::from(Trouble::from(silent)))?;
     let own = user.is_none() || person.as_ref().is_some_and(|person| person.uid == peer.uid);

@@ -115,7 +115,7 @@ async fn start(
     token: Option<Secret>,
 ) -> Result<Started, Error> {
     let rank = desk.rank(peer);
-    let person = desk.directory.by_name(&user).await.map_err(Trouble::from)?;
+    let person = desk.directory.asked_by(&rank, peer.uid).by_name(&user).await.map_err(Trouble::from)?;
     let own = person.as_ref().is_some_and(|person| person.uid == peer.uid);
     policy::allow(&rank, policy::Call::Login(LoginCall::Start), &account(own))?;
     let person = person.ok_or(Error::NoSuchAccount {})?;

@@ -21,7 +21,7 @@ pub const NAME: &str = "io.twostep.Account";
 pub const DESCRIPTION: &str = include_str!("io.twostep.Account.varlink");
 
 /// A call. `user` absent is the peer's own account; `login` is a login of it that was verified in the last ten minutes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each parameter is one of those named above, or described at its method")]
 pub enum Call {

@@ -22,7 +22,7 @@ pub const NAME: &str = "io.twostep.Admin";
 pub const DESCRIPTION: &str = include_str!("io.twostep.Admin.varlink");
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Call {
     /// Users or groups and their status.

@@ -11,6 +11,9 @@ use twostep::proto::privileged::{Order, Recovered};
 mod engine;
 mod export;
 mod mail;
+#[path = "../support/permissions.rs"]
+mod permissions;
+mod who_may;
 
 use engine::{BOB, Demo, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
 

@@ -58,6 +58,10 @@ pub const BOB: u32 = 1002;
 pub struct Scene {
     pub config: Config,
     pub mail_password: Option<&'static str>,
+    /// Lines of passwd beside those of root, alice and bob.
+    pub passwd: &'static str,
+    /// Lines of group beside the usual ones.
+    pub group: &'static str,
 }
 
 /// A running engine; ended when dropped.
@@ -79,7 +83,7 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let paths = Paths::scratch(folder.path());
-        lay(&paths, seed);
+        lay(&paths, &scene, seed);
         let listener = UnixListener::bind(paths.socket()).unwrap();
         std::fs::set_permissions(paths.socket(), PermissionsExt::from_mode(0o666)).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -107,17 +111,7 @@ impl Engine {
 
     /// A connection of the user `uid`.
     pub fn client(&self, uid: u32) -> Api {
-        let path = Paths::scratch(self.folder.path()).socket();
-        if uid == getuid().as_raw() {
-            return Api(Client::connect(&path, SOON).unwrap(), None);
-        }
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut relay = Command::new("/proc/self/exe");
-        relay.args(["--exact", "relay", "--ignored"]).env(RELAY, &path).uid(uid).gid(uid).current_dir("/");
-        let relay = relay.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn().unwrap();
-        let client = Client::over(ours);
-        client.set_time_limit(Some(SOON)).unwrap();
-        Api(client, Some(relay))
+        connect_as(uid, &Paths::scratch(self.folder.path()).socket())
     }
 
     pub fn alice(&self) -> Api {
@@ -176,11 +170,12 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn lay(paths: &Paths, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) {
+fn lay(paths: &Paths, scene: &Scene, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) {
     std::fs::create_dir(&paths.accounts).unwrap();
-    let people = format!("root:x:0:0::/:/bin/sh\nalice:x:{}:1001::/:/bin/sh\nbob:x:{BOB}:1002::/:/bin/sh\n", alice());
+    let people = format!("root:x:0:0::/:/bin/sh\nalice:x:{}:1001::/:/bin/sh\nbob:x:{BOB}:1002::/:/bin/sh\n{}", alice(), scene.passwd);
     std::fs::write(paths.accounts.join("passwd"), people).unwrap();
-    std::fs::write(paths.accounts.join("group"), "staff:x:600:alice\nalice:x:1001:\nbob:x:1002:\n").unwrap();
+    let groups = format!("staff:x:600:alice\nalice:x:1001:\nbob:x:1002:\n{}", scene.group);
+    std::fs::write(paths.accounts.join("group"), groups).unwrap();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.engine()).unwrap();
     with_store(paths, |store| Box::pin(async move { store.write(seed).await })).unwrap();
 }
@@ -236,11 +231,25 @@ impl Supervisor {
     }
 }
 
+/// A connection of the user `uid`. Where the kernel refuses it, the calls are not answered.
+pub fn connect_as(uid: u32, path: &Path) -> Api {
+    if uid == getuid().as_raw() {
+        return Api(Client::connect(path, SOON).unwrap(), None);
+    }
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut relay = Command::new("/proc/self/exe");
+    relay.args(["--exact", "relay", "--ignored"]).env(RELAY, path).uid(uid).gid(uid).current_dir("/");
+    let relay = relay.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn().unwrap();
+    let client = Client::over(ours);
+    client.set_time_limit(Some(SOON)).unwrap();
+    Api(client, Some(relay))
+}
+
 /// Carries bytes between its standard input and the engine: a process, since the kernel tells the engine who has connected.
 pub fn relay() {
     let Some(path) = std::env::var_os(RELAY) else { return };
     let near = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let far = UnixStream::connect(path).unwrap();
+    let Ok(far) = UnixStream::connect(path) else { return };
     let (mut from_near, mut to_near) = (near.try_clone().unwrap(), near);
     let (mut from_far, mut to_far) = (far.try_clone().unwrap(), far);
     std::thread::spawn(move || {
@@ -277,6 +286,16 @@ impl Api {
         match self.0.call::<Value>(&format!("io.twostep.{method}"), &parameters) {
             Err(Error::Service(failure)) => (failure.name.rsplit('.').next().unwrap().to_owned(), failure.parameters),
             other => panic!("{method}: {other:?}"),
+        }
+    }
+
+    /// A call by its full name: the reply, or the error's last name; none where nobody answers.
+    pub fn ask(&mut self, method: &str, parameters: &Value) -> Option<Result<Value, String>> {
+        match self.0.call(method, parameters) {
+            Ok(reply) => Some(Ok(reply)),
+            Err(Error::Service(failure)) => Some(Err(failure.name.rsplit('.').next().unwrap().to_owned())),
+            Err(Error::Closed | Error::Io(_)) => None,
+            Err(e) => panic!("{method}: {e}"),
         }
     }
 

@@ -28,7 +28,10 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("engine");
         let starts = folder.path().join("starts").display().to_string();
-        fs::write(&program, format!("#!/bin/sh\necho $$ >> '{starts}'\nprintf '{words}' >&0\nexec sleep 1000\n")).unwrap();
+        let stderr = folder.path().join("stderr").display().to_string();
+        let script =
+            format!("#!/bin/sh\nreadlink /proc/$$/fd/2 > '{stderr}'\necho $$ >> '{starts}'\nprintf '{words}' >&0\nexec sleep 1000\n");
+        fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let paths = Paths::scratch(folder.path());
         fs::create_dir(&paths.state).unwrap();
@@ -124,5 +127,15 @@ async fn an_engine_that_keeps_to_the_rules_runs_on_until_it_hangs() {
     assert_eq!(house.starts().len(), 1, "an engine in order is left alone");
     house.tell.send(Tell::Tick).unwrap();
     house.started(2).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_engine_has_a_standard_error_of_its_own() {
+    let house = House::with(READY);
+    house.started(1).await;
+    let engines = fs::read_to_string(house.folder.path().join("stderr")).unwrap();
+    let ours = fs::read_link("/proc/self/fd/2").unwrap();
+    assert!(engines.starts_with("pipe:") && engines.trim() != ours.to_str().unwrap(), "{engines} and {}", ours.display());
     house.close().await;
 }
