@@ -4,9 +4,11 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::client;
+use crate::core::account::Method;
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub enum Failed {
     Output(io::Error),
     /// Whoever reads our output has seen enough (`| head`).
     ReaderGone,
+    /// Ctrl-C, or another signal, in place of an answer.
+    Interrupted(Signal),
 }
 
 impl Failed {
@@ -39,6 +43,7 @@ impl fmt::Display for Failed {
             Self::Refused(why) => f.write_str(why),
             Self::Output(e) => write!(f, "standard output: {e}"),
             Self::ReaderGone => f.write_str("standard output is closed"),
+            Self::Interrupted(signal) => write!(f, "ended by {signal}"),
         }
     }
 }
@@ -63,6 +68,12 @@ pub fn line(text: impl fmt::Display) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")?;
     Ok(out.flush()?)
+}
+
+/// Methods in one line, for people.
+#[must_use]
+pub fn titles(methods: &[Method]) -> String {
+    methods.iter().map(|method| method.title()).collect::<Vec<_>>().join(", ")
 }
 
 /// Prints one JSON object on one line.

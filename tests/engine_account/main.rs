@@ -7,11 +7,17 @@ use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
 use twostep::engine::store::{Stored, Subject};
 use twostep::proto::privileged::{Order, Recovered};
 
+#[path = "../support/demo.rs"]
+mod demo;
 #[path = "../support/engine.rs"]
 mod engine;
 mod mail;
+mod person;
+mod readers;
+mod wizard;
 
-use engine::{BOB, Demo, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
+use demo::Demo;
+use engine::{Api, BOB, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
 
 /// No test: the process through which a test speaks as another user.
 #[test]
@@ -436,9 +442,8 @@ fn strangers_learn_and_change_nothing() {
 
 #[test]
 fn passwords_are_those_of_the_machine() {
-    let folder = tempfile::tempdir().unwrap();
-    let _demo = Demo::start(folder.path());
-    let mut owner = Demo::client(folder.path());
+    let demo = Demo::start(|_| {});
+    let mut owner = Api::at(&demo.socket());
     assert_eq!(owner.refused("Account.BeginSetup", json!({ "user": "alice", "password": "builder" })).0, "WrongPassword");
     let begun = owner.call("Account.BeginSetup", json!({ "user": "alice", "password": PASSWORD }));
     let (_, done) = owner.finish(&begun["setup"]);
