@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::client;
 use crate::core::account::Method;
+use crate::proto::varlink::ServiceError;
 
 /// Why a command did not do what it should.
 #[derive(Debug)]
@@ -39,12 +40,24 @@ impl Failed {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Call(e) => e.fmt(f),
+            Self::Call(e) => match misfit(e) {
+                Some(parameter) => write!(f, "the service takes no such {parameter}"),
+                None => e.fmt(f),
+            },
             Self::Refused(why) => f.write_str(why),
             Self::Output(e) => write!(f, "standard output: {e}"),
             Self::ReaderGone => f.write_str("standard output is closed"),
             Self::Interrupted(signal) => write!(f, "ended by {signal}"),
         }
+    }
+}
+
+/// The parameter that the service would not take: what somebody typed has the right type, so its content is at fault.
+fn misfit(error: &client::Error) -> Option<String> {
+    let client::Error::Service(failure) = error else { return None };
+    match failure.typed() {
+        Some(ServiceError::InvalidParameter { parameter }) => Some(parameter),
+        _ => None,
     }
 }
 

@@ -13,6 +13,7 @@ mod demo;
 mod engine;
 mod mail;
 mod person;
+mod python;
 mod readers;
 mod wizard;
 

@@ -257,6 +257,9 @@ fn the_exit_code_says_whether_it_was_refused_or_mistyped_or_nobody_was_there() {
     let command = Twostep::alice(engine.folder());
     let wrong = command.run(&["setup"], "wanderland\n");
     assert_eq!((wrong.status.code(), String::from_utf8(wrong.stderr).unwrap()), (Some(1), "Password:\ntwostep: wrong password\n".into()));
+    let odd = command.run(&["status", "--user", "/etc/passwd"], "");
+    let reason = String::from_utf8(odd.stderr).unwrap();
+    assert_eq!((odd.status.code(), reason.as_str()), (Some(1), "twostep: the service takes no such user\n"));
     let off = command.run(&["disable"], &format!("{PASSWORD}\n"));
     assert_eq!(off.status.code(), Some(1), "there is nothing to turn off");
     for mistyped in [&["setting"][..], &["verify"], &["method", "enable", "telepathy"], &["audit", "--limit", "many"]] {
