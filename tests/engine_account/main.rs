@@ -7,18 +7,21 @@ use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
 use twostep::engine::store::{Stored, Subject};
 use twostep::proto::privileged::{Order, Recovered};
 
+mod clients;
 #[path = "../support/demo.rs"]
 mod demo;
 #[path = "../support/engine.rs"]
 mod engine;
 mod mail;
 mod person;
-mod python;
 mod readers;
+#[path = "../support/skip.rs"]
+mod skip;
 mod wizard;
 
 use demo::Demo;
 use engine::{Api, BOB, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
+use skip::skipped;
 
 /// No test: the process through which a test speaks as another user.
 #[test]
@@ -35,7 +38,7 @@ fn is_asked(started: &Value) -> bool {
 fn root_is_missing(what: &str) -> bool {
     let missing = !getuid().is_root();
     if missing {
-        eprintln!("SKIPPED: only root can speak as another user: {what}");
+        skipped(&format!("only root can speak as another user: {what}"));
     }
     missing
 }

@@ -12,6 +12,7 @@ use twostep::sys::{clock, crypt};
 use crate::demo::Demo;
 use crate::engine::{Api, PASSWORD};
 use crate::person::Twostep;
+use crate::skip::skipped;
 
 /// Names that need care in a URI, in a terminal, or in both.
 const PEOPLE: [&str; 4] = ["häns müller", "50%", "a&b=c#d?e+f", "EXAMPLE\\eve"];
@@ -20,7 +21,7 @@ const HOST: &str = "a:b 50% Büro";
 fn is_missing(tool: &str, package: &str) -> bool {
     let missing = Command::new(tool).arg("--version").output().is_err();
     if missing {
-        eprintln!("SKIPPED: no {tool} here (apt install {package})");
+        skipped(&format!("no {tool} here (apt install {package})"));
     }
     missing
 }
@@ -41,7 +42,7 @@ fn nas() -> (Demo, String) {
         })
     };
     if !getuid().is_root() {
-        eprintln!("SKIPPED: only root can give a machine the name {HOST}");
+        skipped(&format!("only root can give a machine the name {HOST}"));
         return (start(), nix::unistd::gethostname().unwrap().into_string().unwrap());
     }
     // The name is this thread's alone, and that of whatever it starts.

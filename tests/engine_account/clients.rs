@@ -1,4 +1,5 @@
-//! Clients in Python that nobody here wrote the protocol for: the package `varlink`, and the example in docs/, which has the standard library alone.
+//! Clients that know the protocol from elsewhere, on the real engine: the Python package `varlink`, systemd's `varlinkctl`, and the example in
+//! docs/, which has Python's standard library alone.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::demo::Demo;
 use crate::engine::{Api, Engine, PASSWORD, code, strings};
+use crate::skip::skipped;
 
 fn python(script: &str, arguments: &[&str], socket: &Path) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
@@ -19,7 +21,7 @@ fn python(script: &str, arguments: &[&str], socket: &Path) -> Output {
 fn is_missing(import: &str, advice: &str) -> bool {
     let missing = !Command::new("python3").args(["-c", import]).output().is_ok_and(|run| run.status.success());
     if missing {
-        eprintln!("SKIPPED: python3 has no such module ({import}): {advice}");
+        skipped(&format!("python3 can't `{import}`: {advice}"));
     }
     missing
 }
@@ -72,4 +74,44 @@ fn the_example_in_the_documents_lets_in_whom_the_engine_lets_in() {
         assert_eq!(verify(wrong).0, Some(1));
     }
     assert_eq!(verify("6"), (Some(1), "locked\n".into()));
+}
+
+/// What it printed; none where it failed.
+fn varlinkctl(arguments: &[&str]) -> Option<String> {
+    let run = Command::new("varlinkctl").args(arguments).output().unwrap();
+    run.status.success().then(|| String::from_utf8(run.stdout).unwrap())
+}
+
+#[test]
+fn varlinkctl_reads_every_interface_and_gets_its_answers() {
+    if Command::new("varlinkctl").arg("--version").output().is_err() {
+        skipped("no varlinkctl here (systemd 255 or later)");
+        return;
+    }
+    let demo = Demo::start(|_| {});
+    let address = format!("unix:{}", demo.socket().display());
+    let names = varlinkctl(&["list-interfaces", &address]).unwrap();
+    for name in ["Account", "Admin", "Login"].map(|name| format!("io.twostep.{name}")) {
+        assert!(names.lines().any(|line| line == name), "{name} in {names}");
+        let described = varlinkctl(&["introspect", &address, &name]).unwrap();
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/proto").join(format!("{name}.varlink"));
+        assert!(varlinkctl(&["validate-idl", file.to_str().unwrap()]).is_some(), "{name}");
+        assert!(described.contains(&format!("interface {name}")), "{described}");
+    }
+    let call = |method: &str, parameters: Value| {
+        let answer = varlinkctl(&["call", "--json=short", &address, &format!("io.twostep.{method}"), &parameters.to_string()]);
+        answer.map(|answer| serde_json::from_str::<Value>(&answer).unwrap())
+    };
+    let begun = call("Account.BeginSetup", json!({ "user": "alice", "password": PASSWORD })).unwrap();
+    let offered = call("Account.OfferSecurityCode", json!({ "setup": begun["setup"] })).unwrap();
+    let now = code(offered["secret"].as_str().unwrap(), 0);
+    assert_eq!(
+        call("Account.ConfirmSecurityCode", json!({ "setup": begun["setup"], "code": now })),
+        Some(json!({ "outcome": "confirmed" }))
+    );
+    assert!(call("Account.FinishSetup", json!({ "setup": begun["setup"], "password": PASSWORD })).is_some());
+    assert_eq!(call("Login.Start", json!({ "user": "alice", "service": "example" })).unwrap()["decision"], "verify");
+    assert_eq!(call("Login.Start", json!({ "user": 7, "service": "example" })), None);
+    let pages = varlinkctl(&["call", "--more", "--json=short", &address, "io.twostep.Admin.List", r#"{"kind":"local_user"}"#]).unwrap();
+    assert!(pages.contains(r#""name":"alice""#), "{pages}");
 }
