@@ -1,9 +1,9 @@
 //! The command `twostep` as people use it: at a terminal, where each question is awaited and answered, and from a script.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -41,10 +41,11 @@ impl Twostep {
         if alice() == getuid().as_raw() {
             return Self::own(folder);
         }
-        // Where it was built, she may not come.
+        // Where it was built, she may not come. Not copied by this process: what another test starts meanwhile would keep the copy open for
+        // writing, and then it can't be run.
         let program = folder.join("twostep");
-        fs::copy(env!("CARGO_BIN_EXE_twostep"), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let copied = Command::new("install").args(["-m", "755", env!("CARGO_BIN_EXE_twostep")]).arg(&program).status();
+        assert!(copied.unwrap().success());
         Self { program, folder: folder.into(), uid: Some(alice()) }
     }
 

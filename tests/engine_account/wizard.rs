@@ -98,6 +98,10 @@ fn whoever_breaks_the_wizard_off_has_changed_nothing_and_sees_what_is_typed_agai
     person.awaits(PASSWORD_QUESTION);
     kill(person.pid(), Signal::SIGTERM).unwrap();
     assert_eq!(signal_of(person.leaves().0), Some(Signal::SIGTERM));
+    // What is only noted is written with the next decision.
+    alice.set_up();
+    let cancelled = engine.audit().iter().filter(|event| *event == "setup_cancelled").count();
+    assert_eq!(cancelled, 6, "what was begun does not wait for its end");
 }
 
 #[test]
