@@ -184,13 +184,12 @@ impl<'a> Account<'a> {
         if self.json {
             return output::json(offered);
         }
-        if std::io::stdout().is_terminal()
-            && let Some(drawn) = terminal::qr(offered.uri.expose())
-        {
-            output::line(drawn)?;
-        }
-        output::line(format_args!("Scan it with an authenticator app, or type in: {}", offered.secret.expose()))?;
-        output::line(offered.uri.expose())
+        let drawn = if std::io::stdout().is_terminal() { terminal::qr(offered.uri.expose()) } else { None };
+        let how = if drawn.is_some() { "Scan the QR code with an authenticator app, or type in" } else { "Type into an authenticator app" };
+        output::line(format_args!("{how}: {}", offered.secret.expose()))?;
+        output::line(offered.uri.expose())?;
+        // Last, so that it stands whole above the question on a screen of 24 lines.
+        drawn.map_or(Ok(()), |drawn| output::text(&drawn))
     }
 
     /// Where it may be `skipped`, an empty answer does that.

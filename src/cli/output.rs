@@ -77,9 +77,17 @@ impl From<io::Error> for Failed {
 ///
 /// # Errors
 /// Where standard output can't be written.
-pub fn line(text: impl fmt::Display) -> Result<(), Failed> {
+pub fn line(line: impl fmt::Display) -> Result<(), Failed> {
+    text(format_args!("{line}\n"))
+}
+
+/// Prints whole lines, at once.
+///
+/// # Errors
+/// Where standard output can't be written.
+pub fn text(lines: impl fmt::Display) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
+    write!(out, "{lines}")?;
     Ok(out.flush()?)
 }
 

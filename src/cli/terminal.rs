@@ -206,6 +206,7 @@ mod tests {
         let rows: Vec<String> = drawn.lines().map(|l| l.replace("\x1b[30;47m", "").replace("\x1b[0m", "")).collect();
         let width = rows[0].chars().count();
         assert_eq!(rows.len(), width.div_ceil(2));
+        assert!(rows.len() < 24, "with the question below it, it fits on the smallest of screens");
         assert!(rows.iter().all(|row| row.chars().count() == width && row.starts_with("    ") && row.ends_with("    ")));
         assert!(rows[0].trim().is_empty() && rows[1].trim().is_empty() && !rows[2].trim().is_empty());
     }

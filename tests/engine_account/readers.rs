@@ -164,9 +164,10 @@ fn what_the_terminal_draws_is_read_by_zbar_and_its_secret_makes_codes_in_oathtoo
         let mut person = command.at_a_terminal(&["setup", "--user", user]);
         person.answers("Password: ", PASSWORD);
         person.awaits("This NAS offers: Security Code\n");
-        let drawn = person.awaits("Scan it with an authenticator app, or type in: ");
+        person.awaits("Scan the QR code with an authenticator app, or type in: ");
         let typed = person.awaits("\n");
         let uri = person.awaits("\n");
+        let drawn = person.awaits("Code that the app shows: ");
         for (foreground, background) in [(229, 0), (0, 255), (131, 0)] {
             assert_eq!(zbar(&Screen::of(&drawn, foreground, background).photograph()), uri, "{foreground} on {background}");
         }
@@ -174,7 +175,7 @@ fn what_the_terminal_draws_is_read_by_zbar_and_its_secret_makes_codes_in_oathtoo
         // A colon is what divides the two.
         assert_eq!((issuer, account.as_str()), (host.replace(':', "·"), user));
         assert_eq!((&parameters["secret"], &parameters["issuer"]), (&typed, &host.replace(':', "·")));
-        person.answers("Code that the app shows: ", &oathtool(&parameters["secret"], 0));
+        person.types(&oathtool(&parameters["secret"], 0));
         person.answers("Password, once more: ", PASSWORD);
         let (status, shown) = person.leaves();
         assert!(status.success(), "{shown}");

@@ -18,8 +18,7 @@ const RECOVERY_QUESTION: &str = "Enter one of your recovery codes: ";
 
 /// What is typed while the wizard offers a new secret; returns that.
 fn scans(person: &mut Person) -> String {
-    let drawn = person.awaits("Scan it with an authenticator app, or type in: ");
-    assert!(drawn.contains('█'), "a QR code: {drawn}");
+    person.awaits("Scan the QR code with an authenticator app, or type in: ");
     let secret = person.awaits("\n");
     let uri = person.awaits("\n");
     assert!(uri.starts_with("otpauth://totp/") && uri.contains(&secret), "{uri}");
@@ -57,6 +56,7 @@ fn the_wizard_walks_through_a_setup_and_shows_no_secret_that_is_typed() {
     assert!(shown.contains("2-step verification is on: Security Code, recovery code\n"), "{shown}");
     let codes = recovery_codes(&shown);
     assert_eq!(codes.len(), 10, "{shown}");
+    assert!(shown.contains('█'), "a QR code");
     assert!(!shown.contains(PASSWORD) && !shown.contains(&used), "{shown}");
 
     let shown = command.run(&["status"], "");
@@ -135,7 +135,7 @@ fn a_script_gets_plain_lines_and_answers_line_by_line() {
     let secret = loop {
         let line = lines.next().unwrap().unwrap();
         shown.push(line.clone());
-        if let Some((_, secret)) = line.split_once("type in: ") {
+        if let Some((_, secret)) = line.split_once("Type into an authenticator app: ") {
             break secret.to_owned();
         }
     };
