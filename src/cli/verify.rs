@@ -99,22 +99,26 @@ fn answer(client: &mut Client, started: &Started, wanted: Option<Method>) -> Res
         }
         let parameters = json!({ "login": login, "method": method, "code": code });
         let answered: Answered = client.call("io.twostep.Login.Answer", &parameters).map_err(explain)?;
-        let hint = answered.hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default();
-        match answered.outcome {
-            Outcome::Verified => {
-                if let Some(hint) = &answered.hint {
-                    eprintln!("{hint}");
-                }
-                return Ok((login, answered));
-            }
-            Outcome::Wrong => eprintln!("wrong{hint}"),
-            Outcome::AlreadyUsed => eprintln!("{}", answered.hint.as_deref().unwrap_or("already used")),
-            Outcome::Expired => return Err(Failed::Refused("too late: begin again".into())),
-            Outcome::Locked => return Err(locked(answered.retry_after)),
+        if is_verified(&answered)? {
+            return Ok((login, answered));
         }
         wrong += 1;
     }
     Err(Failed::Refused("not verified".into()))
+}
+
+/// Says what an answer came to; false where another one may be given.
+fn is_verified(answered: &Answered) -> Result<bool, Failed> {
+    match (answered.outcome, answered.hint.as_deref()) {
+        (Outcome::Wrong, None) => eprintln!("wrong"),
+        (Outcome::Wrong, Some(hint)) => eprintln!("wrong: {hint}"),
+        (Outcome::AlreadyUsed, hint) => eprintln!("{}", hint.unwrap_or("already used")),
+        (Outcome::Verified, Some(hint)) => eprintln!("{hint}"),
+        (Outcome::Verified, None) => {}
+        (Outcome::Expired, _) => return Err(Failed::Refused("too late: begin again".into())),
+        (Outcome::Locked, _) => return Err(locked(answered.retry_after)),
+    }
+    Ok(answered.outcome == Outcome::Verified)
 }
 
 /// The methods after `first`, in the order in which they are offered. Only those whose answer is typed: a terminal has nothing else.
