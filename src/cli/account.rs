@@ -74,6 +74,9 @@ impl<'a> Account<'a> {
     pub fn setup(&mut self, email: Option<&str>) -> Result<(), Failed> {
         let password = terminal::ask_secret("Password")?;
         let begun: Begun = self.call("BeginSetup", &self.with(json!({ "password": password, "recovery_email": email })))?;
+        if !self.json {
+            output::line(format_args!("This NAS offers: {}", output::titles(&begun.available)))?;
+        }
         self.go_through(&begun.setup, email.is_some() && begun.available.contains(&Method::EmailCode))
     }
 
@@ -180,18 +183,17 @@ impl<'a> Account<'a> {
 
     fn steps(&mut self, setup: &Secret, mailed: bool) -> Result<(), Failed> {
         if mailed {
-            self.confirm("ConfirmRecoveryEmail", setup, "Code from the e-mail")?;
+            self.confirm("ConfirmRecoveryEmail", setup, "Code from the e-mail (Enter alone goes on without)", true)?;
         }
         let offered: SecurityCode = self.call("OfferSecurityCode", &json!({ "setup": setup }))?;
         self.show_offer(&offered)?;
-        self.confirm("ConfirmSecurityCode", setup, "Code that the app shows")?;
+        self.confirm("ConfirmSecurityCode", setup, "Code that the app shows", false)?;
         let password = terminal::ask_secret("Password, once more")?;
         let finished: Finished = self.call("FinishSetup", &json!({ "setup": setup, "password": password }))?;
         if self.json {
             return output::json(&finished);
         }
-        let methods: Vec<_> = finished.methods.iter().map(|method| method.title()).collect();
-        output::line(format_args!("2-step verification is on: {}", methods.join(", ")))?;
+        output::line(format_args!("2-step verification is on: {}", output::titles(&finished.methods)))?;
         if finished.recovery_codes.is_empty() { Ok(()) } else { show_codes(&finished.recovery_codes) }
     }
 
@@ -199,18 +201,21 @@ impl<'a> Account<'a> {
         if self.json {
             return output::json(offered);
         }
-        if std::io::stdout().is_terminal()
-            && let Some(drawn) = terminal::qr(offered.uri.expose())
-        {
-            output::line(drawn)?;
-        }
-        output::line(format_args!("Scan it with an authenticator app, or type in: {}", offered.secret.expose()))?;
-        output::line(offered.uri.expose())
+        let drawn = if std::io::stdout().is_terminal() { terminal::qr(offered.uri.expose()) } else { None };
+        let how = if drawn.is_some() { "Scan the QR code with an authenticator app, or type in" } else { "Type into an authenticator app" };
+        output::line(format_args!("{how}: {}", offered.secret.expose()))?;
+        output::line(offered.uri.expose())?;
+        // Last, so that it stands whole above the question on a screen of 24 lines.
+        drawn.map_or(Ok(()), |drawn| output::text(&drawn))
     }
 
-    fn confirm(&mut self, method: &str, setup: &Secret, question: &str) -> Result<(), Failed> {
+    /// Where it may be `skipped`, an empty answer does that.
+    fn confirm(&mut self, method: &str, setup: &Secret, question: &str, skipped: bool) -> Result<(), Failed> {
         for _ in 0..TRIES {
             let code = terminal::ask_secret(question)?;
+            if skipped && code.expose().trim().is_empty() {
+                return Ok(());
+            }
             let confirmed: Confirmed = self.call(method, &json!({ "setup": setup, "code": code }))?;
             let hint = confirmed.hint.map(|hint| format!(": {hint}")).unwrap_or_default();
             match confirmed.outcome {

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 wrong command line, \
-                          3 the daemon does not answer.";
+                          3 the daemon does not answer. Ctrl-C ends it by the signal, which a shell calls 130.";
 
 /// See [`Args::command`].
 #[derive(Debug, Subcommand)]

@@ -54,6 +54,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::ReaderGone) => ExitCode::SUCCESS,
+        Err(Failed::Interrupted(signal)) => ExitCode::from(terminal::end_by(signal)),
         Err(failed) => {
             eprintln!("twostep: {failed}");
             failed.exit_code()

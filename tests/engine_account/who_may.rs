@@ -9,7 +9,8 @@ use twostep::config::paths::Paths;
 use twostep::core::otpauth;
 use twostep::core::totp::Enrolment;
 
-use super::engine::{Api, BOB, Demo, Engine, PASSWORD, Scene, alice, connect_as, strings};
+use super::demo::Demo;
+use super::engine::{Api, BOB, Engine, PASSWORD, Scene, alice, connect_as, strings};
 use super::permissions::TABLE;
 use super::root_is_missing;
 
@@ -288,11 +289,9 @@ fn the_recovery_socket_is_for_root_alone() {
     if root_is_missing("the recovery socket in other hands") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let _demo = Demo::start(folder.path());
-    // Whoever is kept out is kept out by the socket itself.
-    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let socket = Paths::scratch(folder.path()).recovery_socket();
+    // Its folder is open to all: whoever is kept out is kept out by the socket itself.
+    let demo = Demo::start(|_| {});
+    let socket = Paths::scratch(demo.folder()).recovery_socket();
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let recovery = |name: &&str| name.starts_with("io.twostep.Recovery.");
     let methods = TABLE.iter().map(|(name, ..)| *name).filter(recovery).chain(["org.varlink.service.GetInfo"]);

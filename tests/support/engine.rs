@@ -118,6 +118,11 @@ impl Engine {
         self.client(alice())
     }
 
+    /// Where the socket is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Waits until a password check is held, and answers it after `meanwhile`.
     pub fn held(&self, meanwhile: impl FnOnce()) {
         let id = self.held.recv_timeout(SOON).expect("a held check");
@@ -234,7 +239,7 @@ impl Supervisor {
 /// A connection of the user `uid`. Where the kernel refuses it, the calls are not answered.
 pub fn connect_as(uid: u32, path: &Path) -> Api {
     if uid == getuid().as_raw() {
-        return Api(Client::connect(path, SOON).unwrap(), None);
+        return Api::at(path);
     }
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut relay = Command::new("/proc/self/exe");
@@ -271,6 +276,11 @@ impl Drop for Api {
 }
 
 impl Api {
+    /// To the socket at `path`, as whoever runs the test.
+    pub fn at(path: &Path) -> Self {
+        Self(Client::connect(path, SOON).unwrap(), None)
+    }
+
     /// A call that goes well; `method` without `io.twostep.`.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
@@ -365,29 +375,4 @@ pub fn code(secret: &str, steps: i64) -> String {
     let enrolment = Enrolment::existing(bytes.to_vec(), Algorithm::Sha1, 6, 30).unwrap();
     let moment = Moment { wall: Wall(clock::wall().0 + 30 * steps), ..Moment::default() };
     enrolment.code_at(plausible(&moment, &Horizon { built: Wall(0), last_commit: None }).unwrap()).to_string()
-}
-
-/// The demo's folder and process, with the supervisor's own password checks.
-pub struct Demo(Child);
-
-impl Demo {
-    /// Returns once its sockets are served.
-    pub fn start(folder: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
-        let mut child = command.args(["demo", "--dir"]).arg(folder).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("twostep demo"), "{line}");
-        Self(child)
-    }
-
-    pub fn client(folder: &Path) -> Api {
-        Api(Client::connect(&Paths::scratch(folder).socket(), SOON).unwrap(), None)
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        end(&mut self.0);
-    }
 }

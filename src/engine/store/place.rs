@@ -334,8 +334,7 @@ mod tests {
     fn older(folder: &Path) {
         let place = place(folder, &schema::STEPS[..1]);
         let db = place.open().unwrap();
-        let tx = Tx::new(&db, place.keys().unwrap());
-        tx.save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
+        Tx::new(&db, place.keys().unwrap()).save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
         close(db).unwrap();
     }
 
