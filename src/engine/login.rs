@@ -227,7 +227,7 @@ fn account(own: bool) -> Target {
 
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
     let mut login = open.lock().await;
-    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), (desk.moment)());
+    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), desk.clocks().await?);
     let (account, now) = desk
         .store
         .read(move |view| {
@@ -246,7 +246,7 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
 
 async fn answer(desk: &Desk, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
     let mut login = open.lock().await;
-    let (state, moment) = (login.clone(), (desk.moment)());
+    let (state, moment) = (login.clone(), desk.clocks().await?);
     let judged = desk.store.write(move |tx| judge(tx, &state, (method, &code), moment, by)).await?;
     let answered = judged?;
     *login = answered.login;

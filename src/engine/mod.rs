@@ -6,6 +6,7 @@
 
 mod account;
 mod admin;
+mod clocks;
 pub mod desk;
 pub mod directory;
 pub mod login;

@@ -1,8 +1,10 @@
 //! The engine's end of the privileged channel: what root is asked, and what root says.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::proto::privileged::{Broken, Channel, Notice, OPEN_CHECKS, Order, PasswordOutcome, Recovered};
 use crate::proto::secret::Secret;
@@ -10,10 +12,14 @@ use crate::proto::secret::Secret;
 /// How many questions may wait for a free place at root.
 const QUEUE: usize = 64;
 
+/// How long a login waits to hear whether the clock is synchronised.
+const CLOCK_PATIENCE: Duration = Duration::from_secs(8);
+
 /// Asks root; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Root {
     asks: mpsc::Sender<Ask>,
+    clock: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
 #[derive(Debug)]
@@ -44,6 +50,9 @@ pub struct RootChannel {
     news: mpsc::Sender<News>,
     open: HashMap<u64, oneshot::Sender<PasswordOutcome>>,
     last: u64,
+    clock: mpsc::Receiver<oneshot::Sender<bool>>,
+    /// Who waits for the answer to the one open question about the clock.
+    curious: Vec<oneshot::Sender<bool>>,
 }
 
 impl Root {
@@ -62,14 +71,25 @@ impl Root {
             Err(_) => busy(),
         }
     }
+
+    /// Whether the wall clock is known to be synchronised, where this process may not ask the kernel. No answer in time is a no.
+    pub async fn is_clock_synchronised(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.clock.send(answer).await.ok()?;
+            answered.await.ok()
+        };
+        timeout(CLOCK_PATIENCE, asked).await.ok().flatten().unwrap_or(false)
+    }
 }
 
 impl RootChannel {
     /// Takes the channel over; `news` is told what root says by itself.
     #[must_use]
     pub fn new(channel: Channel, news: mpsc::Sender<News>) -> (Root, Self) {
-        let (sender, asks) = mpsc::channel(QUEUE);
-        (Root { asks: sender }, Self { channel, asks, news, open: HashMap::new(), last: 0 })
+        let ((sender, asks), (question, clock)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        let root = Root { asks: sender, clock: question };
+        (root, Self { channel, asks, news, open: HashMap::new(), last: 0, clock, curious: Vec::new() })
     }
 
     /// Carries messages until the supervisor closes the channel.
@@ -84,6 +104,7 @@ impl RootChannel {
                     None => return Ok(()),
                 },
                 Some(ask) = self.asks.recv(), if self.open.len() < OPEN_CHECKS => self.ask(ask).await?,
+                Some(curious) = self.clock.recv() => self.ask_clock(curious).await?,
             }
         }
     }
@@ -100,6 +121,13 @@ impl RootChannel {
         self.channel.send(&notice).await.map_err(Broken::Io)
     }
 
+    /// Whoever is curious while the question is open shares its answer.
+    async fn ask_clock(&mut self, curious: oneshot::Sender<bool>) -> Result<(), Broken> {
+        let is_open = !self.curious.is_empty();
+        self.curious.push(curious);
+        if is_open { Ok(()) } else { self.channel.send(&Notice::AskClock {}).await.map_err(Broken::Io) }
+    }
+
     async fn obey(&mut self, order: Order) -> Result<(), Broken> {
         match order {
             Order::Ping {} => self.channel.send(&Notice::Alive {}).await.map_err(Broken::Io),
@@ -109,6 +137,17 @@ impl RootChannel {
                 let answer = self.open.remove(&id).ok_or(Broken::Unknown)?;
                 // Whoever asked may have hung up.
                 let _ = answer.send(outcome);
+                Ok(())
+            }
+            Order::ClockTold { synchronised } => {
+                let curious = std::mem::take(&mut self.curious);
+                if curious.is_empty() {
+                    return Err(Broken::Unknown);
+                }
+                for one in curious {
+                    // Whoever asked may have hung up.
+                    let _ = one.send(synchronised);
+                }
                 Ok(())
             }
             Order::Start { .. } => Err(Broken::Unknown),
