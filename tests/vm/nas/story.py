@@ -45,7 +45,7 @@ class Story:
     def prepare(self, machine, callers):
         """Makes the accounts and their second steps; alice's recovery codes need her password and a login."""
         people = [user for user in self.apps if user != ALICE]
-        machine.sh("".join(f"echo {user}:x:{2000 + n}:2000::/:/bin/sh >> /etc/passwd\n" for n, user in enumerate(people)) + "echo people:x:2000: >> /etc/group")
+        machine.sh("".join(f"echo {user}:x:{2000 + n}:2000::/:/bin/sh >> /etc/passwd\n" for n, user in enumerate(people)) + "echo people:x:2000: >> /etc/group; sync")
         for user, app in self.apps.items():
             done = callers.round((user, 1, call("Admin.Import", user=user, text=app.uri)))
             expect(done[0].error is None, f"{user}: {done}")
