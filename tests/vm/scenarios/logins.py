@@ -70,7 +70,7 @@ def _holds(story, stored, until, name):
 
 
 def _engine_holds(story, engine, until, name):
-    """The engine itself, started on that disk, remembers what had been told. What it is asked changes nothing."""
+    """The engine itself, started on that disk, remembers what had been told."""
     step = time.time() / PERIOD
     for user, told in story.told.items():
         for used in told.states[told.before(until)]["used"]:
@@ -183,35 +183,33 @@ def a_power_cut_while_codes_race(bed):
     story = Story(int(time.time()) // PERIOD)
     callers = Callers(m)
     story.prepare(m, callers)
-    stored = {user: {"failures": 0, "used": set(), "spent": 0, "devices": 0} for user in story.apps}
-    story.remember(stored)
-    guesses = callers.round(*[story.guess(user) for user in GUESSED])
-    story.judge(guesses)
-    # Killed once so many have been told; by then others are under way.
-    after = 1 + random.Random(story.step).randrange(40)
+    story.remember({user: {"failures": 0, "used": set(), "spent": 0, "devices": 0} for user in story.apps})
+    story.judge(callers.round(*[story.guess(user) for user in GUESSED]))
+    answered = _killed(story, m, callers)
+    verified = [one.tag for one in answered if one["outcome"] == "verified"]
+    expect(len(verified) == len(set(verified)), f"let in more than once: {verified}")
+    _keep(story, answered)
+    bed.note(f"killed when {len(answered)} were told, {len(verified)} of them that they are in")
+    m.cold_boot()
+    past_the_grace(m)
+    _in_the_guest(story, m, 1, "after the kill")
+
+
+def _killed(story, machine, callers):
+    """A round that the machine does not outlive: what was told of the answers. It dies at another one each time, others being under way."""
     clients = [story.race(user, 0, 64 if user == RACERS[0] else 8) for user in RACERS] + [story.guess(user) for user in GUESSED] + [story.recover(0)]
-    starts = sum(count for _, count, *_ in clients)
+    last = sum(count for _, count, *_ in clients) + 1 + random.Random(story.step).randrange(40)
     told = []
 
     def reply(one):
         told.append(one)
-        if len(told) == starts + after:
-            m.cut_now()
+        if len(told) == last:
+            machine.cut_now()
 
     callers.on_reply = reply
     callers.send(*clients)
-    m.ended()
-    answered = [one for one in told if one.number == 1]
-    verified = {}
-    for one in answered:
-        if one["outcome"] == "verified":
-            verified[one.tag] = verified.get(one.tag, 0) + 1
-    expect(all(count == 1 for count in verified.values()), f"let in more than once: {verified}")
-    _keep(story, answered)
-    bed.note(f"killed after {len(answered)} of {starts} were told, {len(verified)} of them that they are in")
-    m.cold_boot()
-    past_the_grace(m)
-    _in_the_guest(story, m, 1, "after the kill")
+    machine.ended()
+    return [one for one in told if one.number == 1]
 
 
 def _keep(story, answered):
