@@ -198,7 +198,7 @@ def a_power_cut_while_codes_race(bed):
 def _killed(story, machine, callers):
     """A round that the machine does not outlive: what was told of the answers. It dies at another one each time, others being under way."""
     clients = [story.race(user, 0, 64 if user == RACERS[0] else 8) for user in RACERS] + [story.guess(user) for user in GUESSED] + [story.recover(0)]
-    last = sum(count for _, count, *_ in clients) + 1 + random.Random(story.step).randrange(40)
+    last = sum(count for _, count, *_ in clients) + 1 + random.Random(story.step).randrange(10)
     told = []
 
     def reply(one):
