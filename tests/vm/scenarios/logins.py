@@ -1,11 +1,7 @@
 """A power cut while people log in: no code lets in twice, no answer that was given is forgotten, no wrong one forgiven (B1, B2)."""
 
-import os
-import pathlib
 import random
-import shutil
 import sqlite3
-import tempfile
 import time
 
 from nas import writelog
@@ -132,14 +128,9 @@ def _logged(bed):
 def a_power_cut_at_each_write_of_logins(bed):
     """B1, B2: whatever a power cut leaves, no answered `verified` is forgotten, no code, device or recovery code serves again, no count falls."""
     story, told, disk, early, late = _logged(bed)
-    with tempfile.TemporaryDirectory(dir=_memory()) as folder:
-        _cuts(bed, story, told, (disk, early, late), pathlib.Path(folder))
+    with writelog.in_memory() as folder:
+        _cuts(bed, story, told, (disk, early, late), folder)
     _boot(bed, story, disk, early, late)
-
-
-def _memory():
-    """A folder in memory where there is one: hundreds of file systems and databases are synced, and none need outlive this."""
-    return "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 256 << 20 else None
 
 
 def _cuts(bed, story, told, found, folder):
