@@ -227,7 +227,7 @@ fn account(own: bool) -> Target {
 
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
     let mut login = open.lock().await;
-    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), (desk.moment)());
+    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), desk.clocks().await?);
     let (account, now) = desk
         .store
         .read(move |view| {
@@ -246,7 +246,7 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
 
 /// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.
 async fn answer(desk: &Desk, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
-    let (login, moment) = (open.lock_owned().await, (desk.moment)());
+    let (login, moment) = (open.lock_owned().await, desk.clocks().await?);
     let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, by).map(|judged| (login, judged));
     let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<logic::Answered, Error>)| {
         let logic::Answered { outcome, attempts_left, retry_after, hint, login: then, .. } = judged?;

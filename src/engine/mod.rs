@@ -7,6 +7,7 @@
 mod account;
 mod admin;
 mod backups;
+mod clocks;
 pub mod desk;
 pub mod directory;
 pub mod login;

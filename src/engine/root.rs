@@ -16,6 +16,7 @@ const QUEUE: usize = 64;
 pub struct Root {
     asks: mpsc::Sender<Ask>,
     ticks: Arc<Notify>,
+    clock: mpsc::Sender<oneshot::Sender<bool>>,
 }
 
 #[derive(Debug)]
@@ -47,6 +48,9 @@ pub struct RootChannel {
     ticks: Arc<Notify>,
     open: HashMap<u64, oneshot::Sender<PasswordOutcome>>,
     last: u64,
+    clock: mpsc::Receiver<oneshot::Sender<bool>>,
+    /// Who waits for the answer to the one open question about the clock.
+    curious: Vec<oneshot::Sender<bool>>,
 }
 
 impl Root {
@@ -70,15 +74,23 @@ impl Root {
             Err(_) => busy(),
         }
     }
+
+    /// Whether the wall clock is known to be synchronised, where this process may not ask the kernel. Root answers within seconds.
+    pub async fn is_clock_synchronised(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        // Where the channel is gone, so is the engine in a moment.
+        self.clock.send(answer).await.is_ok() && answered.await.unwrap_or(false)
+    }
 }
 
 impl RootChannel {
     /// Takes the channel over; `news` is told what root says by itself.
     #[must_use]
     pub fn new(channel: Channel, news: mpsc::Sender<News>) -> (Root, Self) {
-        let (sender, asks) = mpsc::channel(QUEUE);
+        let ((sender, asks), (question, clock)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
         let ticks = Arc::new(Notify::new());
-        (Root { asks: sender, ticks: Arc::clone(&ticks) }, Self { channel, asks, news, ticks, open: HashMap::new(), last: 0 })
+        let root = Root { asks: sender, ticks: Arc::clone(&ticks), clock: question };
+        (root, Self { channel, asks, news, ticks, open: HashMap::new(), last: 0, clock, curious: Vec::new() })
     }
 
     /// Carries messages until the supervisor closes the channel.
@@ -93,6 +105,7 @@ impl RootChannel {
                     None => return Ok(()),
                 },
                 Some(ask) = self.asks.recv(), if self.open.len() < OPEN_CHECKS => self.ask(ask).await?,
+                Some(curious) = self.clock.recv() => self.ask_clock(curious).await?,
             }
         }
     }
@@ -109,6 +122,13 @@ impl RootChannel {
         self.channel.send(&notice).await.map_err(Broken::Io)
     }
 
+    /// Whoever is curious while the question is open shares its answer.
+    async fn ask_clock(&mut self, curious: oneshot::Sender<bool>) -> Result<(), Broken> {
+        let is_open = !self.curious.is_empty();
+        self.curious.push(curious);
+        if is_open { Ok(()) } else { self.channel.send(&Notice::AskClock {}).await.map_err(Broken::Io) }
+    }
+
     async fn obey(&mut self, order: Order) -> Result<(), Broken> {
         match order {
             Order::Ping {} => {
@@ -121,6 +141,17 @@ impl RootChannel {
                 let answer = self.open.remove(&id).ok_or(Broken::Unknown)?;
                 // Whoever asked may have hung up.
                 let _ = answer.send(outcome);
+                Ok(())
+            }
+            Order::ClockTold { synchronised } => {
+                let curious = std::mem::take(&mut self.curious);
+                if curious.is_empty() {
+                    return Err(Broken::Unknown);
+                }
+                for one in curious {
+                    // Whoever asked may have hung up.
+                    let _ = one.send(synchronised);
+                }
                 Ok(())
             }
             Order::Start { .. } => Err(Broken::Unknown),

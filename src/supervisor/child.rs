@@ -33,6 +33,7 @@ use super::monitor::Monitor;
 use super::password;
 use super::password_worker::Judge;
 use super::run::{SHARED, bind, named};
+use super::synchronisation::Synchronisation;
 use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
 use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn, Recovered};
@@ -111,18 +112,8 @@ impl Keeper {
     #[must_use]
     pub fn new(spec: Spec, tells: mpsc::UnboundedReceiver<Tell>, recovered: Option<Recovered>) -> Self {
         let Spec { program, listener, handover, paths, mail_password, judge, guesses, user } = spec;
-        Self {
-            program,
-            listener,
-            handover,
-            paths,
-            mail_password,
-            user,
-            monitor: Monitor::new(judge, guesses),
-            tells,
-            recovered,
-            delay: FIRST_DELAY,
-        }
+        let monitor = Monitor::new(judge, guesses, Synchronisation::of(&paths.root));
+        Self { program, listener, handover, paths, mail_password, user, monitor, tells, recovered, delay: FIRST_DELAY }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -216,7 +207,7 @@ impl Keeper {
                     Err(e) => return Ended::OutOfTurn(e.to_string()),
                 },
                 order = self.monitor.answer() => {
-                    ledger.answered();
+                    ledger.answered(&order);
                     if let Err(ended) = send(&mut channel, &order).await { return ended }
                 }
                 tell = self.tells.recv() => {
@@ -247,6 +238,7 @@ impl Keeper {
             Notice::Ready {} => info!("engine ready"),
             Notice::Alive {} => {}
             Notice::CheckPassword { id, account, password } => self.monitor.check_password(id, account, password),
+            Notice::AskClock {} => self.monitor.ask_clock(),
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use twostep::proto::privileged::{Order, Recovered};
 mod clients;
 #[path = "../support/demo.rs"]
 mod demo;
+mod drawer;
 #[path = "../support/engine.rs"]
 mod engine;
 mod export;

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -71,6 +72,14 @@ pub struct Engine {
     channel: Arc<Mutex<UnixStream>>,
     held: Receiver<u64>,
     asked: Arc<Mutex<Vec<String>>>,
+    clock: Arc<Clock>,
+}
+
+/// What root says of the clock, and how often it was asked.
+#[derive(Default)]
+struct Clock {
+    synchronised: AtomicBool,
+    asked: AtomicUsize,
 }
 
 impl Engine {
@@ -103,10 +112,11 @@ impl Engine {
         let (hold, held) = std::sync::mpsc::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let supervisor = Supervisor { channel: Arc::clone(&channel), hold, ready, asked: Arc::clone(&asked) };
+        let clock = Arc::<Clock>::default();
+        let supervisor = Supervisor { channel: Arc::clone(&channel), hold, ready, asked: Arc::clone(&asked), clock: Arc::clone(&clock) };
         std::thread::spawn(move || supervisor.answer(ours));
         is_ready.recv_timeout(SOON).expect("the engine gets ready");
-        Self { child, folder, channel, held, asked }
+        Self { child, folder, channel, held, asked, clock }
     }
 
     /// A connection of the user `uid`.
@@ -140,9 +150,14 @@ impl Engine {
         self.asked.lock().unwrap().clone()
     }
 
-    /// Where its sockets are.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// From now on root says that the clock is synchronised. Until then it says that it is not.
+    pub fn synchronise(&self) {
+        self.clock.synchronised.store(true, Ordering::SeqCst);
+    }
+
+    /// How often root was asked about the clock so far.
+    pub fn clock_questions(&self) -> usize {
+        self.clock.asked.load(Ordering::SeqCst)
     }
 
     /// What the engine has logged so far.
@@ -208,6 +223,7 @@ struct Supervisor {
     hold: Sender<u64>,
     ready: Sender<()>,
     asked: Arc<Mutex<Vec<String>>>,
+    clock: Arc<Clock>,
 }
 
 impl Supervisor {
@@ -218,6 +234,10 @@ impl Supervisor {
             match serde_json::from_slice(&frame).unwrap() {
                 Notice::Ready {} => self.ready.send(()).unwrap(),
                 Notice::Alive {} => {}
+                Notice::AskClock {} => {
+                    self.clock.asked.fetch_add(1, Ordering::SeqCst);
+                    say(&self.channel, &Order::ClockTold { synchronised: self.clock.synchronised.load(Ordering::SeqCst) });
+                }
                 Notice::CheckPassword { id, account, password } => {
                     self.asked.lock().unwrap().push(account.clone());
                     let outcome = match password.expose() {

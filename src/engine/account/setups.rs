@@ -100,7 +100,7 @@ async fn find(desk: &Desk, peer: &Peer, call: AccountCall, name: Secret) -> Resu
     if !is_there || !allowed {
         return Err(Error::NoSuchSetup {});
     }
-    let moment = (desk.moment)();
+    let moment = desk.clocks().await.map_err(Error::from)?;
     let (account, now) = desk.store.read(move |view| Ok((stored_as(view, uid, &user)?.account, now(view, moment)?))).await?;
     setup.still_stands(&account, moment.boot)?;
     Ok(Open { name, setup, account, now, owner: owner(&rank, peer, uid), by: by(peer) })
@@ -271,7 +271,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
     }
     let codes = recovery_codes().map_err(Error::from)?;
     let list = shown(&codes);
-    let (setup, moment, by) = (open.setup.clone(), (desk.moment)(), open.by.clone());
+    let (setup, moment, by) = (open.setup.clone(), desk.clocks().await.map_err(Error::from)?, open.by.clone());
     // Opened before the commit, so that nothing can fail after it; until then nobody knows its name.
     let login = verified_login(desk, &open, moment).map_err(Error::from)?;
     let committed = desk.store.write(move |tx| commit(tx, &setup, &codes, moment, by)).await;

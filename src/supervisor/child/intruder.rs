@@ -97,6 +97,7 @@ const READY: &str = r#"{"ready":{}}\000"#;
 async fn an_unknown_request_ends_the_engine() {
     is_ended(&format!(r#"{READY}{{"undo_press":{{}}}}\000"#)).await;
     is_ended(&format!(r"{READY}rubbish\000")).await;
+    is_ended(&format!(r#"{READY}{{"ask_clock":{{"set":true}}}}\000"#)).await;
 }
 
 #[tokio::test]
@@ -113,6 +114,7 @@ async fn an_oversized_request_ends_the_engine() {
 async fn a_request_out_of_its_state_ends_the_engine() {
     is_ended(r#"{"alive":{}}\000"#).await;
     is_ended(&format!(r#"{READY}{{"alive":{{}}}}\000"#)).await;
+    is_ended(r#"{"ask_clock":{}}\000"#).await;
     is_ended(r#"{"check_password":{"id":1,"account":"alice","password":"wonderland"}}\000"#).await;
     is_ended(&format!(r#"{READY}{{"check_password":{{"id":0,"account":"alice","password":"x"}}}}\000"#)).await;
     is_ended(&format!(r#"{READY}{{"check_password":{{"id":1,"account":"../alice","password":"x"}}}}\000"#)).await;
