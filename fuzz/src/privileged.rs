@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use twostep::proto::frame::MAX;
-use twostep::proto::privileged::{ACCOUNT_CAP, Broken, Channel, Ledger, Notice, OPEN_CHECKS, Order, PASSWORD_CAP};
+use twostep::proto::privileged::{ACCOUNT_CAP, Broken, Channel, Ledger, Notice, OPEN_CHECKS, Order, PASSWORD_CAP, PasswordOutcome};
 
 const NOTICES: [&str; 3] = ["ready", "alive", "check_password"];
 const ORDERS: [&str; 5] = ["start", "recovered", "recovery_over", "ping", "password_checked"];
@@ -87,6 +87,7 @@ fn without_nulls(value: &serde_json::Value) -> serde_json::Value {
 /// What an engine may say, whatever it says.
 fn in_turn(root: u8, notices: &[Notice]) {
     let (mut ledger, mut ready, mut pings, mut last, mut open) = (Ledger::default(), false, 0, 0, 0);
+    let mut asked = false;
     for (n, notice) in notices.iter().enumerate() {
         if root >> (n % 4) & 1 == 1 {
             pings += 1;
@@ -94,7 +95,10 @@ fn in_turn(root: u8, notices: &[Notice]) {
         }
         if root >> (4 + n % 4) & 1 == 1 && open > 0 {
             open -= 1;
-            ledger.answered();
+            ledger.answered(&Order::PasswordChecked { id: last, outcome: PasswordOutcome::Accepted {} });
+        }
+        if root >> (n % 8) & 1 == 1 && std::mem::take(&mut asked) {
+            ledger.answered(&Order::ClockTold { synchronised: true });
         }
         if ledger.admit(notice).is_err() {
             return;
@@ -102,6 +106,7 @@ fn in_turn(root: u8, notices: &[Notice]) {
         match notice {
             Notice::Ready {} => assert!(!std::mem::replace(&mut ready, true), "ready twice"),
             Notice::Alive {} => assert_ne!(std::mem::take(&mut pings), 0, "alive unasked"),
+            Notice::AskClock {} => assert!(ready && !std::mem::replace(&mut asked, true), "asked about the clock twice at once"),
             Notice::CheckPassword { id, account, password } => {
                 open += 1;
                 assert!(ready && *id > last && open <= OPEN_CHECKS, "check {id} after {last}, {open} open");

@@ -114,6 +114,11 @@ impl Town {
         let asked = self.engine.asked().len();
         let said = self.peers[kind].ask(method, &parameters(method, &facts)).unwrap();
         let context = format!("{method} by {}, begun by {}, vouched for: {vouched}: {said:?}", KINDS[kind], KINDS[beginner]);
+        if method.ends_with(".ExportSecurityCode") && said == Err("NotEnabled".into()) {
+            // It is about the peer's own account, and that has none: nobody names another's.
+            self.clear(&facts);
+            return '-';
+        }
         let denied = said.as_ref().is_err_and(|error| DENIED.contains(&error.as_str()));
         if denied {
             assert_eq!(self.engine.asked().len(), asked, "a password was looked at: {context}");
