@@ -34,6 +34,7 @@ mod audit;
 mod authenticators;
 mod backup;
 mod codes;
+mod courier;
 mod date;
 mod devices;
 mod error;
@@ -68,10 +69,14 @@ pub use steps::{FAR as STEPS_FAR, KEPT as STEPS_KEPT};
 pub use view::{Tx, View};
 
 use crate::core::time::Wall;
+use courier::{Couriers, Ends};
 use place::Place;
 use reader::Reader;
 use shared::{Call, Job, Shared};
 use writer::{Request, Writer};
+
+/// Batches that may wait for a thread.
+const QUEUE: usize = 2;
 
 /// How one store is kept.
 #[derive(Clone, Debug)]
@@ -99,8 +104,9 @@ impl Options {
 /// A handle on the store; clones are the same store. When the last one is dropped, what waits is committed and the files are closed.
 #[derive(Clone)]
 pub struct Store {
-    writer: mpsc::Sender<Request>,
-    reader: mpsc::Sender<Box<dyn Job>>,
+    writes: mpsc::Sender<Request>,
+    reads: mpsc::Sender<Box<dyn Job>>,
+    couriers: Arc<Couriers>,
     shared: Arc<Shared>,
     place: Arc<Place>,
     copying: Arc<tokio::sync::Mutex<()>>,
@@ -119,17 +125,20 @@ impl Store {
         let queue = options.queue.max(1);
         let place = Arc::new(Place { options, keys, steps: schema::STEPS });
         let shared = Arc::new(Shared::new());
-        let (writer, requests) = mpsc::channel(queue);
-        let (reader, reads) = mpsc::channel(queue);
-        let work = Writer::new(Arc::clone(&place), Arc::clone(&shared));
+        let (tell, done) = mpsc::unbounded_channel();
+        let (writer, requests) = mpsc::channel(QUEUE);
+        let work = Writer::new(Arc::clone(&place), Arc::clone(&shared), tell.clone());
         spawn("store-writer", move || work.run(requests));
-        let look = Reader { place: Arc::clone(&place), shared: Arc::clone(&shared), writer: writer.downgrade() };
-        spawn("store-reader", move || look.run(reads));
-        let (done, opened) = std::sync::mpsc::channel();
+        let (reader, asked) = mpsc::channel(QUEUE);
+        let look = Reader { place: Arc::clone(&place), shared: Arc::clone(&shared), writer: writer.downgrade(), tell };
+        spawn("store-reader", move || look.run(asked));
+        let (tell, opened) = std::sync::mpsc::channel();
         // The queue is empty and the thread runs.
-        let _ = writer.try_send(Request::Open(done));
+        let _ = writer.try_send(vec![Request::Open(tell)]);
         let _ = opened.recv();
-        Self { writer, reader, shared, place, copying: Arc::default() }
+        let ((to_writer, writes), (to_reader, reads)) = (mpsc::channel(queue), mpsc::channel(queue));
+        let couriers = Arc::new(Couriers::new(Ends { writes, writer, reads, reader, done }));
+        Self { writes: to_writer, reads: to_reader, couriers, shared, place, copying: Arc::default() }
     }
 
     /// Why the store does not work; `None` while it does.
@@ -151,8 +160,7 @@ impl Store {
     }
 
     /// As [`write`](Self::write), for what every login does: `work` ends with an error only before it has written anything; a later one undoes the
-    /// whole commit. Once the outcome is durable, `then` is given it, also where this future has been dropped meanwhile. It runs on the writer's
-    /// thread, so it only puts things in place.
+    /// whole commit. Once the outcome is durable, `then` is given it, also where this future has been dropped meanwhile.
     ///
     /// # Errors
     /// As [`write`](Self::write); `then` does not run.
@@ -166,6 +174,11 @@ impl Store {
         self.commit(work, false, then).await
     }
 
+    fn writer(&self) -> &mpsc::Sender<Request> {
+        self.couriers.start();
+        &self.writes
+    }
+
     async fn commit<T, F, R, A>(&self, work: F, guarded: bool, then: A) -> Result<R, StoreError>
     where
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
@@ -175,7 +188,7 @@ impl Store {
     {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Call { work: Some(work), outcome: None, guarded, then, reply });
-        self.writer.send(Request::Job(job)).await.map_err(|_| StoreError::Closed)?;
+        self.writer().send(Request::Job(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -191,7 +204,8 @@ impl Store {
         let (reply, answer) = oneshot::channel();
         let (work, then) = (Some(move |tx: &Tx<'_>| look(tx)), std::convert::identity);
         let job = Box::new(Call { work, outcome: None, guarded: false, then, reply });
-        self.reader.send(job).await.map_err(|_| StoreError::Closed)?;
+        self.couriers.start();
+        self.reads.send(job).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -244,7 +258,7 @@ impl Store {
         });
         let made = answer.await.unwrap_or(Err(StoreError::Closed));
         if let Err(StoreError::Corrupt(what)) = &made {
-            let _ = self.writer.send(Request::Damaged(what.clone())).await;
+            let _ = self.writer().send(Request::Damaged(what.clone())).await;
         }
         made
     }
@@ -265,7 +279,7 @@ impl Store {
     pub async fn restore(&self, name: String) -> Result<RestoreReport, StoreError> {
         let _guard = self.copying.try_lock().map_err(|_| StoreError::BackupRunning)?;
         let (reply, answer) = oneshot::channel();
-        self.writer.send(Request::Restore(name, reply)).await.map_err(|_| StoreError::Closed)?;
+        self.writer().send(Request::Restore(name, reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -275,14 +289,14 @@ impl Store {
     /// [`StoreError::Works`] where there is no need, and any of the storage.
     pub async fn start_anew(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.writer.send(Request::StartAnew(reply)).await.map_err(|_| StoreError::Closed)?;
+        self.writer().send(Request::StartAnew(reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Commits what waits, closes the files, and ends when that is done. Later calls end with [`StoreError::Closed`].
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
-        if self.writer.send(Request::Close(done)).await.is_ok() {
+        if self.writer().send(Request::Close(done)).await.is_ok() {
             let _ = closed.await;
         }
     }

@@ -7,34 +7,31 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+use super::courier::{Batch, Done};
 use super::error::{Failure, StoreError};
 use super::place::{self, Place};
 use super::shared::{Job, Shared};
 use super::view::Tx;
 use super::writer::Request;
 
-/// Reads of one snapshot.
-const GROUP: usize = 256;
-
 pub(super) struct Reader {
     pub(super) place: Arc<Place>,
     pub(super) shared: Arc<Shared>,
-    pub(super) writer: mpsc::WeakSender<Request>,
+    pub(super) writer: mpsc::WeakSender<Batch<Request>>,
+    pub(super) tell: mpsc::UnboundedSender<Done>,
 }
 
 impl Reader {
     /// Works until nobody is left who could ask.
-    pub(super) fn run(self, mut reads: mpsc::Receiver<Box<dyn Job>>) {
-        let mut jobs = Vec::with_capacity(GROUP);
-        while reads.blocking_recv_many(&mut jobs, GROUP) > 0 {
-            let fate = self.read_group(&mut jobs);
-            if let Err(StoreError::Corrupt(what)) = &fate {
+    pub(super) fn run(self, mut reads: mpsc::Receiver<Batch<Box<dyn Job>>>) {
+        while let Some(mut jobs) = reads.blocking_recv() {
+            let fate = self.read_group(&mut jobs).err();
+            if let Some(StoreError::Corrupt(what)) = &fate {
                 // Before the answers: no later call is to write into a damaged database.
                 self.ask(Request::Damaged(what.clone()));
             }
-            for job in jobs.drain(..) {
-                job.answer(fate.as_ref().err());
-            }
+            // Where nobody is left to settle it, nobody waits.
+            let _ = self.tell.send(Done { jobs, fate });
         }
     }
 
@@ -75,7 +72,7 @@ impl Reader {
 
     fn ask(&self, request: Request) {
         if let Some(writer) = self.writer.upgrade() {
-            let _ = writer.blocking_send(request);
+            let _ = writer.blocking_send(vec![request]);
         }
     }
 }

@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::audit::AuditEntry;
+use super::courier::{Batch, Done, GROUP};
 use super::error::{Failure, StoreError};
 use super::place::{self, Place, unavailable};
 use super::restore;
@@ -41,15 +42,13 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// Jobs of one commit. More wait for the next, so that a commit stays short.
-const GROUP: usize = 256;
-
 /// Pages in the log after which it is written back.
 const LOG: i32 = 1000;
 
 pub(super) struct Writer {
     place: Arc<Place>,
     shared: Arc<Shared>,
+    tell: mpsc::UnboundedSender<Done>,
     /// `None` while the store does not work; `shared` then says why.
     db: Option<Connection>,
     /// Pages in the log after the last commit, as SQLite tells.
@@ -59,22 +58,25 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(place: Arc<Place>, shared: Arc<Shared>) -> Self {
-        Self { place, shared, db: None, log: Arc::default(), left: 0 }
+    pub(super) fn new(place: Arc<Place>, shared: Arc<Shared>, tell: mpsc::UnboundedSender<Done>) -> Self {
+        Self { place, shared, tell, db: None, log: Arc::default(), left: 0 }
     }
 
     /// Works until told to close, or until nobody is left who could ask.
-    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
-        let (mut batch, mut jobs) = (Vec::with_capacity(GROUP), Vec::with_capacity(GROUP));
-        let mut closing = None;
-        while closing.is_none() && requests.blocking_recv_many(&mut batch, GROUP) > 0 {
-            for request in batch.drain(..) {
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Batch<Request>>) {
+        let (mut batches, mut jobs, mut closing) = (Vec::new(), Vec::new(), None);
+        while closing.is_none() && requests.blocking_recv_many(&mut batches, GROUP) > 0 {
+            for request in batches.drain(..).flatten() {
                 match request {
                     Request::Job(job) => jobs.push(job),
                     other => {
                         self.commit(&mut jobs);
                         closing = self.act(other).or(closing);
                     }
+                }
+                // More wait for the next commit, so that one stays short.
+                if jobs.len() >= GROUP {
+                    self.commit(&mut jobs);
                 }
             }
             self.commit(&mut jobs);
@@ -110,21 +112,20 @@ impl Writer {
         None
     }
 
-    /// Commits the jobs together and answers them.
+    /// Commits the jobs together and has them answered.
     fn commit(&mut self, jobs: &mut Vec<Box<dyn Job>>) {
         if jobs.is_empty() {
             return;
         }
-        let fate = self.commit_group(jobs);
-        for job in jobs.drain(..) {
-            job.answer(fate.as_ref().err());
-        }
+        let fate = self.commit_group(jobs).err();
+        // Where nobody is left to settle it, nobody waits.
+        let _ = self.tell.send(Done { jobs: std::mem::take(jobs), fate: fate.clone() });
         match fate {
-            Ok(()) => self.write_log_back(),
-            Err(StoreError::Corrupt(what)) => self.damaged(&what),
+            None => self.write_log_back(),
+            Some(StoreError::Corrupt(what)) => self.damaged(&what),
             // After a failed sync or the like, what SQLite holds in memory may not be what the disk has: begin again from the disk.
-            Err(error @ (StoreError::Io(_) | StoreError::ReadOnly)) => self.shut(&unavailable(error)),
-            Err(_) => {}
+            Some(error @ (StoreError::Io(_) | StoreError::ReadOnly)) => self.shut(&unavailable(error)),
+            Some(_) => {}
         }
     }
 
