@@ -181,10 +181,18 @@ impl Client {
     /// # Errors
     /// [`Error::NotRoot`]
     pub fn require_root(&self) -> Result<(), Error> {
-        match identify(self.socket.as_fd())?.uid {
+        match self.run_by()? {
             0 => Ok(()),
             uid => Err(Error::NotRoot { uid }),
         }
+    }
+
+    /// The uid that the service is run by; see [`require_root`](Self::require_root).
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn run_by(&self) -> Result<u32, Error> {
+        Ok(identify(self.socket.as_fd())?.uid)
     }
 
     /// Calls `method` (its full name) and waits for the reply. `parameters` is a struct, or [`Empty`](crate::proto::varlink::Empty).
