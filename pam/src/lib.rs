@@ -1,4 +1,4 @@
-//! `pam_twostep.so`: the second step of every login that speaks PAM.
+//! The second step of every login that speaks PAM: what is behind `pam_twostep.so`, whose symbols are in `module.rs`.
 //!
 //! | line | what it does |
 //! |---|---|
@@ -32,11 +32,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use twostep::sys::clock;
 
 use engine::Socket;
-use ffi::{Handle, Item, Level, Pam, log};
+use ffi::{Item, Level, Pam, log};
 use options::Options;
 use step::Facts;
 use talk::{Talk, Tone};
 use verdict::{Denial, Pass, SYSTEM_ERR, Why};
+
+pub use ffi::Handle;
+pub use verdict::{IGNORE, SUCCESS};
 
 /// The daemon's own PAM service.
 const OWN_SERVICE: &str = "twostep";
@@ -44,17 +47,16 @@ const OWN_SERVICE: &str = "twostep";
 /// The auth line: the second step.
 ///
 /// # Safety
-/// Called by libpam.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn pam_sm_authenticate(handle: *mut Handle, flags: c_int, argc: c_int, argv: *const *const c_char) -> c_int {
+/// The arguments are those that libpam gave to `pam_sm_authenticate`, which is running.
+pub unsafe fn authenticate(handle: *mut Handle, flags: c_int, argc: c_int, argv: *const *const c_char) -> c_int {
     guarded(|| {
-        // SAFETY: libpam gave both for this call.
+        // SAFETY: as the caller promises.
         let (Some(mut pam), words) = (unsafe { (Pam::new(handle, flags), ffi::words(argc, argv)) }) else { return misplaced() };
         // Whoever passed before, in the same transaction, has to pass again.
         if !pam.remember(None) {
             return SYSTEM_ERR;
         }
-        let result = authenticate(&mut pam, words);
+        let result = second_step(&mut pam, words);
         if let (Ok(_), Some(user)) = (&result, pam.name(Item::User))
             && !pam.remember(Some(&user))
         {
@@ -64,53 +66,20 @@ pub unsafe extern "C" fn pam_sm_authenticate(handle: *mut Handle, flags: c_int, 
     })
 }
 
-/// The auth line's second half: there are no credentials to give.
-#[unsafe(no_mangle)]
-pub extern "C" fn pam_sm_setcred(_: *mut Handle, _: c_int, _: c_int, _: *const *const c_char) -> c_int {
-    verdict::SUCCESS
-}
-
 /// The account line: nobody who left the second step out.
 ///
 /// # Safety
-/// Called by libpam.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn pam_sm_acct_mgmt(handle: *mut Handle, flags: c_int, argc: c_int, argv: *const *const c_char) -> c_int {
+/// The arguments are those that libpam gave to `pam_sm_acct_mgmt`, which is running.
+pub unsafe fn account(handle: *mut Handle, flags: c_int, argc: c_int, argv: *const *const c_char) -> c_int {
     guarded(|| {
-        // SAFETY: libpam gave both for this call.
+        // SAFETY: as the caller promises.
         let (Some(mut pam), words) = (unsafe { (Pam::new(handle, flags), ffi::words(argc, argv)) }) else { return misplaced() };
         verdict::code(&check_account(&mut pam, words))
     })
 }
 
-/// No say.
-#[unsafe(no_mangle)]
-pub extern "C" fn pam_sm_chauthtok(_: *mut Handle, _: c_int, _: c_int, _: *const *const c_char) -> c_int {
-    verdict::IGNORE
-}
-
-/// No say.
-#[unsafe(no_mangle)]
-pub extern "C" fn pam_sm_open_session(_: *mut Handle, _: c_int, _: c_int, _: *const *const c_char) -> c_int {
-    verdict::IGNORE
-}
-
-/// No say.
-#[unsafe(no_mangle)]
-pub extern "C" fn pam_sm_close_session(_: *mut Handle, _: c_int, _: c_int, _: *const *const c_char) -> c_int {
-    verdict::IGNORE
-}
-
 /// Runs an entry so that nothing of ours ends the host.
 fn guarded(entry: impl FnOnce() -> c_int) -> c_int {
-    if !cfg!(panic = "unwind") {
-        // `cargo build --release` makes such a one beside the daemon.
-        log(
-            Level::Error,
-            "pam_twostep: this build would take its host down with it; build with `cargo build --profile pam -p pam_twostep`",
-        );
-        return SYSTEM_ERR;
-    }
     // Standard error belongs to the host, and may be a stranger's connection. This is our own copy of the standard library: its hook is no
     // other's.
     #[cfg(not(test))]
@@ -163,7 +132,7 @@ fn is_member(user: &str, group: &str) -> bool {
     nix::unistd::getgrouplist(&name, person.gid).is_ok_and(|groups| groups.contains(&group.gid))
 }
 
-fn authenticate(pam: &mut Pam, words: Option<Vec<&str>>) -> Result<Pass, Denial> {
+fn second_step(pam: &mut Pam, words: Option<Vec<&str>>) -> Result<Pass, Denial> {
     let line = match read(pam, words) {
         Ok(Before::Ask(line)) => line,
         Ok(Before::Pass(pass)) => return Ok(pass),

@@ -1,0 +1,136 @@
+//! A NAS in a folder: the real two processes as `twostepd demo`, which whoever runs the test is root to.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use twostep::client::Client;
+use twostep::core::clock::{Horizon, Moment, plausible};
+use twostep::core::otpauth;
+use twostep::core::time::Wall;
+use twostep::core::totp::{Algorithm, Enrolment};
+use twostep::sys::clock;
+
+/// How long a test waits for what must come at once.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// A file that cargo has built beside this test.
+pub fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let file = test.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(file.exists(), "{} is not built: run `cargo test` for the whole workspace once", file.display());
+    file
+}
+
+/// A running NAS; dropped, it ends.
+pub struct Nas {
+    pub folder: tempfile::TempDir,
+    demo: Child,
+}
+
+impl Nas {
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
+        // Others may come to the socket.
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let mut demo = Command::new(built("twostepd"))
+            .args(["demo", "--dir"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+        // The tour's first word comes once the sockets are there.
+        let first = lines.next().expect("the demo ended").unwrap();
+        assert!(first.starts_with("twostep demo"), "{first}");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { folder, demo }
+    }
+
+    /// A call as root that must be answered; `method` without `io.twostep.`.
+    pub fn call(&self, method: &str, parameters: Value) -> Value {
+        let socket = if method.starts_with("Recovery.") { "recovery.sock" } else { "twostep.sock" };
+        let mut client = Client::connect(&self.folder.path().join(socket), SOON).unwrap();
+        client.call(&format!("io.twostep.{method}"), &parameters).unwrap_or_else(|e| panic!("{method}: {e}"))
+    }
+
+    /// Puts a fresh second step of `user` into force.
+    pub fn enrol(&self, user: &str) -> App {
+        let mut random = [0; 20];
+        getrandom::fill(&mut random).unwrap();
+        let app = App(Enrolment::fresh(random));
+        let uri = otpauth::uri(&app.0, "NAS", user);
+        self.call("Admin.Import", json!({ "user": user, "text": uri.as_str() }));
+        app
+    }
+
+    pub fn enforce(&self, user: &str) {
+        self.call("Admin.Enforce", json!({ "users": [user], "groups": [], "enforced": true }));
+    }
+
+    /// Holds the button for three seconds, and admin is back.
+    pub fn press(&self) {
+        self.call("Recovery.Press", json!({ "hold_ms": 3200 }));
+        assert!(self.folder.path().join("recovered").exists(), "the press did nothing");
+    }
+
+    /// Ends the engine as a crash would.
+    pub fn kill_engine(&self) {
+        let children = format!("/proc/{0}/task/{0}/children", self.demo.id());
+        let children = fs::read_to_string(children).unwrap();
+        let is_engine =
+            |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split(|byte| *byte == 0).nth(1) == Some(b"engine"));
+        let engine = children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_engine).expect("an engine");
+        kill(Pid::from_raw(engine), Signal::SIGKILL).unwrap();
+    }
+
+    /// Ends all of it as a crash would: what it has published stays.
+    pub fn crash(&mut self) {
+        self.demo.kill().unwrap();
+        self.demo.wait().unwrap();
+        // The engine ends when its supervisor does.
+        let _ = fs::remove_file(self.folder.path().join("twostep.sock"));
+    }
+}
+
+impl Drop for Nas {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = kill(Pid::from_raw(self.demo.id().cast_signed()), Signal::SIGTERM);
+        let _ = self.demo.wait();
+        if std::thread::panicking() {
+            eprintln!("the NAS's log:\n{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
+        }
+    }
+}
+
+/// An authenticator app.
+pub struct App(Enrolment);
+
+impl App {
+    /// With a key as it is typed in.
+    pub fn with_key(key: &str) -> Self {
+        let bytes = otpauth::from_base32(key).unwrap();
+        Self(Enrolment::existing(bytes.to_vec(), Algorithm::Sha1, 6, 30).unwrap())
+    }
+
+    /// What it shows so many steps from now.
+    pub fn code(&self, steps: i64) -> String {
+        let moment = Moment { wall: Wall(clock::wall().0 + 30 * steps), ..Moment::default() };
+        self.0.code_at(plausible(&moment, &Horizon { built: Wall(0), last_commit: None }).unwrap()).to_string()
+    }
+
+    /// Six digits that are no code of now, nor of the hours around.
+    pub fn wrong_code(&self) -> String {
+        let near: Vec<String> = (-60..=60).map(|step| self.code(step)).collect();
+        (0..).map(|n| format!("{n:06}")).find(|code| !near.contains(code)).unwrap()
+    }
+}
