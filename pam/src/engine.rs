@@ -2,20 +2,19 @@
 //!
 //! An engine that is being started again is waited for; one that answers with what is no decision is not asked twice.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
-use twostep::client::{Client, Error, ServiceFailure};
+use serde::{Deserialize, Serialize};
+use twostep::client::{Client, Error};
 use twostep::core::account::{Method, Status};
+use twostep::core::login::Outcome;
+use twostep::core::setup::Confirmation;
 use twostep::core::time::Monotonic;
-use twostep::proto::account::{self, AccountStatus, Begun, Confirmed, Finished, SecurityCode, SetupStatus};
-use twostep::proto::login::{self, Answered, Challenge, Started, Trusted, WaitOutcome, Waited};
+use twostep::proto::account::{Confirmed, SecurityCode};
+use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
-use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
 
 /// How long an absent engine is waited for.
@@ -43,7 +42,6 @@ pub enum Failure {
 }
 
 /// The calls of `io.twostep.Login` and `io.twostep.Account` that a login needs. Each fails with a [`Failure`].
-#[expect(clippy::missing_errors_doc, reason = "all fail alike")]
 pub trait Engine {
     /// What this login needs.
     fn start(&mut self, user: &str, service: &str, remote: Option<&str>) -> Result<Started, Failure>;
@@ -53,22 +51,22 @@ pub trait Engine {
     fn answer(&mut self, login: &Secret, method: Method, code: &Secret) -> Result<Answered, Failure>;
     /// What the authenticator has said so far.
     fn wait(&mut self, login: &Secret) -> Result<WaitOutcome, Failure>;
-    /// Trusts the address of a verified login.
-    fn trust_address(&mut self, login: &Secret, label: &str) -> Result<Trusted, Failure>;
+    /// Trusts the address of a verified login, for so many seconds.
+    fn trust_address(&mut self, login: &Secret, label: &str) -> Result<u64, Failure>;
     /// Ends a login that was not verified.
     fn cancel(&mut self, login: &Secret);
     /// Whether the second step of an account is on.
     fn status(&mut self, user: &str) -> Result<Status, Failure>;
-    /// Goes on with the setup that `start` gave.
-    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Begun, Failure>;
-    /// What the setup has so far.
-    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure>;
+    /// Goes on with the setup that `start` gave, and names it.
+    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure>;
+    /// What the setup still needs.
+    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure>;
     /// The secret to scan.
     fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure>;
     /// Judges the first code made with it.
     fn confirm(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure>;
-    /// Puts the setup into force.
-    fn finish(&mut self, setup: &Secret) -> Result<Finished, Failure>;
+    /// Puts the setup into force, and gives the recovery codes.
+    fn finish(&mut self, setup: &Secret) -> Result<Vec<Secret>, Failure>;
 }
 
 /// The engine at the shared socket.
@@ -82,7 +80,7 @@ pub struct Socket {
 
 impl Socket {
     /// In the folder `dir`. `owner` is who beside root may run the daemon (in a trial, whoever runs it).
-    pub fn new(dir: &std::path::Path, owner: u32, timeout: Duration) -> Self {
+    pub fn new(dir: &Path, owner: u32, timeout: Duration) -> Self {
         Self { path: dir.join("twostep.sock"), owner, timeout, restart: RESTART.min(timeout), client: None }
     }
 
@@ -98,20 +96,25 @@ impl Socket {
         self.client.as_mut().ok_or(Failure::Lost)
     }
 
-    fn call<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize, limit: Duration) -> Result<R, Failure> {
+    fn call(&mut self, method: &str, parameters: &Parameters<'_>, limit: Duration) -> Result<Told, Failure> {
         let client = self.client(limit)?;
-        let replied = client.set_time_limit(Some(limit)).and_then(|()| client.call(&format!("io.twostep.{method}"), parameters));
-        replied.map_err(|error| {
-            if !matches!(error, Error::Service(_)) {
+        let replied = client.set_time_limit(Some(limit)).and_then(|()| client.call_raw(method, parameters, Reply::read));
+        match replied {
+            Ok(Reply::Told(told)) => Ok(*told),
+            Ok(Reply::Failed(failure)) => Err(failure),
+            Err(error) => {
                 // Its next reply could be the one to this call.
                 self.client = None;
+                Err(match error {
+                    Error::Closed | Error::Io(_) => Failure::Lost,
+                    other => Failure::Silent(other.to_string()),
+                })
             }
-            failure(&error)
-        })
+        }
     }
 
     /// Asks until there is an answer, or until an absent engine has been waited for long enough.
-    fn call_patiently<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize) -> Result<R, Failure> {
+    fn call_patiently(&mut self, method: &str, parameters: &Parameters<'_>) -> Result<Told, Failure> {
         let began = clock::monotonic();
         loop {
             match self.call(method, parameters, self.timeout) {
@@ -135,136 +138,196 @@ fn unreached(error: &Error) -> Failure {
     }
 }
 
-fn failure(error: &Error) -> Failure {
-    match error {
-        Error::Closed | Error::Io(_) => Failure::Lost,
-        Error::Service(failure) => refusal(failure),
-        other => Failure::Silent(other.to_string()),
+/// What any call may say. One form for all calls, and one for all replies: each of its own would make the module larger by several KiB.
+#[derive(Default, Serialize)]
+struct Parameters<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_address: Option<bool>,
+}
+
+impl<'a> Parameters<'a> {
+    fn login(login: &'a Secret) -> Self {
+        Self { login: Some(login), ..Self::default() }
+    }
+
+    fn setup(setup: &'a Secret) -> Self {
+        Self { setup: Some(setup), ..Self::default() }
     }
 }
 
-fn refusal(failure: &ServiceFailure) -> Failure {
-    if let Some(error) = failure.typed::<login::Error>() {
-        return match error {
-            login::Error::NoSuchAccount {} => Failure::NoSuchAccount,
-            login::Error::NoSuchLogin {} => Failure::Over,
-            login::Error::MethodNotEnabled { .. } => Failure::Unavailable("not enabled for this account".into()),
-            login::Error::MethodUnavailable { reason, .. } => Failure::Unavailable(reason),
-            login::Error::StorageFailed { reason } => Failure::Silent(reason),
-            login::Error::PermissionDenied {} | login::Error::NotVerified {} => Failure::Refused(failure.name.clone()),
-        };
+/// What any reply may say, an error's parameters included.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    decision: Option<Decision>,
+    login: Option<Secret>,
+    setup: Option<Secret>,
+    methods: Option<Vec<Method>>,
+    preferred: Option<Method>,
+    expires_in: Option<u64>,
+    retry_after: Option<u64>,
+    notice: Option<String>,
+    prompt: Option<String>,
+    qr: Option<Secret>,
+    number: Option<String>,
+    outcome: Option<String>,
+    attempts_left: Option<u32>,
+    hint: Option<String>,
+    status: Option<Status>,
+    missing: Option<Vec<Method>>,
+    secret: Option<Secret>,
+    uri: Option<Secret>,
+    recovery_codes: Option<Vec<Secret>>,
+    reason: Option<String>,
+}
+
+enum Reply {
+    Told(Box<Told>),
+    Failed(Failure),
+}
+
+impl Reply {
+    fn read(error: Option<&str>, parameters: &str) -> Option<Self> {
+        let told: Told = serde_json::from_str(parameters).ok()?;
+        Some(match error {
+            None => Self::Told(Box::new(told)),
+            Some(name) => Self::Failed(meaning(name, told.reason)),
+        })
     }
-    match failure.typed::<account::Error>() {
-        Some(account::Error::NoSuchAccount {}) => Failure::NoSuchAccount,
-        Some(account::Error::NoSuchSetup {}) => Failure::Over,
-        Some(account::Error::MethodUnavailable { reason, .. }) => Failure::Unavailable(reason),
-        Some(account::Error::StorageFailed { reason }) => Failure::Silent(reason),
-        Some(_) => Failure::Refused(failure.name.clone()),
+}
+
+fn meaning(name: &str, reason: Option<String>) -> Failure {
+    let reason = |without: &str| reason.unwrap_or_else(|| without.into());
+    let known = name.strip_prefix("io.twostep.Login.").or_else(|| name.strip_prefix("io.twostep.Account."));
+    match known {
+        Some("NoSuchAccount") => Failure::NoSuchAccount,
+        Some("NoSuchLogin" | "NoSuchSetup") => Failure::Over,
+        Some("MethodNotEnabled") => Failure::Unavailable("not enabled for this account".into()),
+        Some("MethodUnavailable") => Failure::Unavailable(reason("can't be used now")),
+        Some("StorageFailed") => Failure::Silent(reason("its state can't be read or written")),
+        Some("PermissionDenied" | "NotVerified" | "AlreadyEnabled" | "PasswordlessEnabled" | "SecurityCodeMissing") => {
+            Failure::Refused(name.into())
+        }
         // No error of these interfaces: whatever answers there is not an engine that this module knows.
-        None => Failure::Silent(failure.name.clone()),
+        _ => Failure::Silent(name.into()),
     }
+}
+
+/// A member that this reply must have.
+fn must<T>(member: Option<T>) -> Result<T, Failure> {
+    member.ok_or_else(|| Failure::Silent("the answer lacks what it must have".into()))
 }
 
 impl Engine for Socket {
     fn start(&mut self, user: &str, service: &str, remote: Option<&str>) -> Result<Started, Failure> {
-        let mut parameters = Map::new();
-        parameters.insert("user".into(), user.into());
-        parameters.insert("service".into(), service.into());
-        if let Some(remote) = remote {
-            parameters.insert("remote".into(), remote.into());
-        }
-        self.call_patiently("Login.Start", &Value::Object(parameters))
+        let parameters = Parameters { user: Some(user), service: Some(service), remote, ..Parameters::default() };
+        let told = self.call_patiently("io.twostep.Login.Start", &parameters)?;
+        Ok(Started {
+            decision: must(told.decision)?,
+            login: told.login,
+            methods: told.methods,
+            preferred: told.preferred,
+            expires_in: told.expires_in,
+            setup: told.setup,
+            retry_after: told.retry_after,
+            notice: told.notice,
+        })
     }
 
     fn challenge(&mut self, login: &Secret, method: Method) -> Result<Challenge, Failure> {
         let limit = if method == Method::EmailCode { self.timeout + MAILING } else { self.timeout };
-        self.call("Login.Challenge", &Chosen { login, method }, limit)
+        let parameters = Parameters { method: Some(method.as_str()), ..Parameters::login(login) };
+        let told = self.call("io.twostep.Login.Challenge", &parameters, limit)?;
+        let expires_in = told.expires_in.unwrap_or_default();
+        Ok(Challenge { prompt: must(told.prompt)?, qr: told.qr, number: told.number, sent_to: None, expires_in })
     }
 
     fn answer(&mut self, login: &Secret, method: Method, code: &Secret) -> Result<Answered, Failure> {
-        self.call("Login.Answer", &Typed { login, method, code }, self.timeout)
+        let parameters = Parameters { method: Some(method.as_str()), code: Some(code), ..Parameters::login(login) };
+        let told = self.call("io.twostep.Login.Answer", &parameters, self.timeout)?;
+        let outcome = must(match told.outcome.as_deref() {
+            Some("verified") => Some(Outcome::Verified),
+            Some("wrong") => Some(Outcome::Wrong),
+            Some("already_used") => Some(Outcome::AlreadyUsed),
+            Some("expired") => Some(Outcome::Expired),
+            Some("locked") => Some(Outcome::Locked),
+            _ => None,
+        })?;
+        Ok(Answered { outcome, attempts_left: told.attempts_left, retry_after: told.retry_after, hint: told.hint })
     }
 
     fn wait(&mut self, login: &Secret) -> Result<WaitOutcome, Failure> {
-        self.call("Login.Wait", &OfLogin { login }, self.timeout).map(|Waited { outcome }| outcome)
+        let told = self.call("io.twostep.Login.Wait", &Parameters::login(login), self.timeout)?;
+        must(match told.outcome.as_deref() {
+            Some("waiting") => Some(WaitOutcome::Waiting),
+            Some("verified") => Some(WaitOutcome::Verified),
+            Some("denied") => Some(WaitOutcome::Denied),
+            Some("expired") => Some(WaitOutcome::Expired),
+            Some("locked") => Some(WaitOutcome::Locked),
+            _ => None,
+        })
     }
 
-    fn trust_address(&mut self, login: &Secret, label: &str) -> Result<Trusted, Failure> {
-        self.call("Login.TrustDevice", &Trusting { login, label, by_address: true }, self.timeout)
+    fn trust_address(&mut self, login: &Secret, label: &str) -> Result<u64, Failure> {
+        let parameters = Parameters { label: Some(label), by_address: Some(true), ..Parameters::login(login) };
+        must(self.call("io.twostep.Login.TrustDevice", &parameters, self.timeout)?.expires_in)
     }
 
     fn cancel(&mut self, login: &Secret) {
         // It expires by itself in two minutes.
-        let _ = self.call::<Empty>("Login.Cancel", &OfLogin { login }, PAUSE);
+        let _ = self.call("io.twostep.Login.Cancel", &Parameters::login(login), PAUSE);
     }
 
     fn status(&mut self, user: &str) -> Result<Status, Failure> {
-        self.call_patiently("Account.Status", &json!({ "user": user })).map(|told: AccountStatus| told.status)
+        let parameters = Parameters { user: Some(user), ..Parameters::default() };
+        must(self.call_patiently("io.twostep.Account.Status", &parameters)?.status)
     }
 
-    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Begun, Failure> {
-        self.call("Account.BeginSetup", &OfUser { user, setup }, self.timeout)
+    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure> {
+        let parameters = Parameters { user: Some(user), ..Parameters::setup(setup) };
+        must(self.call("io.twostep.Account.BeginSetup", &parameters, self.timeout)?.setup)
     }
 
-    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure> {
-        self.call("Account.SetupStatus", &OfSetup { setup }, self.timeout)
+    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure> {
+        must(self.call("io.twostep.Account.SetupStatus", &Parameters::setup(setup), self.timeout)?.missing)
     }
 
     fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure> {
-        self.call("Account.OfferSecurityCode", &OfSetup { setup }, self.timeout)
+        let told = self.call("io.twostep.Account.OfferSecurityCode", &Parameters::setup(setup), self.timeout)?;
+        Ok(SecurityCode { secret: must(told.secret)?, uri: must(told.uri)? })
     }
 
     fn confirm(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {
-        self.call("Account.ConfirmSecurityCode", &Confirming { setup, code }, self.timeout)
+        let parameters = Parameters { code: Some(code), ..Parameters::setup(setup) };
+        let told = self.call("io.twostep.Account.ConfirmSecurityCode", &parameters, self.timeout)?;
+        let outcome = must(match told.outcome.as_deref() {
+            Some("confirmed") => Some(Confirmation::Confirmed),
+            Some("wrong") => Some(Confirmation::Wrong),
+            Some("locked") => Some(Confirmation::Locked),
+            _ => None,
+        })?;
+        Ok(Confirmed { outcome, hint: told.hint })
     }
 
-    fn finish(&mut self, setup: &Secret) -> Result<Finished, Failure> {
-        self.call("Account.FinishSetup", &OfSetup { setup }, self.timeout)
+    fn finish(&mut self, setup: &Secret) -> Result<Vec<Secret>, Failure> {
+        must(self.call("io.twostep.Account.FinishSetup", &Parameters::setup(setup), self.timeout)?.recovery_codes)
     }
-}
-
-// Parameters that hold secrets are borrowed: a JSON value would keep copies that nobody wipes.
-
-#[derive(Serialize)]
-struct OfLogin<'a> {
-    login: &'a Secret,
-}
-
-#[derive(Serialize)]
-struct Chosen<'a> {
-    login: &'a Secret,
-    method: Method,
-}
-
-#[derive(Serialize)]
-struct Typed<'a> {
-    login: &'a Secret,
-    method: Method,
-    code: &'a Secret,
-}
-
-#[derive(Serialize)]
-struct Trusting<'a> {
-    login: &'a Secret,
-    label: &'a str,
-    by_address: bool,
-}
-
-#[derive(Serialize)]
-struct OfUser<'a> {
-    user: &'a str,
-    setup: &'a Secret,
-}
-
-#[derive(Serialize)]
-struct OfSetup<'a> {
-    setup: &'a Secret,
-}
-
-#[derive(Serialize)]
-struct Confirming<'a> {
-    setup: &'a Secret,
-    code: &'a Secret,
 }
 
 #[cfg(test)]
@@ -281,7 +344,7 @@ mod tests {
     /// For what must not.
     const SHORT: Duration = Duration::from_millis(300);
 
-    const VERIFY: &str = r#"{"parameters":{"decision":"not_required"}}"#;
+    const NOT_REQUIRED: &str = r#"{"parameters":{"decision":"not_required"}}"#;
 
     fn me() -> u32 {
         nix::unistd::geteuid().as_raw()
@@ -316,7 +379,7 @@ mod tests {
         let path = folder.path().to_owned();
         let late = std::thread::spawn(move || {
             sleep(SHORT);
-            serve(at(&path), &[VERIFY]).join().unwrap();
+            serve(at(&path), &[NOT_REQUIRED]).join().unwrap();
         });
         let mut engine = Socket::new(folder.path(), me(), SOON);
         assert!(start(&mut engine).is_ok());
@@ -326,7 +389,7 @@ mod tests {
     #[test]
     fn one_that_dies_with_the_question_is_asked_again() {
         let folder = tempfile::tempdir().unwrap();
-        let server = serve(at(folder.path()), &["", "", VERIFY]);
+        let server = serve(at(folder.path()), &["", "", NOT_REQUIRED]);
         assert!(start(&mut Socket::new(folder.path(), me(), SOON)).is_ok());
         server.join().unwrap();
     }
@@ -374,23 +437,39 @@ mod tests {
         let silent = |why: &str| Failure::Silent(why.into());
         let refused = |name: &str| Failure::Refused(name.into());
         let unavailable = |why: &str| Failure::Unavailable(why.into());
-        let method = |reason: &str| json!({ "method": "email_code", "reason": reason });
-        for (name, parameters, meaning) in [
-            ("Login.NoSuchAccount", json!({}), Failure::NoSuchAccount),
-            ("Login.NoSuchLogin", json!({}), Failure::Over),
-            ("Login.MethodNotEnabled", json!({ "method": "qr_code" }), unavailable("not enabled for this account")),
-            ("Login.MethodUnavailable", method("no server"), unavailable("no server")),
-            ("Login.StorageFailed", json!({ "reason": "full" }), silent("full")),
-            ("Login.PermissionDenied", json!({}), refused("io.twostep.Login.PermissionDenied")),
-            ("Login.NotVerified", json!({}), refused("io.twostep.Login.NotVerified")),
-            ("Account.NoSuchAccount", json!({}), Failure::NoSuchAccount),
-            ("Account.NoSuchSetup", json!({}), Failure::Over),
-            ("Account.MethodUnavailable", method("the clock"), unavailable("the clock")),
-            ("Account.StorageFailed", json!({ "reason": "full" }), silent("full")),
-            ("Account.AlreadyEnabled", json!({}), refused("io.twostep.Account.AlreadyEnabled")),
-            ("Login.Unheard", json!({}), silent("io.twostep.Login.Unheard")),
+        for (name, reason, expected) in [
+            ("Login.NoSuchAccount", None, Failure::NoSuchAccount),
+            ("Login.NoSuchLogin", None, Failure::Over),
+            ("Login.MethodNotEnabled", None, unavailable("not enabled for this account")),
+            ("Login.MethodUnavailable", Some("no server"), unavailable("no server")),
+            ("Login.StorageFailed", Some("full"), silent("full")),
+            ("Login.PermissionDenied", None, refused("io.twostep.Login.PermissionDenied")),
+            ("Login.NotVerified", None, refused("io.twostep.Login.NotVerified")),
+            ("Account.NoSuchAccount", None, Failure::NoSuchAccount),
+            ("Account.NoSuchSetup", None, Failure::Over),
+            ("Account.MethodUnavailable", Some("the clock"), unavailable("the clock")),
+            ("Account.StorageFailed", Some("full"), silent("full")),
+            ("Account.AlreadyEnabled", None, refused("io.twostep.Account.AlreadyEnabled")),
+            ("Login.Unheard", None, silent("io.twostep.Login.Unheard")),
         ] {
-            assert_eq!(refusal(&ServiceFailure { name: format!("io.twostep.{name}"), parameters }), meaning, "{name}");
+            assert_eq!(meaning(&format!("io.twostep.{name}"), reason.map(str::to_owned)), expected, "{name}");
         }
+        assert_eq!(meaning("org.varlink.service.MethodNotFound", None), silent("org.varlink.service.MethodNotFound"));
+    }
+
+    /// One form for all replies must not read one call's words as another's.
+    #[test]
+    fn a_word_that_this_call_does_not_know_is_no_decision() {
+        let folder = tempfile::tempdir().unwrap();
+        const WAITING: &str = r#"{"parameters":{"outcome":"waiting","prompt":"x","status":"disabled"}}"#;
+        let server = serve(at(folder.path()), &[WAITING, WAITING, WAITING]);
+        let (login, code) = (Secret::new("x".into()), Secret::new("1".into()));
+        let mut engine = Socket::new(folder.path(), me(), SOON);
+        assert!(matches!(engine.answer(&login, Method::SecurityCode, &code), Err(Failure::Silent(_))));
+        engine.client = None;
+        assert!(matches!(engine.confirm(&login, &code), Err(Failure::Silent(_))));
+        engine.client = None;
+        assert!(matches!(engine.start("alice", "sshd", None), Err(Failure::Silent(_))));
+        server.join().unwrap();
     }
 }

@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use twostep::core::account::{Method, Status};
 use twostep::core::login::Outcome;
 use twostep::core::setup::Confirmation;
-use twostep::proto::account::{Begun, Confirmed, Finished, SecurityCode, SetupStatus};
-use twostep::proto::login::{Answered, Challenge, Decision, Started, Trusted, WaitOutcome};
+use twostep::proto::account::{Confirmed, SecurityCode};
+use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
 
 use crate::account;
@@ -25,11 +25,11 @@ pub enum Line {
     Challenge(Method, Result<Challenge, Failure>),
     Answer(Method, &'static str, Result<Answered, Failure>),
     Wait(Result<WaitOutcome, Failure>),
-    Trust(Result<Trusted, Failure>),
+    Trust(Result<u64, Failure>),
     Cancel,
     Status(Result<Status, Failure>),
     BeginSetup(Result<(), Failure>),
-    SetupStatus(Result<Vec<Method>, Failure>),
+    Missing(Result<Vec<Method>, Failure>),
     Offer(Result<(), Failure>),
     Confirm(&'static str, Result<Confirmed, Failure>),
     Finish(Result<Vec<&'static str>, Failure>),
@@ -120,7 +120,7 @@ impl Engine for Fake<'_> {
         expect!(self.0, "wait", Line::Wait(told) => told)
     }
 
-    fn trust_address(&mut self, login: &Secret, _: &str) -> Result<Trusted, Failure> {
+    fn trust_address(&mut self, login: &Secret, _: &str) -> Result<u64, Failure> {
         assert_eq!(login.expose(), LOGIN);
         expect!(self.0, "trust", Line::Trust(told) => told)
     }
@@ -134,16 +134,14 @@ impl Engine for Fake<'_> {
         expect!(self.0, "status", Line::Status(told) => told)
     }
 
-    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Begun, Failure> {
+    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure> {
         assert_eq!((user, setup.expose()), (USER, SETUP));
-        let begun = |()| Begun { setup: setup.clone(), available: vec![Method::SecurityCode], expires_in: 600 };
-        expect!(self.0, "begin_setup", Line::BeginSetup(told) => told.map(begun))
+        expect!(self.0, "begin_setup", Line::BeginSetup(told) => told.map(|()| setup.clone()))
     }
 
-    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure> {
+    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure> {
         assert_eq!(setup.expose(), SETUP);
-        let status = |missing| SetupStatus { user: USER.into(), ready: vec![], missing, recovery_email: None, expires_in: 600 };
-        expect!(self.0, "setup_status", Line::SetupStatus(told) => told.map(status))
+        expect!(self.0, "missing", Line::Missing(told) => told)
     }
 
     fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure> {
@@ -158,15 +156,10 @@ impl Engine for Fake<'_> {
         expect!(self.0, "confirm", Line::Confirm(typed, told) => { assert_eq!(code.expose(), typed); told })
     }
 
-    fn finish(&mut self, setup: &Secret) -> Result<Finished, Failure> {
+    fn finish(&mut self, setup: &Secret) -> Result<Vec<Secret>, Failure> {
         assert_eq!(setup.expose(), SETUP);
-        let finished = |codes: Vec<&str>| Finished {
-            methods: vec![Method::SecurityCode, Method::RecoveryCode],
-            preferred: Method::SecurityCode,
-            recovery_codes: codes.into_iter().map(|code| Secret::new(code.into())).collect(),
-            login: Some(Secret::new(LOGIN.into())),
-        };
-        expect!(self.0, "finish", Line::Finish(told) => told.map(finished))
+        let secrets = |codes: Vec<&str>| codes.into_iter().map(|code| Secret::new(code.into())).collect();
+        expect!(self.0, "finish", Line::Finish(told) => told.map(secrets))
     }
 }
 

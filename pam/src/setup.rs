@@ -5,7 +5,7 @@
 
 use twostep::core::account::Method;
 use twostep::core::setup::Confirmation;
-use twostep::proto::account::{Confirmed, Finished, SecurityCode};
+use twostep::proto::account::{Confirmed, SecurityCode};
 use twostep::proto::secret::Secret;
 use zeroize::Zeroizing;
 
@@ -24,17 +24,16 @@ const ELSEWHERE: &str = "2-step verification is required for this account, and i
 impl Step<'_> {
     /// Goes through the setup that the login was given.
     pub(crate) fn set_up(&mut self, setup: &Secret) -> Result<Pass, Stop> {
-        let setup = self.engine.begin_setup(self.facts.user, setup)?.setup;
-        let missing = self.engine.setup_status(&setup)?.missing;
-        if missing.contains(&Method::SecurityCode) {
+        let setup = self.engine.begin_setup(self.facts.user, setup)?;
+        if self.engine.missing(&setup)?.contains(&Method::SecurityCode) {
             let confirmed = self.confirm_code(&setup);
             confirmed.map_err(|stop| match stop {
                 Stop::Silence => Stop::Denied(Denial::new(Why::NoAnswer, ELSEWHERE)),
                 other => other,
             })?;
         }
-        let finished = self.engine.finish(&setup)?;
-        self.summary(&finished)?;
+        let codes = self.engine.finish(&setup)?;
+        self.summary(&codes)?;
         Ok(Pass::SetUp)
     }
 
@@ -86,8 +85,8 @@ impl Step<'_> {
     }
 
     /// Shows the recovery codes inside a question, since sshd would show them only once the session has begun, or never.
-    fn summary(&mut self, finished: &Finished) -> Result<(), Stop> {
-        if finished.recovery_codes.is_empty() {
+    fn summary(&mut self, codes: &[Secret]) -> Result<(), Stop> {
+        if codes.is_empty() {
             self.talk.tell(Tone::Info, "2-step verification is on.");
             return Ok(());
         }
@@ -95,10 +94,10 @@ impl Step<'_> {
             "2-step verification is on. These are your recovery codes, each good once.\nThey are shown only now; keep them away from the phone:\n",
             "Press Enter once you have kept them: ",
         );
-        let codes: usize = finished.recovery_codes.iter().map(|code| code.expose().len() + 3).sum();
-        let mut text = Zeroizing::new(String::with_capacity(before.len() + codes + after.len()));
+        let length: usize = codes.iter().map(|code| code.expose().len() + 3).sum();
+        let mut text = Zeroizing::new(String::with_capacity(before.len() + length + after.len()));
         text.push_str(before);
-        for code in &finished.recovery_codes {
+        for code in codes {
             text.push_str("  ");
             text.push_str(code.expose());
             text.push('\n');
@@ -122,7 +121,7 @@ mod tests {
     const SUMMARY: &[&str] = &["good once", "\n  DFHF-RW84-VC2R-JEVW\n  0123-4567-89AB-CDEF\nPress Enter"];
 
     fn begun() -> Vec<Line> {
-        vec![setup_required(), Line::BeginSetup(Ok(())), Line::SetupStatus(Ok(vec![Method::SecurityCode])), Line::Offer(Ok(()))]
+        vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Ok(vec![Method::SecurityCode])), Line::Offer(Ok(()))]
     }
 
     fn play_on(facts: Facts<'_>, more: Vec<Line>) -> Played {
@@ -179,7 +178,7 @@ mod tests {
 
     #[test]
     fn one_that_was_cut_off_after_the_code_needs_no_second_scan() {
-        let lines = vec![setup_required(), Line::BeginSetup(Ok(())), Line::SetupStatus(Ok(vec![])), finished(), types(SUMMARY, "x")];
+        let lines = vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Ok(vec![])), finished(), types(SUMMARY, "x")];
         assert_eq!(play(facts(), lines).result, Ok(Pass::SetUp));
     }
 
@@ -213,11 +212,11 @@ mod tests {
     fn whatever_fails_on_the_way_lets_nobody_in() {
         let silent = || Failure::Silent("the disk is full".into());
         let told = || Line::Tell(Tone::Error, "the disk is full");
-        let missing = || Line::SetupStatus(Ok(vec![Method::SecurityCode]));
+        let missing = || Line::Missing(Ok(vec![Method::SecurityCode]));
         let ask = || Line::Ask(&[], Ok(Reply::Typed(Secret::new("123456".into()))));
         for lines in [
             vec![setup_required(), Line::BeginSetup(Err(silent())), told()],
-            vec![setup_required(), Line::BeginSetup(Ok(())), Line::SetupStatus(Err(silent())), told()],
+            vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Err(silent())), told()],
             vec![setup_required(), Line::BeginSetup(Ok(())), missing(), Line::Offer(Err(silent())), told()],
             vec![
                 setup_required(),
@@ -228,7 +227,7 @@ mod tests {
                 Line::Confirm("123456", Err(silent())),
                 told(),
             ],
-            vec![setup_required(), Line::BeginSetup(Ok(())), Line::SetupStatus(Ok(vec![])), Line::Finish(Err(silent())), told()],
+            vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Ok(vec![])), Line::Finish(Err(silent())), told()],
         ] {
             is_denied(&play(facts(), lines), Why::Undecided);
         }

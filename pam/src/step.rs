@@ -326,7 +326,7 @@ impl Step<'_> {
             return Ok(());
         }
         let told = match self.engine.trust_address(login, &format!("{} from {remote}", self.facts.service)) {
-            Ok(trusted) => format!("{remote} is trusted for {} days.", trusted.expires_in / 86_400),
+            Ok(seconds) => format!("{remote} is trusted for {} days.", seconds / 86_400),
             Err(_) => format!("{remote} is not trusted: the daemon is not configured to (login.trust_by_address), or can't store it."),
         };
         self.talk.tell(Tone::Info, &told);
@@ -428,9 +428,10 @@ fn named(methods: &[Method], typed: &str) -> Option<Method> {
     if let Ok(number) = typed.parse::<usize>() {
         return number.checked_sub(1).and_then(|at| methods.get(at)).copied();
     }
-    let typed = typed.to_lowercase();
-    let whole = |method: &&Method| method.as_str() == typed || method.title().to_lowercase() == typed;
-    let part = |method: &&Method| typed.len() > 1 && (method.as_str().contains(&typed) || method.title().to_lowercase().contains(&typed));
+    let typed = typed.to_ascii_lowercase();
+    let whole = |method: &&Method| method.as_str() == typed || method.title().eq_ignore_ascii_case(&typed);
+    let part =
+        |method: &&Method| typed.len() > 1 && (method.as_str().contains(&typed) || method.title().to_ascii_lowercase().contains(&typed));
     methods.iter().find(whole).copied().or_else(|| {
         let mut fitting = methods.iter().filter(part);
         fitting.next().copied().filter(|_| fitting.next().is_none())
@@ -448,7 +449,7 @@ fn locked(retry_after: Option<u64>) -> String {
 pub(crate) fn sentence(hint: &str) -> String {
     let hint = clean(hint);
     let mut letters = hint.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    let first = letters.next().map(|first| first.to_ascii_uppercase().to_string()).unwrap_or_default();
     let end = if hint.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{first}{}{end}", letters.as_str())
 }
@@ -458,7 +459,6 @@ mod tests {
     use super::Method::{EmailCode, LoginApproval, QrCode, RecoveryCode as RecoveryCodes, SecurityCode};
     use super::*;
     use crate::script::{Line, PASSWORD, answer, answered, challenge, facts, leaves, play, setup_required, started, types, verify};
-    use twostep::proto::login::Trusted;
 
     const APP: &str = "Enter the code that your authenticator app shows";
     const BOTH: &[Method] = &[SecurityCode, RecoveryCodes];
@@ -892,9 +892,8 @@ mod tests {
             play(facts, lines).result
         };
         const ASKED: &[&str] = &["from 192.0.2.7?", "Whoever else comes from there", "[y/N]"];
-        let trusted = Trusted { trusted_device: None, expires_in: 30 * 86_400 };
         for yes in ["y", "YES"] {
-            let more = vec![types(ASKED, yes), Line::Trust(Ok(trusted.clone())), Line::Tell(Tone::Info, "trusted for 30 days")];
+            let more = vec![types(ASKED, yes), Line::Trust(Ok(30 * 86_400)), Line::Tell(Tone::Info, "trusted for 30 days")];
             assert_eq!(play_on(offering, more), Ok(Pass::Verified));
         }
         for no in ["", "n", "?", "yess"] {
