@@ -2,6 +2,7 @@
 
 mod host;
 mod nas;
+mod programs;
 
 use std::ffi::c_int;
 use std::time::Duration;
