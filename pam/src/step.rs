@@ -264,8 +264,9 @@ impl Step<'_> {
             return deny(Why::TooMany, "Too many wrong codes.");
         }
         let hint = answered.hint.as_deref().map(|hint| format!(" {}", sentence(hint))).unwrap_or_default();
-        self.note(match answered.attempts_left {
-            Some(0) => format!("Wrong code; the next try has to wait.{hint}"),
+        self.note(match (answered.attempts_left, answered.retry_after) {
+            (_, Some(seconds)) => format!("Wrong code; the next try has to wait {seconds} s.{hint}"),
+            (Some(0), None) => format!("Wrong code; the next try has to wait.{hint}"),
             _ => format!("Wrong code.{hint}"),
         });
         Ok(())
