@@ -182,4 +182,14 @@ mod tests {
             assert!(fault.contains(word), "{line}: {fault}");
         }
     }
+
+    #[test]
+    fn the_manual_page_names_each_option() {
+        let page = include_str!("../../docs/pam_twostep.8");
+        for option in
+            ["service=", "users=", "exclude_group=", "timeout=", "qr=utf8", "qr=ascii", "qr=none", "trust_address", "dir=", "debug"]
+        {
+            assert!(page.lines().any(|line| line.starts_with(".B") && line.contains(option)), "{option}");
+        }
+    }
 }
