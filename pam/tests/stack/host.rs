@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 
-use crate::nas::built;
+use crate::nas::module;
 
 pub const SUCCESS: c_int = 0;
 pub const SERVICE_ERR: c_int = 3;
@@ -24,6 +24,8 @@ pub enum Do {
     OpenSession,
     CloseSession,
     ChangePassword,
+    /// The host puts another user's name into the transaction.
+    Become(&'static CStr),
 }
 
 /// What the conversation function does with a question.
@@ -116,7 +118,7 @@ pub struct Service {
 impl Service {
     pub fn new(name: &'static str, dir: &Path, lines: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let module = format!("{} dir={}", built("examples/libpam_twostep.so").display(), dir.display());
+        let module = format!("{} dir={}", module().display(), dir.display());
         std::fs::write(folder.path().join(name), lines.replace("pam_twostep", &module)).unwrap();
         std::fs::write(folder.path().join("other"), "auth required pam_deny.so\naccount required pam_deny.so\n").unwrap();
         Self { folder, name }
@@ -146,6 +148,11 @@ impl Service {
                 Do::OpenSession => (c"pam_open_session", 0),
                 Do::CloseSession => (c"pam_close_session", 0),
                 Do::ChangePassword => (c"pam_chauthtok", 0),
+                Do::Become(other) => {
+                    // SAFETY: PAM_USER takes a text, which it copies.
+                    codes.push(unsafe { set_item(handle, 2, other.as_ptr().cast()) });
+                    continue;
+                }
             };
             // SAFETY: each of them has this type, and the handle is valid.
             codes.push(unsafe { library.find::<WithCode>(name)(handle, flags) });

@@ -21,11 +21,21 @@ use twostep::sys::clock;
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// A file that cargo has built beside this test.
-pub fn built(name: &str) -> PathBuf {
+fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let file = test.parent().and_then(Path::parent).unwrap().join(name);
     assert!(file.exists(), "{} is not built: run `cargo test` for the whole workspace once", file.display());
     file
+}
+
+/// The module, as it is now: `cargo test --test stack` alone builds no examples.
+pub fn module() -> PathBuf {
+    let module = built("examples/libpam_twostep.so");
+    let age = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).unwrap();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let newest = fs::read_dir(sources).unwrap().flatten().map(|entry| age(&entry.path())).max().unwrap();
+    assert!(age(&module) >= newest, "the module is older than its source: `cargo build -p pam_twostep --examples`");
+    module
 }
 
 /// A running NAS; dropped, it ends.

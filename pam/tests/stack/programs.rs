@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 use twostep::sys::clock;
 
-use crate::nas::{App, Nas, SOON, built};
+use crate::nas::{self, App, Nas, SOON};
 
 /// What is at the end of the way in.
 const IN: &str = "welcome-to-the-nas";
@@ -105,7 +105,7 @@ impl Place {
 }
 
 fn module(nas: &Nas, options: &str) -> String {
-    format!("{} dir={} timeout=10 {options}", built("examples/libpam_twostep.so").display(), nas.folder.path().display())
+    format!("{} dir={} timeout=10 {options}", nas::module().display(), nas.folder.path().display())
 }
 
 /// The machine's own file, with alice and bob in it.
