@@ -7,8 +7,9 @@ use crate::step::without_decision;
 use crate::talk::{Talk, Tone};
 use crate::verdict::{Denial, Pass, Why};
 
-const BY_KEY: &str = "2-step verification is on for this account, and a key alone does not pass it. Log in with password and code (ssh -o \
-                      PubkeyAuthentication=no), or have the server ask for both (AuthenticationMethods publickey,keyboard-interactive).";
+const LEFT_OUT: &str = "2-step verification is on for this account, and this login (by a key, or by itself) left it out. Log in with password \
+                        and code (ssh -o PubkeyAuthentication=no), or have the server ask for key and code (AuthenticationMethods \
+                        publickey,keyboard-interactive).";
 const NOT_SET_UP: &str = "2-step verification is required for this account, and is not set up yet. Log in with the password once to set it up (ssh -o \
                           PubkeyAuthentication=no), or run `twostep setup` on the machine.";
 
@@ -28,7 +29,7 @@ pub fn check(
     }
     let result = match engine.status(user) {
         Ok(Status::Disabled) => Ok(Pass::NotRequired),
-        Ok(Status::Enabled) => Err(Denial::new(Why::NotPassed, BY_KEY)),
+        Ok(Status::Enabled) => Err(Denial::new(Why::NotPassed, LEFT_OUT)),
         Ok(Status::Incomplete) => Err(Denial::new(Why::NotPassed, NOT_SET_UP)),
         Err(failure) => without_decision(&failure, user, is_recovered),
     };

@@ -99,7 +99,7 @@ fn whoever_left_the_second_step_out_is_stopped_by_the_account_line() {
     nas.enrol("alice");
     nas.enforce("bob");
     let service = sshd(&nas);
-    for (user, code, words) in [("alice", PERM_DENIED, "a key alone"), ("bob", PERM_DENIED, "to set it up"), ("admin", SUCCESS, "")] {
+    for (user, code, words) in [("alice", PERM_DENIED, "left it out"), ("bob", PERM_DENIED, "to set it up"), ("admin", SUCCESS, "")] {
         let done = service.run(user, &[Do::Account], |text| panic!("{text}"));
         ends(&done, code);
         assert!(done.shown.concat().contains(words), "{user}: {:?}", done.shown);

@@ -1,8 +1,10 @@
 //! A NAS in a folder: the real two processes as `twostepd demo`, which whoever runs the test is root to.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,10 +13,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use twostep::client::Client;
+use twostep::config::paths::Paths;
+use twostep::config::{Config, Handover};
 use twostep::core::clock::{Horizon, Moment, plausible};
 use twostep::core::otpauth;
 use twostep::core::time::Wall;
 use twostep::core::totp::{Algorithm, Enrolment};
+use twostep::proto::privileged::Order;
+use twostep::proto::secret::Secret;
 use twostep::sys::clock;
 
 /// How long a test waits for what must come at once.
@@ -45,9 +51,41 @@ pub fn module() -> PathBuf {
 pub struct Nas {
     pub folder: tempfile::TempDir,
     demo: Child,
+    /// The supervisor's end, where the test stands in for it.
+    _supervisor: Option<UnixStream>,
 }
 
 impl Nas {
+    /// The engine alone, with a configuration that the demo does not have; the test hands it over in the supervisor's place.
+    pub fn with(config: Config) -> Self {
+        let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
+        fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let paths = Paths::scratch(folder.path());
+        fs::create_dir(&paths.accounts).unwrap();
+        fs::write(paths.accounts.join("passwd"), "root:x:0:0::/:/bin/sh\nalice:x:1001:1001::/:/bin/sh\n").unwrap();
+        fs::write(paths.accounts.join("group"), "root:x:0:\nalice:x:1001:\n").unwrap();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.engine()).unwrap();
+        let listener = UnixListener::bind(paths.socket()).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut command = Command::new(built("twostepd"));
+        command.arg("engine").env_clear().stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(listener));
+        let demo = command.stderr(fs::File::create(folder.path().join("log")).unwrap()).spawn().unwrap();
+        let handover = Handover { config, paths, owner: nix::unistd::getuid().as_raw() };
+        let start = Order::Start {
+            handover: serde_json::to_value(handover).unwrap(),
+            key: Some(Secret::new("5a".repeat(32))),
+            mail_password: None,
+            recovered: None,
+        };
+        let mut text = serde_json::to_vec(&start).unwrap();
+        text.push(0);
+        (&ours).write_all(&text).unwrap();
+        let mut ready = Vec::new();
+        BufReader::new(&ours).read_until(0, &mut ready).unwrap();
+        assert!(String::from_utf8_lossy(&ready).to_lowercase().contains("ready"), "{ready:?}");
+        Self { folder, demo, _supervisor: Some(ours) }
+    }
+
     pub fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         // Others may come to the socket.
@@ -65,7 +103,7 @@ impl Nas {
         let first = lines.next().expect("the demo ended").unwrap();
         assert!(first.starts_with("twostep demo"), "{first}");
         std::thread::spawn(move || lines.for_each(drop));
-        Self { folder, demo }
+        Self { folder, demo, _supervisor: None }
     }
 
     /// A call as root that must be answered; `method` without `io.twostep.`.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
+use twostep::config::Config;
 use twostep::sys::clock;
 
 use crate::nas::{self, App, Nas, SOON};
@@ -64,7 +65,7 @@ impl Place {
         for entry in fs::read_dir("/etc/pam.d").unwrap().flatten() {
             fs::copy(entry.path(), at("pam.d").join(entry.file_name())).unwrap();
         }
-        for service in ["sshd", "sudo"] {
+        for service in ["sshd", "sudo", "login"] {
             place.protect(service, nas, "");
         }
         // As pam-auth-update writes the profile into it: after the block of the passwords.
@@ -380,7 +381,7 @@ fn a_key_alone_does_not_pass_and_is_told_what_does() {
     let server = SshServer::start(&place, INTERACTIVE);
     is_in(server.login("bob", &by_key));
     let words = is_out(server.login("alice", &by_key));
-    assert!(words.contains("a key alone does not pass it") && words.contains("AuthenticationMethods"), "{words}");
+    assert!(words.contains("left it out") && words.contains("AuthenticationMethods"), "{words}");
     // As those words say: both.
     let server = SshServer::start(&place, &format!("{INTERACTIVE}\nAuthenticationMethods publickey,keyboard-interactive"));
     let mut terminal = server.login("alice", &["-i", key.as_str()]);
@@ -412,6 +413,72 @@ fn a_client_that_can_only_send_the_password_is_refused_and_uses_up_no_tries() {
     terminal.expect("app shows");
     terminal.type_line(&app.code(0));
     is_in(terminal);
+}
+
+#[test]
+fn an_address_is_trusted_only_where_both_configurations_say_so() {
+    if lacks(&SSH) {
+        return;
+    }
+    let answered = |server: &SshServer, app: &App, steps: i64, answer: &str| {
+        let mut terminal = with_password(server, "alice");
+        terminal.expect("app shows");
+        terminal.type_line(&app.code(steps));
+        terminal.expect("when you log in from 127.0.0.1?");
+        terminal.expect("[y/N] ");
+        terminal.type_line(answer);
+        is_in(terminal);
+    };
+    let asked_again = |server: &SshServer| {
+        let mut terminal = with_password(server, "alice");
+        terminal.expect("app shows");
+        terminal.interrupt();
+        is_out(terminal);
+    };
+    let mut config = Config::default();
+    config.login.trust_by_address = vec!["sshd".into()];
+    let nas = Nas::with(config);
+    let (app, place) = (nas.enrol("alice"), Place::new(&nas));
+    place.protect("sshd", &nas, "trust_address");
+    let server = SshServer::start(&place, INTERACTIVE);
+    answered(&server, &app, 0, "n");
+    asked_again(&server);
+    answered(&server, &app, 1, "y");
+    is_in(with_password(&server, "alice"));
+    // Turning it off and on forgets the address (Q25).
+    nas.call("Admin.DisableFor", serde_json::json!({ "user": "alice" }));
+    nas.enrol("alice");
+    asked_again(&server);
+    // A daemon that is not configured to trusts none.
+    let nas = Nas::with(Config::default());
+    let (app, place) = (nas.enrol("alice"), Place::new(&nas));
+    place.protect("sshd", &nas, "trust_address");
+    let server = SshServer::start(&place, INTERACTIVE);
+    answered(&server, &app, 0, "y");
+    asked_again(&server);
+}
+
+#[test]
+fn the_console_asks_too() {
+    if lacks(&["/usr/bin/login"]) {
+        return;
+    }
+    let nas = Nas::start();
+    let (app, place) = (nas.enrol("alice"), Place::new(&nas));
+    let mut terminal = Terminal::open(place.command(&["/usr/bin/login", "alice"]));
+    terminal.expect("Password: ");
+    terminal.type_line("wonderland");
+    terminal.expect("app shows");
+    terminal.type_line(&app.wrong_code());
+    terminal.expect("Wrong code.");
+    terminal.type_line(&app.code(0));
+    terminal.expect("$ ");
+    terminal.type_line(&format!("echo {IN}; exit"));
+    terminal.expect(&format!("\n{IN}"));
+    // As a getty that logs in by itself.
+    let mut by_itself = Terminal::open(place.command(&["/usr/bin/login", "-f", "alice"]));
+    by_itself.expect("left it out");
+    is_out(by_itself);
 }
 
 #[test]
@@ -470,4 +537,50 @@ fn pamtester_agrees() {
     stopped.expect("app shows");
     stopped.interrupt();
     assert!(!stopped.end().0);
+}
+
+#[test]
+fn valgrind_finds_nothing() {
+    if lacks(&["/usr/bin/pamtester", "/usr/bin/valgrind"]) {
+        return;
+    }
+    let nas = Nas::start();
+    nas.enforce("alice");
+    let place = Place::new(&nas);
+    let valgrind = [
+        "/usr/bin/valgrind",
+        "--quiet",
+        "--error-exitcode=9",
+        "--leak-check=full",
+        "--errors-for-leak-kinds=definite",
+        "--keep-debuginfo=yes",
+    ];
+    let run = |calls: &[&str]| {
+        let words = [&valgrind[..], &["/usr/bin/pamtester", "sshd", "alice"], calls].concat();
+        let mut terminal = Terminal::open(place.command(&words));
+        terminal.expect("Password: ");
+        terminal.type_line("wonderland");
+        terminal
+    };
+    // The setup goes through most of the code: picture, key, wrong code, recovery codes.
+    let mut setup = run(&["authenticate", "setcred", "acct_mgmt"]);
+    setup.expect("give it the key: ");
+    let app = App::with_key(&setup.expect("\n"));
+    setup.expect("app shows");
+    setup.type_line(&app.wrong_code());
+    setup.expect("not the code");
+    setup.type_line(&app.code(0));
+    setup.expect("Press Enter");
+    setup.type_line("");
+    let (well, words) = setup.end();
+    assert!(well, "{words}");
+    let mut login = run(&["authenticate", "acct_mgmt"]);
+    login.expect("app shows");
+    login.type_line("?");
+    login.expect("Which one");
+    login.type_line("1");
+    login.expect("app shows");
+    login.type_line(&app.code(1));
+    let (well, words) = login.end();
+    assert!(well, "{words}");
 }
