@@ -189,7 +189,8 @@ fn note(kind: &str, line: &Line, result: &Result<Pass, Denial>) {
     let (level, what) = match result {
         Ok(Pass::Recovered) => (Level::Notice, "let in without an engine: the reset button brought this account back".to_owned()),
         Ok(pass) => (Level::Debug, format!("{pass:?}")),
-        Err(denial) => (Level::Notice, format!("refused: {:?}: {}", denial.why, denial.told)),
+        Err(denial) if denial.logged.is_empty() => (Level::Notice, format!("refused ({:?}): {}", denial.why, denial.told)),
+        Err(denial) => (Level::Notice, format!("refused ({:?}): {}", denial.why, denial.logged)),
     };
     if options.debug || !matches!(level, Level::Debug) {
         log(level, &format!("pam_twostep({service}:{kind}): {user}: {what}"));

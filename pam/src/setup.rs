@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn whatever_fails_on_the_way_lets_nobody_in() {
         let silent = || Failure::Silent("the disk is full".into());
-        let told = || Line::Tell(Tone::Error, "the disk is full");
+        let told = || Line::Tell(Tone::Error, "can't be checked now");
         let missing = || Line::Missing(Ok(vec![Method::SecurityCode]));
         let ask = || Line::Ask(&[], Ok(Reply::Typed(Secret::new("123456".into()))));
         for lines in [

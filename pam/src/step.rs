@@ -100,6 +100,9 @@ pub fn run(facts: &Facts<'_>, engine: &mut dyn Engine, talk: &mut dyn Talk, is_r
 const NO_QUESTIONS: &str = "This login needs a second step, and nobody answered the question for it. Use a client that shows questions \
                             (ssh: keyboard-interactive).";
 
+const UNDECIDED: &str = "2-step verification can't be checked now, so this login is refused. An administrator finds the reason in the log; when \
+                         nobody gets in any more, the reset button helps.";
+
 /// What to do where the engine failed.
 ///
 /// # Errors
@@ -116,8 +119,8 @@ pub fn without_decision(failure: &Failure, user: &str, is_recovered: &dyn Fn(&st
     if is_recovered(user) {
         return Ok(Pass::Recovered);
     }
-    let told = format!("2-step verification can't be checked now: {}. An administrator finds more in twostepd's log.", clean(reason));
-    Err(Denial::new(Why::Undecided, told))
+    // The reason may name files, which are none of the user's business.
+    Err(Denial { logged: clean(reason), ..Denial::new(Why::Undecided, UNDECIDED) })
 }
 
 /// One conversation.
@@ -758,7 +761,7 @@ mod tests {
         );
         let gone = || [verify(BOTH), Line::Challenge(SecurityCode, Err(Failure::Lost))];
         let mut lines: Vec<Line> = (0..=RESTARTS).flat_map(|_| gone()).collect();
-        lines.push(Line::Tell(Tone::Error, "the service does not answer"));
+        lines.push(Line::Tell(Tone::Error, "can't be checked now"));
         ends(lines, Err(Why::Undecided));
     }
 
@@ -784,8 +787,9 @@ mod tests {
         for mut lines in failing(&silent) {
             let admin = Facts { user: "admin", ..facts() };
             assert_eq!(play(admin, failing(&silent).remove(0)).result, Ok(Pass::Recovered));
-            lines.push(Line::Tell(Tone::Error, "can't be checked now: the disk is full . An administrator"));
-            ends(lines, Err(Why::Undecided));
+            lines.push(Line::Tell(Tone::Error, "can't be checked now"));
+            let denial = play(facts(), lines).result.unwrap_err();
+            assert_eq!((denial.why, denial.logged.as_str()), (Why::Undecided, "the disk is full "));
         }
         for lines in failing(&silent) {
             assert_eq!(play(Facts { user: "admin", ..facts() }, lines).result, Ok(Pass::Recovered));

@@ -26,12 +26,14 @@ pub struct Denial {
     pub why: Why,
     /// Why and what to do, for the user; empty where there is nothing to say.
     pub told: String,
+    /// What more the log of logins should have.
+    pub logged: String,
 }
 
 impl Denial {
     /// With words for the user.
     pub fn new(why: Why, told: impl Into<String>) -> Self {
-        Self { why, told: told.into() }
+        Self { why, told: told.into(), logged: String::new() }
     }
 }
 

@@ -229,6 +229,23 @@ fn without_an_engine_only_the_account_that_the_button_brought_back_gets_in() {
 }
 
 #[test]
+fn with_a_ruined_database_alice_is_told_so_and_the_button_lets_admin_in() {
+    let nas = Nas::start();
+    nas.enrol("alice");
+    nas.ruin_database();
+    let service = sshd(&nas);
+    let refused = service.login("alice", &[]);
+    ends(&refused, AUTHINFO_UNAVAIL);
+    assert!(refused.shown[0].starts_with("2-step verification can't be checked now"), "{:?}", refused.shown);
+    ends(&service.login("admin", &[]), AUTHINFO_UNAVAIL);
+    nas.press();
+    let done = service.run("admin", &[Do::Authenticate, Do::Account], |text| panic!("{text}"));
+    assert_eq!(done.codes, [SUCCESS; 2], "{:?}", done.shown);
+    ends(&service.login("alice", &[]), AUTHINFO_UNAVAIL);
+    assert!(!refused.shown[0].contains(nas.folder.path().to_str().unwrap()), "{:?}", refused.shown);
+}
+
+#[test]
 fn an_account_that_is_none_is_refused() {
     let nas = Nas::start();
     ends(&sshd(&nas).login("mallory", &[]), USER_UNKNOWN);

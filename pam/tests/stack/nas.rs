@@ -143,6 +143,16 @@ impl Nas {
         kill(Pid::from_raw(engine), Signal::SIGKILL).unwrap();
     }
 
+    /// Overwrites the engine's database, and ends the engine: the next one finds rubbish.
+    pub fn ruin_database(&self) {
+        let database = Paths::scratch(self.folder.path()).database();
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", database.display()));
+        }
+        fs::write(&database, vec![0xaa; 65_536]).unwrap();
+        self.kill_engine();
+    }
+
     /// Ends all of it as a crash would: what it has published stays.
     pub fn crash(&mut self) {
         self.demo.kill().unwrap();
