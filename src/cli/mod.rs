@@ -8,6 +8,7 @@ mod admin;
 pub mod args;
 pub mod identify;
 mod output;
+mod pam;
 mod recovery;
 mod terminal;
 mod verify;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::account::Account;
-use self::args::{Args, Command, Recovery};
+use self::args::{Args, Command, Pam, Recovery};
 use self::output::Failed;
 use self::verify::Asked;
 
@@ -38,6 +39,7 @@ pub fn main() -> ExitCode {
             let asked = Asked { user, service, remote: remote.as_deref(), method: *method };
             verify::run(&args.dir, &asked, args.json)
         }
+        Command::Pam(Pam::Check { config }) => pam::check(config, args.json),
         Command::Recovery(Recovery::Identify(what)) => return identify::run(Path::new("/"), what),
         Command::Recovery(Recovery::Call(command)) => recovery::run(command, &args.dir, args.json),
         command => admin::run(command, &args.dir, args.json),

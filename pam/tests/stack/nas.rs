@@ -27,7 +27,7 @@ use twostep::sys::clock;
 pub const SOON: Duration = Duration::from_secs(60);
 
 /// A file that cargo has built beside this test.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let file = test.parent().and_then(Path::parent).unwrap().join(name);
     assert!(file.exists(), "{} is not built: run `cargo test` for the whole workspace once", file.display());

@@ -540,6 +540,34 @@ fn pamtester_agrees() {
 }
 
 #[test]
+fn the_command_finds_the_shipped_lines_in_force_and_what_is_wrong_with_others() {
+    if lacks(&SSH) {
+        return;
+    }
+    let nas = Nas::start();
+    let place = Place::new(&nas);
+    let config = place.folder.path().join("pam.d");
+    // The module has another name here.
+    for entry in fs::read_dir(&config).unwrap().flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap();
+        fs::write(entry.path(), text.replace("libpam_twostep.so", "pam_twostep.so")).unwrap();
+    }
+    let check = || {
+        let output = Command::new(nas::built("twostep")).args(["pam", "check", "--config"]).arg(&config).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (well, told) = check();
+    let state = |service: &str| told.lines().find_map(|line| line.strip_prefix(&format!("{service:16}  "))).unwrap().to_owned();
+    assert!(well, "{told}");
+    assert_eq!(["sshd", "sudo", "login", "su", "chsh"].map(state), ["in force", "in force", "in force", "in force", "no second step"]);
+    let sshd = fs::read_to_string(config.join("sshd")).unwrap();
+    let without_account: String = sshd.lines().filter(|line| !line.starts_with("account  ")).map(|line| format!("{line}\n")).collect();
+    fs::write(config.join("sshd"), without_account).unwrap();
+    let (well, told) = check();
+    assert!(!well && told.contains("A key passes without it"), "{told}");
+}
+
+#[test]
 fn valgrind_finds_nothing() {
     if lacks(&["/usr/bin/pamtester", "/usr/bin/valgrind"]) {
         return;
