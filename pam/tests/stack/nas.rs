@@ -15,13 +15,16 @@ use serde_json::{Value, json};
 use twostep::client::Client;
 use twostep::config::paths::Paths;
 use twostep::config::{Config, Handover};
+use twostep::core::account::{Account, Method, Methods};
 use twostep::core::clock::{Horizon, Moment, plausible};
 use twostep::core::otpauth;
 use twostep::core::time::Wall;
 use twostep::core::totp::{Algorithm, Enrolment};
+use twostep::engine::store::{Options, SealingKey, Store, Stored};
 use twostep::proto::privileged::Order;
 use twostep::proto::secret::Secret;
 use twostep::sys::clock;
+use zeroize::Zeroizing;
 
 /// How long a test waits for what must come at once.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -47,6 +50,11 @@ pub fn module() -> PathBuf {
     module
 }
 
+/// The daemon; TWOSTEP_TEST_DAEMON names another, as it is shipped.
+fn daemon() -> PathBuf {
+    std::env::var_os("TWOSTEP_TEST_DAEMON").map_or_else(|| built("twostepd"), |shipped| fs::canonicalize(shipped).unwrap())
+}
+
 /// A running NAS; dropped, it ends.
 pub struct Nas {
     pub folder: tempfile::TempDir,
@@ -58,22 +66,28 @@ pub struct Nas {
 impl Nas {
     /// The engine alone, with a configuration that the demo does not have; the test hands it over in the supervisor's place.
     pub fn with(config: Config) -> Self {
+        Self::with_people(config, "alice:x:1001:1001::/:/bin/sh\n", &[])
+    }
+
+    /// The same, with these lines in its passwd file, and a second step of each of those with uid, name and app.
+    pub fn with_people(config: Config, people: &str, enrolled: &[(u32, String, App)]) -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let paths = Paths::scratch(folder.path());
         fs::create_dir(&paths.accounts).unwrap();
-        fs::write(paths.accounts.join("passwd"), "root:x:0:0::/:/bin/sh\nalice:x:1001:1001::/:/bin/sh\n").unwrap();
+        fs::write(paths.accounts.join("passwd"), format!("root:x:0:0::/:/bin/sh\n{people}")).unwrap();
         fs::write(paths.accounts.join("group"), "root:x:0:\nalice:x:1001:\n").unwrap();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.engine()).unwrap();
+        enrol(&paths.engine(), enrolled);
         let listener = UnixListener::bind(paths.socket()).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut command = Command::new(built("twostepd"));
+        let mut command = Command::new(daemon());
         command.arg("engine").env_clear().stdin(OwnedFd::from(theirs)).stdout(OwnedFd::from(listener));
         let demo = command.stderr(fs::File::create(folder.path().join("log")).unwrap()).spawn().unwrap();
         let handover = Handover { config, paths, owner: nix::unistd::getuid().as_raw() };
         let start = Order::Start {
             handover: serde_json::to_value(handover).unwrap(),
-            key: Some(Secret::new("5a".repeat(32))),
+            key: Some(Secret::new(format!("{KEY:02x}").repeat(32))),
             mail_password: None,
             recovered: None,
         };
@@ -90,7 +104,7 @@ impl Nas {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut demo = Command::new(built("twostepd"))
+        let mut demo = Command::new(daemon())
             .args(["demo", "--dir"])
             .arg(folder.path())
             .stdin(Stdio::null())
@@ -118,7 +132,7 @@ impl Nas {
         let mut random = [0; 20];
         getrandom::fill(&mut random).unwrap();
         let app = App(Enrolment::fresh(random));
-        let uri = otpauth::uri(&app.0, "NAS", user);
+        let uri = app.uri(user);
         self.call("Admin.Import", json!({ "user": user, "text": uri.as_str() }));
         app
     }
@@ -173,7 +187,33 @@ impl Drop for Nas {
     }
 }
 
+/// Each byte of the key of [`Nas::with`].
+const KEY: u8 = 0x5a;
+
+/// Writes these second steps into a database before an engine has it.
+fn enrol(folder: &Path, enrolled: &[(u32, String, App)]) {
+    if enrolled.is_empty() {
+        return;
+    }
+    let enrolled = enrolled.to_vec();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(Options::new(folder.into(), clock::wall), SealingKey::from_slice(&[KEY; 32]));
+        let written = store.write(move |tx| {
+            enrolled.iter().try_for_each(|(uid, name, app)| {
+                let mut stored = Stored::new(*uid, name);
+                let methods = Methods::NONE.with(Method::SecurityCode);
+                stored.account = Account { methods, preferred: Some(Method::SecurityCode), ..Account::default() };
+                tx.save_enrolled(&stored, &app.0)
+            })
+        });
+        written.await.unwrap();
+        store.close().await;
+    });
+}
+
 /// An authenticator app.
+#[derive(Clone)]
 pub struct App(Enrolment);
 
 impl App {
@@ -181,6 +221,20 @@ impl App {
     pub fn with_key(key: &str) -> Self {
         let bytes = otpauth::from_base32(key).unwrap();
         Self(Enrolment::existing(bytes.to_vec(), Algorithm::Sha1, 6, 30).unwrap())
+    }
+
+    fn uri(&self, user: &str) -> Zeroizing<String> {
+        otpauth::uri(&self.0, "NAS", user)
+    }
+
+    /// Its key as it is typed in.
+    pub fn key(&self) -> Zeroizing<String> {
+        otpauth::base32(&self.0)
+    }
+
+    /// Its key in hexadecimal digits.
+    pub fn hex(&self) -> String {
+        otpauth::from_base32(&self.key()).unwrap().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What it shows so many steps from now.

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use crate::nas::{self, App, Nas, SOON};
 const IN: &str = "welcome-to-the-nas";
 
 /// Says why a test is left out, where it can't be run here.
-fn lacks(programs: &[&str]) -> bool {
+pub fn lacks(programs: &[&str]) -> bool {
     let missing: Vec<_> = programs.iter().filter(|program| !Path::new(program).exists()).collect();
     if !nix::unistd::geteuid().is_root() {
         eprintln!("SKIPPED: people and PAM services of the test's own need root");
@@ -38,13 +38,13 @@ fn lacks(programs: &[&str]) -> bool {
 
 /// What stands in for parts of the machine.
 #[derive(Clone)]
-struct Place {
+pub struct Place {
     folder: Arc<tempfile::TempDir>,
 }
 
 impl Place {
     /// alice and bob have their passwords; the PAM services have the lines that `systemd/pam` ships for them.
-    fn new(nas: &Nas) -> Self {
+    pub fn new(nas: &Nas) -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-place").tempdir().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let place = Self { folder: Arc::new(folder) };
@@ -89,8 +89,19 @@ impl Place {
         fs::write(self.folder.path().join("pam.d").join(service), protected).unwrap();
     }
 
+    /// A file or folder of it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// More people, as lines of passwd.
+    pub fn add_people(&self, lines: &str) {
+        let mut file = fs::File::options().append(true).open(self.path("passwd")).unwrap();
+        file.write_all(lines.as_bytes()).unwrap();
+    }
+
     /// A command in this place, without a terminal.
-    fn command(&self, program: &[&str]) -> Command {
+    pub fn command(&self, program: &[&str]) -> Command {
         let binds: String = ["pam.d", "passwd", "group", "shadow", "sudoers"]
             .iter()
             .filter(|name| Path::new("/etc").join(name).exists())
