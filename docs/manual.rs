@@ -48,6 +48,8 @@ fn render(mut command: clap::Command, section: &str, page: &mut Vec<u8>) -> Resu
 const SEE_ALSO: &str = ".SH FILES\n.TP\n/etc/twostep/twostepd.toml\nThe configuration; each key is explained in it.\n\
 .TP\n/etc/twostep/board.toml\nOptional: the board profile that overrides the detected one.\n\
 .TP\n/etc/twostep/recovery.d/\nPrograms that run once after each press.\n\
+.TP\n/var/lib/twostep/key, /var/lib/twostep/key.cred\nThe key that seals the second steps: a backup is worth nothing without it.\n\
+.TP\n/var/lib/twostep/engine/backups/\nBackups: those asked for, one a day by itself, and those before a restore or a new version; the last five of each.\n\
 .TP\n/run/twostep/twostep.sock, /run/twostep/recovery.sock\nThe sockets (Varlink): for every service, and for root alone.\n\
 .SH SEE ALSO\n.BR twostep (1),\n.BR twostepd (8),\n.BR logind.conf (5)\n";
 

@@ -127,6 +127,18 @@ fn an_x86_qnap_is_recognised_by_dmi_and_another_makers_ts_is_not() {
 }
 
 #[test]
+fn a_fault_in_the_second_button_is_not_laid_at_the_firsts_door() {
+    let line = |value: &str| {
+        let first = "kind = \"input\"\nname = \"reset\"\ndevice = \"gpio_keys\"\nkey = \"KEY_RESTART\"\n";
+        let second = "[[button]]\nkind = \"gpio\"\nname = \"line\"\nchip = \"gpiochip0\"\nline = ";
+        refusal(&with_button(&format!("{first}{second}{value}")))
+    };
+    let expected = "expected the line's offset (a number) or its name (a text in quotes)";
+    assert_eq!(line("true"), format!("board.toml:12: button.line: {expected}"));
+    assert_eq!(line("2818446744073709551615"), "board.toml:12: button.line: expected a smaller number");
+}
+
+#[test]
 fn the_simulated_board_is_never_detected() {
     let boards = boards();
     let simulated = boards.profiles.iter().find(|b| b.name == "simulated").expect("there is one");

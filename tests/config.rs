@@ -358,3 +358,23 @@ proptest! {
         prop_assert_eq!(config, again);
     }
 }
+
+#[test]
+fn validate_notes_a_home_folder_that_the_shipped_unit_keeps_out_of_reach() {
+    let unit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/twostepd.service")).unwrap();
+    for line in ["ProtectHome=yes", "ProtectSystem=strict", "StateDirectory=twostep"] {
+        assert!(unit.lines().any(|l| l == line), "the notes speak of {line}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twostepd.toml");
+    let said = |home: &str| {
+        fs::write(&file, format!("[recovery]\nhome = \"{home}\"\n")).unwrap();
+        let mut out = Vec::new();
+        let good = validate(std::slice::from_ref(&file), &Paths::scratch(folder.path()), &mut out).unwrap();
+        assert!(good, "another init may do it");
+        String::from_utf8(out).unwrap()
+    };
+    assert!(said("/home/admin").contains("ProtectHome=yes") && said("/root").contains("ProtectHome=yes"));
+    assert!(said("/srv/admin").contains("ProtectSystem=strict") && said("/homes/admin").contains("ProtectSystem=strict"));
+    assert_eq!(said("/var/lib/twostep/home"), format!("{}: ok\n", file.display()));
+}

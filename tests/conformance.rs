@@ -11,8 +11,11 @@ use zlink::varlink_service::Proxy as _;
 
 #[path = "support/service.rs"]
 mod service;
+#[path = "support/skip.rs"]
+mod skip;
 
 use service::{SOON, Service, Setup, Told};
+use skip::skipped;
 
 fn client(service: &Service) -> Client {
     Client::connect(&service.socket(), SOON).unwrap()
@@ -21,7 +24,7 @@ fn client(service: &Service) -> Client {
 #[test]
 fn the_python_package_gets_on_with_us() {
     if !Command::new("python3").args(["-c", "import varlink"]).output().is_ok_and(|import| import.status.success()) {
-        eprintln!("SKIPPED: python3 has no module varlink (python3 -m pip install varlink)");
+        skipped("python3 has no module varlink (python3 -m pip install varlink)");
         return;
     }
     let service = Service::start(Setup::default());
@@ -33,7 +36,7 @@ fn the_python_package_gets_on_with_us() {
 #[test]
 fn varlinkctl_gets_on_with_us() {
     if Command::new("varlinkctl").arg("--version").output().is_err() {
-        eprintln!("SKIPPED: no varlinkctl here (systemd 255 or later)");
+        skipped("no varlinkctl here (systemd 255 or later)");
         return;
     }
     let service = Service::start(Setup::default());

@@ -146,6 +146,7 @@ fn it_keeps_a_database(scene: &Scene) -> Outcome {
     assert_eq!(other.query_row("SELECT step FROM used", [], |row| row.get::<_, i64>(0))?, 59_000_000);
     let mut copy = rusqlite::Connection::open(scene.state.join("copy.db"))?;
     rusqlite::backup::Backup::new(&database, &mut copy)?.run_to_completion(16, std::time::Duration::ZERO, None)?;
+    assert!(nix::sys::statvfs::statvfs(&scene.state)?.blocks() > 0, "whether there is room for a copy");
     Ok(())
 }
 

@@ -440,6 +440,7 @@ fn child_that_fills_its_disk() {
         }
         assert!(answered.len() >= 20 && refused.len() == 3, "{} {}", answered.len(), refused.len());
         assert_eq!(store.backup(BackupKind::Manual).await, Err(StoreError::Full));
+        assert_eq!(store.backup(BackupKind::Automatic).await, Err(StoreError::NearlyFull), "not even tried");
         assert_eq!(alice(&store).await.name, "alice");
         fs::remove_file(&filler).unwrap();
         for step in refused {
@@ -731,6 +732,79 @@ async fn backups_are_named_in_order_and_a_bounded_number_of_each_kind_is_kept() 
     assert!(store.backups().unwrap().iter().all(|backup| backup.at == NOW));
     let names: Vec<_> = store.backups().unwrap().into_iter().map(|backup| backup.name).collect();
     assert_eq!(names, ["00000001-20261124T104846Z-manual.db", "00000003-20261124T104846Z-auto.db", "00000004-20261124T104846Z-auto.db"]);
+}
+
+#[tokio::test]
+async fn what_was_set_aside_names_the_newest_backup_that_is_good() {
+    let folder = folder();
+    let store = open(folder.path());
+    enrol(&store, 1000, "alice", SECRET).await;
+    let first = store.backup(BackupKind::Automatic).await.unwrap();
+    // As it was in force, which is a file that expects a log beside it.
+    let good = store.restore(first).await.unwrap().kept.unwrap();
+    let damaged = store.backup(BackupKind::Manual).await.unwrap();
+    store.close().await;
+    let backups = folder.path().join("backups");
+    // It was whole when it was made.
+    fs::write(backups.join(&damaged), noise(50_000)).unwrap();
+    fs::write(folder.path().join("store.db"), noise(100_000)).unwrap();
+    for start in 0..2 {
+        let store = open(folder.path());
+        match store.failure() {
+            Some(failure @ Failure::SetAside { .. }) => {
+                let told = failure.to_string();
+                assert!(told.ends_with(&format!("twostep restore {good}")), "start {start}: {told}");
+            }
+            other => panic!("{other:?}"),
+        }
+        store.close().await;
+    }
+    let beside = |suffix| backups.join(format!("{good}{suffix}")).exists();
+    assert!(!beside("-wal") && !beside("-shm"), "looking leaves nothing behind");
+    let store = open(folder.path());
+    store.restore(good).await.unwrap();
+    alice(&store).await;
+}
+
+#[tokio::test]
+async fn without_a_good_backup_the_way_out_is_named() {
+    let folder = folder();
+    let store = open(folder.path());
+    let only = store.backup(BackupKind::Manual).await.unwrap();
+    store.close().await;
+    let backups = folder.path().join("backups");
+    // An operator's own file is not this store's.
+    fs::rename(backups.join(&only), backups.join("00000000-20261124T104846Z-carried.db")).unwrap();
+    fs::write(backups.join(only), noise(50_000)).unwrap();
+    fs::write(folder.path().join("store.db"), noise(100_000)).unwrap();
+    let told = open(folder.path()).failure().unwrap().to_string();
+    assert!(told.contains("no good backup") && told.contains("twostep restore --anew"), "{told}");
+}
+
+#[tokio::test]
+async fn what_was_carried_in_is_restored_and_never_counts_as_a_backup_of_this_store() {
+    let (folder, other) = (folder(), self::folder());
+    let elsewhere = open(other.path());
+    enrol(&elsewhere, 1000, "alice", SECRET).await;
+    let name = elsewhere.backup(BackupKind::Manual).await.unwrap();
+    let from = other.path().join("backups").join(name);
+    let store = open(folder.path());
+    let backups = folder.path().join("backups");
+    for second in 1..=4 {
+        fs::copy(&from, backups.join(format!("00000000-20261124T10484{second}Z-carried.db"))).unwrap();
+    }
+    assert_eq!(store.backup(BackupKind::Manual).await.unwrap(), "00000001-20261124T104846Z-manual.db");
+    let names: Vec<_> = store.backups().unwrap().into_iter().map(|backup| (backup.kind, backup.name)).collect();
+    let carried = |second| (BackupKind::Carried, format!("00000000-20261124T10484{second}Z-carried.db"));
+    assert_eq!(names[..2], [carried(3), carried(4)], "what was forgotten there goes in the end");
+    assert_eq!(names.len(), 3);
+    store.restore(carried(4).1).await.unwrap();
+    alice(&store).await;
+    store.close().await;
+    for file in files(folder.path()).into_iter().filter(|file| !file.to_string_lossy().contains("carried")) {
+        fs::remove_file(file).unwrap();
+    }
+    assert_eq!(open(folder.path()).failure(), None, "a first start");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `twostep status | setup | change | disable | codes | devices | method`: one account's second step.
+//! `twostep status | setup | change | disable | export | codes | devices | method`: one account's second step.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -74,6 +74,9 @@ impl<'a> Account<'a> {
     pub fn setup(&mut self, email: Option<&str>) -> Result<(), Failed> {
         let password = terminal::ask_secret("Password")?;
         let begun: Begun = self.call("BeginSetup", &self.with(json!({ "password": password, "recovery_email": email })))?;
+        if !self.json {
+            output::line(format_args!("This NAS offers: {}", output::titles(&begun.available)))?;
+        }
         self.go_through(&begun.setup, email.is_some() && begun.available.contains(&Method::EmailCode))
     }
 
@@ -82,7 +85,7 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`]; what was in force stays so.
     pub fn change(&mut self) -> Result<(), Failed> {
-        let (password, login) = self.authorise()?;
+        let (password, login) = self.authorise(false)?;
         let begun: Begun = self.call("BeginChange", &self.with(json!({ "password": password, "login": login })))?;
         self.go_through(&begun.setup, false)
     }
@@ -92,9 +95,25 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`].
     pub fn disable(&mut self) -> Result<(), Failed> {
-        let (password, login) = self.authorise()?;
+        let (password, login) = self.authorise(false)?;
         let Empty {} = self.call("Disable", &self.with(json!({ "password": password, "login": login })))?;
         self.done("2-step verification is off: the password alone lets in")
+    }
+
+    /// `twostep export`: the secret in force, to its owner.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn export(&mut self) -> Result<(), Failed> {
+        // Also where root asks for its own.
+        let (password, login) = self.authorise(true)?;
+        let shown: SecurityCode = self.call("ExportSecurityCode", &self.with(json!({ "password": password, "login": login })))?;
+        if !self.json && !std::io::stdout().is_terminal() {
+            return output::line(shown.uri.expose());
+        }
+        self.show_offer(&shown)?;
+        eprintln!("Whoever sees this makes your codes: scan it with the second phone, then clear the screen.");
+        Ok(())
     }
 
     /// `twostep codes`.
@@ -102,7 +121,7 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`].
     pub fn codes(&mut self) -> Result<(), Failed> {
-        let (password, login) = self.authorise()?;
+        let (password, login) = self.authorise(false)?;
         let made: RecoveryCodes = self.call("RegenerateRecoveryCodes", &self.with(json!({ "password": password, "login": login })))?;
         if self.json { output::json(&made) } else { show_codes(&made.recovery_codes) }
     }
@@ -135,7 +154,7 @@ impl<'a> Account<'a> {
                 self.done(&format!("the {title} is asked for first"))
             }
             MethodChange::Enable | MethodChange::Disable => {
-                let (password, login) = self.authorise()?;
+                let (password, login) = self.authorise(false)?;
                 let (call, state) = if matches!(what, MethodChange::Enable) { ("EnableMethod", "on") } else { ("DisableMethod", "off") };
                 let Empty {} = self.call(call, &self.with(json!({ "password": password, "login": login, "method": method })))?;
                 self.done(&format!("the {title} is {state}"))
@@ -143,11 +162,12 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// The password, and for the own account a login whose second step was just passed: the password alone changes nothing.
-    fn authorise(&mut self) -> Result<(Secret, Option<Secret>), Failed> {
+    /// The password, and for the own account a login whose second step was just passed: the password alone changes nothing. Root needs it only
+    /// where it is asked for `always`.
+    fn authorise(&mut self, always: bool) -> Result<(Secret, Option<Secret>), Failed> {
         let password = terminal::ask_secret("Password")?;
         let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
-        let needs_login = status.status == Status::Enabled && !nix::unistd::geteuid().is_root();
+        let needs_login = status.status == Status::Enabled && (always || !nix::unistd::geteuid().is_root());
         let login = if needs_login { Some(verify::pass(&mut self.client, &status.user, "twostep", None, None)?) } else { None };
         Ok((password, login))
     }
@@ -163,18 +183,17 @@ impl<'a> Account<'a> {
 
     fn steps(&mut self, setup: &Secret, mailed: bool) -> Result<(), Failed> {
         if mailed {
-            self.confirm("ConfirmRecoveryEmail", setup, "Code from the e-mail")?;
+            self.confirm("ConfirmRecoveryEmail", setup, "Code from the e-mail (Enter alone goes on without)", true)?;
         }
         let offered: SecurityCode = self.call("OfferSecurityCode", &json!({ "setup": setup }))?;
         self.show_offer(&offered)?;
-        self.confirm("ConfirmSecurityCode", setup, "Code that the app shows")?;
+        self.confirm("ConfirmSecurityCode", setup, "Code that the app shows", false)?;
         let password = terminal::ask_secret("Password, once more")?;
         let finished: Finished = self.call("FinishSetup", &json!({ "setup": setup, "password": password }))?;
         if self.json {
             return output::json(&finished);
         }
-        let methods: Vec<_> = finished.methods.iter().map(|method| method.title()).collect();
-        output::line(format_args!("2-step verification is on: {}", methods.join(", ")))?;
+        output::line(format_args!("2-step verification is on: {}", output::titles(&finished.methods)))?;
         if finished.recovery_codes.is_empty() { Ok(()) } else { show_codes(&finished.recovery_codes) }
     }
 
@@ -182,18 +201,21 @@ impl<'a> Account<'a> {
         if self.json {
             return output::json(offered);
         }
-        if std::io::stdout().is_terminal()
-            && let Some(drawn) = terminal::qr(offered.uri.expose())
-        {
-            output::line(drawn)?;
-        }
-        output::line(format_args!("Scan it with an authenticator app, or type in: {}", offered.secret.expose()))?;
-        output::line(offered.uri.expose())
+        let drawn = if std::io::stdout().is_terminal() { terminal::qr(offered.uri.expose()) } else { None };
+        let how = if drawn.is_some() { "Scan the QR code with an authenticator app, or type in" } else { "Type into an authenticator app" };
+        output::line(format_args!("{how}: {}", offered.secret.expose()))?;
+        output::line(offered.uri.expose())?;
+        // Last, so that it stands whole above the question on a screen of 24 lines.
+        drawn.map_or(Ok(()), |drawn| output::text(&drawn))
     }
 
-    fn confirm(&mut self, method: &str, setup: &Secret, question: &str) -> Result<(), Failed> {
+    /// Where it may be `skipped`, an empty answer does that.
+    fn confirm(&mut self, method: &str, setup: &Secret, question: &str, skipped: bool) -> Result<(), Failed> {
         for _ in 0..TRIES {
             let code = terminal::ask_secret(question)?;
+            if skipped && code.expose().trim().is_empty() {
+                return Ok(());
+            }
             let confirmed: Confirmed = self.call(method, &json!({ "setup": setup, "code": code }))?;
             let hint = confirmed.hint.map(|hint| format!(": {hint}")).unwrap_or_default();
             match confirmed.outcome {

@@ -1,4 +1,4 @@
-//! `twostep list | enforce | disable-for | unlock | delegate | audit | import | backup | restore`: other people's accounts.
+//! `twostep list | enforce | disable-for | unlock | delegate | audit | import`: other people's accounts.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,7 +15,7 @@ use super::output::{self, Failed};
 use crate::client::{self, Client};
 use crate::core::account::Status;
 use crate::core::enforcement::SubjectKind;
-use crate::proto::admin::{Backup, Changed, Delegations, Entries, Entry, Error, Subject, Subjects};
+use crate::proto::admin::{Changed, Delegations, Entries, Entry, Error, Subject, Subjects};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::Empty;
 
@@ -39,8 +39,6 @@ pub fn run(command: &Command, dir: &Path, json: bool) -> Result<(), Failed> {
         Command::Delegate { .. } => admin.delegations(),
         Command::Audit { user, limit, follow } => admin.audit(user.as_deref(), *limit, *follow),
         Command::Import { user, file } => admin.import(user, file.as_deref()),
-        Command::Backup => admin.backup(),
-        Command::Restore { name } => admin.done("Restore", &json!({ "name": name }), "restored; trusted devices are asked again"),
         _ => Ok(()),
     }
 }
@@ -138,11 +136,6 @@ impl Admin {
         let text = Secret::new(text.to_string());
         self.done("Import", &json!({ "user": user, "text": text }), &format!("{user} has the imported Security Code"))
     }
-
-    fn backup(&mut self) -> Result<(), Failed> {
-        let made: Backup = self.call("Backup", &Empty {})?;
-        if self.json { output::json(&made) } else { output::line(made.name) }
-    }
 }
 
 fn row(subject: &Subject) -> String {
@@ -156,9 +149,7 @@ fn show(entry: &Entry, json: bool) -> Result<(), Failed> {
     if json {
         return output::json(entry);
     }
-    let at = u64::try_from(entry.at.0).unwrap_or(0);
-    let at = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + std::time::Duration::from_secs(at));
-    let mut line = format!("{at}  {:<20} {:<12} by {}", entry.event, entry.user.as_deref().unwrap_or("-"), entry.by);
+    let mut line = format!("{}  {:<20} {:<12} by {}", output::date(entry.at), entry.event, entry.user.as_deref().unwrap_or("-"), entry.by);
     let more = [("service", &entry.service), ("from", &entry.remote), ("", &entry.detail)];
     for (word, value) in more {
         if let Some(value) = value {
@@ -169,7 +160,7 @@ fn show(entry: &Entry, json: bool) -> Result<(), Failed> {
 }
 
 /// Says what a person can do about an error of the interface.
-fn explain(error: client::Error) -> Failed {
+pub fn explain(error: client::Error) -> Failed {
     let client::Error::Service(failure) = &error else { return Failed::Call(error) };
     let Some(typed) = failure.typed::<Error>() else { return Failed::Call(error) };
     Failed::Refused(match typed {
@@ -178,6 +169,7 @@ fn explain(error: client::Error) -> Failed {
         Error::LastWayIn { reason } => format!("refused: {reason}"),
         Error::NotEnabled {} => "2-step verification is not on for that account".into(),
         Error::InvalidImport { reason } => reason,
+        Error::DatabaseWorks {} => "the database works: there is nothing to start anew".into(),
         Error::StorageFailed { reason } => format!("nothing was decided: {reason}"),
     })
 }

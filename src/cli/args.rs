@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed (the reason is on stderr), 2 wrong command line, \
-                          3 the daemon does not answer.";
+                          3 the daemon does not answer. Ctrl-C ends it by the signal, which a shell calls 130.";
 
 /// See [`Args::command`].
 #[derive(Debug, Subcommand)]
@@ -42,6 +42,10 @@ pub enum Command {
     Change(Whose),
     /// Turn the second step off.
     Disable(Whose),
+    /// Show the own Security Code's secret once more, for a second phone.
+    ///
+    /// Of the own account alone (also for root), after its password and its second step. A terminal gets a QR code, a pipe the otpauth URI alone.
+    Export,
     /// Make new recovery codes; the former ones stop working.
     Codes(Whose),
     /// Trusted devices: those that are not asked for a second step.
@@ -144,11 +148,33 @@ pub enum Command {
         file: Option<PathBuf>,
     },
     /// Make a consistent, sealed copy of all second steps (root).
-    Backup,
+    ///
+    /// Its secrets are sealed as they are at rest: it is worth nothing without the key that it was sealed with, /var/lib/twostep/key (or key.cred). Keep
+    /// a copy of that too, apart from it.
+    Backup {
+        /// Where to put it, to be carried away; without it, the copy stays in the engine's folder alone.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Replace a file that exists.
+        #[arg(long, requires = "file")]
+        force: bool,
+        /// List the copies in the engine's folder; one is made there each day on which something changed.
+        #[arg(long, conflicts_with_all = ["file", "force"])]
+        list: bool,
+    },
     /// Put a backup back; what was counted, used or revoked since stays so (root).
+    ///
+    /// Trusted devices are dropped. What was in force is kept as a backup. On another machine, put the key of the first one in its place first.
     Restore {
-        /// The name that `backup` printed.
-        name: String,
+        /// A file that `backup FILE` made, or a name that `backup --list` shows.
+        #[arg(required_unless_present = "anew")]
+        backup: Option<PathBuf>,
+        /// Without a backup: begin with an empty database, where the old one was damaged and set aside. It says what is lost, and asks.
+        #[arg(long, conflicts_with = "backup")]
+        anew: bool,
+        /// Do not ask, for scripts.
+        #[arg(long, requires = "anew")]
+        yes: bool,
     },
     /// The second step of logins by PAM.
     #[command(subcommand)]

@@ -6,6 +6,7 @@
 mod account;
 mod admin;
 pub mod args;
+mod backup;
 pub mod identify;
 mod output;
 mod pam;
@@ -19,9 +20,12 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::account::Account;
-use self::args::{Args, Command, Pam, Recovery};
+use self::args::{Args, Command, Pam, Recovery, Whose};
 use self::output::Failed;
 use self::verify::Asked;
+
+/// Nobody else's.
+const OWN: Whose = Whose { user: None };
 
 /// The command, from its arguments to its exit code: 0 done, 1 refused or failed, 2 wrong command line, 3 the daemon does not answer.
 #[must_use]
@@ -35,6 +39,11 @@ pub fn main() -> ExitCode {
         Command::Codes(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.codes()),
         Command::Devices { whose, remove } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.devices(remove.as_deref())),
         Command::Method { what, method, whose } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.method(*what, *method)),
+        Command::Export => Account::open(&args.dir, &OWN, args.json).and_then(|mut a| a.export()),
+        Command::Backup { list: true, .. } => backup::list(&args.dir, args.json),
+        Command::Backup { file, force, list: false } => backup::make(&args.dir, file.as_deref(), *force, args.json),
+        Command::Restore { backup: Some(which), .. } => backup::restore(&args.dir, which, args.json),
+        Command::Restore { yes, .. } => backup::start_anew(&args.dir, *yes, args.json),
         Command::Verify { user, service, remote, method } => {
             let asked = Asked { user, service, remote: remote.as_deref(), method: *method };
             verify::run(&args.dir, &asked, args.json)
@@ -47,6 +56,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed::ReaderGone) => ExitCode::SUCCESS,
+        Err(Failed::Interrupted(signal)) => ExitCode::from(terminal::end_by(signal)),
         Err(failed) => {
             eprintln!("twostep: {failed}");
             failed.exit_code()

@@ -1,6 +1,8 @@
 //! `twostep verify`: the second step of a login, asked for as a login service asks.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
+use std::vec::IntoIter;
 
 use serde_json::json;
 
@@ -71,24 +73,77 @@ fn start(client: &mut Client, asked: &Asked<'_>) -> Result<Started, Failed> {
     client.call("io.twostep.Login.Start", &parameters).map_err(explain)
 }
 
-fn answer(client: &mut Client, started: &Started, method: Option<Method>) -> Result<(Secret, Answered), Failed> {
+/// An empty answer means another way: the next of the account's methods.
+fn answer(client: &mut Client, started: &Started, wanted: Option<Method>) -> Result<(Secret, Answered), Failed> {
     let login = started.login.clone().ok_or_else(|| Failed::Refused("the service gave no login".into()))?;
-    let method = method.or(started.preferred).unwrap_or(Method::SecurityCode);
-    let challenge: Challenge = client.call("io.twostep.Login.Challenge", &json!({ "login": login, "method": method })).map_err(explain)?;
-    for _ in 0..TRIES {
+    let mut method = wanted.or(started.preferred).unwrap_or(Method::SecurityCode);
+    let others = others(started, method);
+    if !others.is_empty() {
+        eprintln!("(Enter alone is for another way: {})", output::titles(&others));
+    }
+    let mut others = others.into_iter();
+    let mut challenge = match begin(client, &login, method) {
+        // A script's answer is for the method that it knows of; a person reads which one is asked for.
+        Err(Failed::Refused(reason)) if wanted.is_none() && io::stdin().is_terminal() => {
+            eprintln!("{reason}");
+            another(client, &login, &mut others, &mut method)?
+        }
+        begun => begun?,
+    };
+    let mut wrong = 0;
+    while wrong < TRIES {
         let code = terminal::ask_secret(&challenge.prompt)?;
+        if code.expose().trim().is_empty() {
+            challenge = another(client, &login, &mut others, &mut method)?;
+            continue;
+        }
         let parameters = json!({ "login": login, "method": method, "code": code });
         let answered: Answered = client.call("io.twostep.Login.Answer", &parameters).map_err(explain)?;
-        let hint = answered.hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default();
-        match answered.outcome {
-            Outcome::Verified => return Ok((login, answered)),
-            Outcome::Wrong => eprintln!("wrong{hint}"),
-            Outcome::AlreadyUsed => eprintln!("{}", answered.hint.as_deref().unwrap_or("already used")),
-            Outcome::Expired => return Err(Failed::Refused("too late: begin again".into())),
-            Outcome::Locked => return Err(locked(answered.retry_after)),
+        if is_verified(&answered)? {
+            return Ok((login, answered));
         }
+        wrong += 1;
     }
     Err(Failed::Refused("not verified".into()))
+}
+
+/// Says what an answer came to; false where another one may be given.
+fn is_verified(answered: &Answered) -> Result<bool, Failed> {
+    match (answered.outcome, answered.hint.as_deref()) {
+        (Outcome::Wrong, None) => eprintln!("wrong"),
+        (Outcome::Wrong, Some(hint)) => eprintln!("wrong: {hint}"),
+        (Outcome::AlreadyUsed, hint) => eprintln!("{}", hint.unwrap_or("already used")),
+        (Outcome::Verified, Some(hint)) => eprintln!("{hint}"),
+        (Outcome::Verified, None) => {}
+        (Outcome::Expired, _) => return Err(Failed::Refused("too late: begin again".into())),
+        (Outcome::Locked, _) => return Err(locked(answered.retry_after)),
+    }
+    Ok(answered.outcome == Outcome::Verified)
+}
+
+/// The methods after `first`, in the order in which they are offered. Only those whose answer is typed: a terminal has nothing else.
+fn others(started: &Started, first: Method) -> Vec<Method> {
+    let all = started.methods.as_deref().unwrap_or_default();
+    all.iter().copied().filter(|method| *method != first && method.is_typed()).collect()
+}
+
+fn begin(client: &mut Client, login: &Secret, method: Method) -> Result<Challenge, Failed> {
+    client.call("io.twostep.Login.Challenge", &json!({ "login": login, "method": method })).map_err(explain)
+}
+
+/// The next method that can be used now becomes `method`.
+fn another(client: &mut Client, login: &Secret, others: &mut IntoIter<Method>, method: &mut Method) -> Result<Challenge, Failed> {
+    for next in others {
+        match begin(client, login, next) {
+            Ok(challenge) => {
+                *method = next;
+                return Ok(challenge);
+            }
+            Err(Failed::Refused(reason)) => eprintln!("{reason}"),
+            Err(other) => return Err(other),
+        }
+    }
+    Err(Failed::Refused("there is no other way".into()))
 }
 
 fn locked(retry_after: Option<u64>) -> Failed {

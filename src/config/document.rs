@@ -140,5 +140,7 @@ fn is_missing_since(taken: &[Vec<Step>], way: &[Step], error: &Error) -> bool {
 }
 
 fn line_at(text: &str, offset: usize) -> usize {
+    // What is missing at the end is missing in the last line, not behind it.
+    let text = text.strip_suffix('\n').unwrap_or(text);
     1 + text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count()
 }

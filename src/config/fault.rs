@@ -97,6 +97,8 @@ fn plain(expected: &str) -> &str {
         "a boolean" => "true or false",
         "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number, not negative",
         "a sequence" => "a list in square brackets",
+        // Of a number beyond 64 bits.
+        "any value" => "a smaller number",
         other => other,
     }
 }

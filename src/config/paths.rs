@@ -25,6 +25,9 @@ pub struct Paths {
 }
 
 impl Paths {
+    /// Where the engine keeps its backups, in its folder.
+    pub const BACKUPS: &str = "backups";
+
     /// An installed system.
     #[must_use]
     pub fn system() -> Self {
@@ -51,6 +54,14 @@ impl Paths {
             faillock: folder.join("faillock"),
             root: folder.join("root"),
         }
+    }
+
+    /// The installation whose sockets are in `folder`: the system's, or all of it is there.
+    #[must_use]
+    pub fn behind(folder: &Path) -> Self {
+        let system = Self::system();
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        if real == system.run { system } else { Self::scratch(folder) }
     }
 
     /// The configuration file.

@@ -79,7 +79,8 @@ fn find_in_table(table: &DeTable<'_>, span: &Range<usize>, way: &mut Vec<Step>) 
 fn find_in_value(value: &Spanned<DeValue<'_>>, span: &Range<usize>, way: &mut Vec<Step>) -> bool {
     let inside = match value.get_ref() {
         DeValue::Table(table) => find_in_table(table, span, way),
-        DeValue::Array(items) => items.iter().any(|item| {
+        // The first of several `[[…]]` tables has the place of the whole list: which item it is, is found out afterwards.
+        DeValue::Array(items) if value.span() != *span => items.iter().any(|item| {
             way.push(Step::Item { offset: item.span().start });
             let found = find_in_value(item, span, way);
             if !found {

@@ -87,11 +87,14 @@ pub fn parse(text: &str, user: &str) -> Result<Imported, ImportFault> {
         return Err(ImportFault::TooLong);
     }
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).ok_or(ImportFault::Empty)?;
-    if first.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("otpauth")) {
+    // A secret in base32 may begin with any of these letters, but has neither sign.
+    let begins = |start: &str| first.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
+    if begins("otpauth:") || begins("otpauth-") {
         let enrolment = otpauth::parse(text).map_err(ImportFault::Uri)?;
         return Ok(Imported { enrolment, used: vec![], left_out: vec![] });
     }
-    if first.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("HOTP")) { oath(text, user) } else { google_authenticator(text) }
+    let kind = first.split_whitespace().next().unwrap_or_default();
+    if kind.eq_ignore_ascii_case("HOTP") || begins("HOTP/") { oath(text, user) } else { google_authenticator(text) }
 }
 
 /// Line 1 is the secret; then options, each beginning with `" `, and scratch codes of eight digits.
@@ -204,6 +207,14 @@ mod tests {
         let left_out = ["rate limit and window (there is one rule for all)", "scratch codes (make new recovery codes)"];
         assert_eq!(imported.left_out, left_out);
         assert_eq!(google("\" TOTP_AUTH\n\" STEP_SIZE 60").unwrap().enrolment.period(), 60);
+    }
+
+    #[test]
+    fn a_secret_that_begins_like_another_form_is_still_a_secret() {
+        for secret in ["HOTPY3DPEHPK3PXP", "OTPAUTHPEHPK3PXP"] {
+            let imported = parse(&format!("{secret}\n\" TOTP_AUTH\n"), "alice").unwrap();
+            assert_eq!(*otpauth::base32(&imported.enrolment), secret);
+        }
     }
 
     #[test]

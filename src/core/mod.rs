@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod adapter;
+pub mod backup;
 pub mod clock;
 pub mod decision;
 pub mod email;

@@ -5,13 +5,17 @@
 //! | root | any account | all | all | all |
 //! | granted `login` | any account | – | – | – |
 //! | granted `authenticator` | its own | – | all | – |
-//! | administrator | its own | all but backup, restore, import; not unlocking or disabling itself | – | – |
+//! | administrator | its own | all but backups, import, starting anew; not unlocking or disabling itself | – | – |
 //! | delegate | its own | list; enforce, disable and unlock others, with the three exceptions of Q22 | – | – |
 //! | anybody | its own | – | – | – |
 //!
 //! On an enabled account a peer that is neither root nor granted `login` changes nothing by the password alone: it names a login of the
 //! account that was verified recently (B13). For the same reason an administrator neither disables nor unlocks the own account here, which
 //! would need no second step.
+//!
+//! An exception to the table: a secret that is in force is shown again to its owner alone. To root, too, another's account is closed, and root's own
+//! wants its second step like anybody's. Root can read the sealed database and its key; that takes a program of root's own, and no service that
+//! happens to run as root gives secrets away because it was asked to.
 //!
 //! This module checks no password and looks nobody up.
 
@@ -142,6 +146,8 @@ pub enum AccountCall {
     SetPasswordless,
     /// See the interface.
     Disable,
+    /// See the interface.
+    ExportSecurityCode,
 }
 
 /// The methods of io.twostep.Admin.
@@ -167,6 +173,10 @@ pub enum AdminCall {
     Restore,
     /// See the interface.
     Import,
+    /// See the interface.
+    ListBackups,
+    /// See the interface.
+    StartAnew,
 }
 
 /// One call of one interface.
@@ -230,6 +240,9 @@ impl std::error::Error for Denied {}
 /// # Errors
 /// Why not.
 pub fn allow(peer: &Standing, call: Call, target: &Target) -> Result<(), Denied> {
+    if call == Call::Account(AccountCall::ExportSecurityCode) {
+        return owner_alone(target);
+    }
     if peer.root {
         return Ok(());
     }
@@ -254,6 +267,13 @@ fn own_or_granted(peer: &Standing, target: &Target) -> Result<(), Denied> {
     }
 }
 
+fn owner_alone(target: &Target) -> Result<(), Denied> {
+    match target {
+        Target::Account { own: true, .. } => vouched(target),
+        Target::Account { own: false, .. } | Target::Group { .. } | Target::None => Err(Denied::NotYours),
+    }
+}
+
 /// The calls whose parameters name a login (B13). A setup in progress was let in by one of them.
 fn wants_second_step(call: AccountCall) -> bool {
     match call {
@@ -263,7 +283,8 @@ fn wants_second_step(call: AccountCall) -> bool {
         | AccountCall::SetRecoveryEmail
         | AccountCall::RegenerateRecoveryCodes
         | AccountCall::RemoveAuthenticator
-        | AccountCall::Disable => true,
+        | AccountCall::Disable
+        | AccountCall::ExportSecurityCode => true,
         AccountCall::Status
         | AccountCall::BeginSetup
         | AccountCall::SetupStatus
@@ -290,7 +311,9 @@ fn vouched(target: &Target) -> Result<(), Denied> {
 
 fn administration(peer: &Standing, call: AdminCall, target: &Target) -> Result<(), Denied> {
     let helps = match call {
-        AdminCall::Backup | AdminCall::Restore | AdminCall::Import => return Err(Denied::RootOnly),
+        AdminCall::Backup | AdminCall::Restore | AdminCall::Import | AdminCall::ListBackups | AdminCall::StartAnew => {
+            return Err(Denied::RootOnly);
+        }
         AdminCall::Delegate | AdminCall::ListDelegations | AdminCall::Audit if peer.administrator => return Ok(()),
         AdminCall::Delegate | AdminCall::ListDelegations | AdminCall::Audit => return Err(Denied::AdministratorsOnly),
         AdminCall::DisableFor | AdminCall::Unlock => true,
@@ -357,6 +380,19 @@ mod tests {
             assert_eq!(may(call, Target::Group { own: false, administrators: false }), Ok(()));
         }
         assert_eq!(may(D::List, Target::None), Ok(()));
+    }
+
+    #[test]
+    fn a_secret_in_force_is_shown_to_its_owner_alone_after_the_second_step() {
+        let everything = Standing { root: true, login: true, authenticator: true, administrator: true, delegate: true };
+        let export = |peer, target| allow(&peer, Call::Account(A::ExportSecurityCode), &target);
+        for peer in [everything, NOBODY] {
+            for vouched in [false, true] {
+                assert_eq!(export(peer, account(false, false, true, vouched)), Err(Denied::NotYours));
+            }
+            assert_eq!(export(peer, account(true, false, true, false)), Err(Denied::SecondStepRequired));
+            assert_eq!(export(peer, account(true, false, true, true)), Ok(()));
+        }
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! looked at again inside the commit, since a password check takes its time. From the password on all runs to its end, also where the caller
 //! hangs up.
 //!
-//! What decides is in `core`: `policy`, `setup` and `account`. Setups are in `setups`, changes of what is in force in `changes`.
+//! What decides is in `core`: `policy`, `setup` and `account`. Setups are in `setups`, changes of what is in force in `changes`, what shows a secret
+//! again in `export`.
 
 mod changes;
+mod export;
 mod setups;
 
 use std::sync::Arc;
@@ -80,6 +82,10 @@ impl Interface for AccountInterface {
             | Call::RemoveTrustedDevice { .. }
             | Call::SetPasswordless { .. }
             | Call::Disable { .. } => changes::call(desk, peer, call).await,
+            Call::ExportSecurityCode { password, login } => {
+                let caller = caller(desk, peer, kind, None, login.as_ref()).await?;
+                export::answer(desk, caller, password).await
+            }
         }
     }
 }
@@ -112,10 +118,11 @@ impl Caller {
 /// Finds out whose account is meant, and whether the peer may ask for it at all.
 async fn caller(desk: &Desk, peer: &Peer, kind: AccountCall, user: Option<&str>, login: Option<&Secret>) -> Answer<Caller> {
     let rank = desk.rank(peer);
+    let directory = desk.directory.asked_by(&rank, peer.uid);
     let found = match user {
         Some(user) if !is_account(user) => return Err(Failure::invalid("user")),
-        Some(user) => desk.directory.by_name(user).await,
-        None => desk.directory.by_uid(peer.uid).await,
+        Some(user) => directory.by_name(user).await,
+        None => directory.by_uid(peer.uid).await,
     };
     let person = found.map_err(|silent| Error::from(Trouble::from(silent)))?;
     let own = user.is_none() || person.as_ref().is_some_and(|person| person.uid == peer.uid);

@@ -3,8 +3,9 @@
 //! Who may do what is decided in `core::policy`, once for each subject, inside the very commit that does it: a role that was taken back a moment
 //! ago counts no more. What was decided is audited in the same commit, and runs to its end also where the caller has hung up.
 //!
-//! Not here: lists ([`list`]), enforcement ([`enforce`]), the audit trail ([`trail`]).
+//! Not here: backups and starting anew ([`backups`]), lists ([`list`]), enforcement ([`enforce`]), the audit trail ([`trail`]).
 
+mod backups;
 mod enforce;
 mod list;
 mod pages;
@@ -16,8 +17,7 @@ use log::info;
 
 use super::desk::{Desk, Trouble};
 use super::directory::Person;
-use super::recovered;
-use super::store::{AuditEntry, BackupKind, Lookup, StoreError, Stored, Subject, Tx, View};
+use super::store::{AuditEntry, Lookup, StoreError, Stored, Subject, Tx, View};
 use crate::core::account::Method;
 use crate::core::clock::Moment;
 use crate::core::enforcement::{SubjectKind, may_import};
@@ -25,7 +25,7 @@ use crate::core::import;
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AdminCall, Denied, Role, Standing, Target};
 use crate::core::totp::Mark;
-use crate::proto::admin::{Backup, Call, DESCRIPTION, Delegation, Delegations, Error, NAME, Reply};
+use crate::proto::admin::{Call, DESCRIPTION, Delegation, Delegations, Error, NAME, Reply};
 use crate::proto::privileged::is_account;
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
@@ -43,6 +43,7 @@ impl From<StoreError> for Error {
     fn from(e: StoreError) -> Self {
         match e {
             StoreError::NoSuchBackup(name) => Self::NoSuchSubject { name },
+            StoreError::Works => Self::DatabaseWorks {},
             e => Self::StorageFailed { reason: e.to_string() },
         }
     }
@@ -78,8 +79,10 @@ impl Interface for AdminInterface {
             }
             Call::ListDelegations {} => list_delegations(&desk, replies).await,
             Call::Audit { user, limit } => trail::answer(&desk, peer, (user, limit), replies).await,
-            Call::Backup {} => Ok(Reply::Backup(Backup { name: whole(backup(desk, asker)).await? })),
-            Call::Restore { name } => done(whole(restore(desk, asker, name)).await?),
+            Call::Backup {} => Ok(Reply::Backup(whole(backups::make(desk, asker)).await?)),
+            Call::ListBackups {} => Ok(Reply::Backups(backups::list(&desk).await?)),
+            Call::Restore { name } => done(whole(backups::restore(desk, asker, name)).await?),
+            Call::StartAnew { dry_run } => Ok(Reply::StartedAnew(whole(backups::start_anew(desk, asker, dry_run.unwrap_or(false))).await?)),
             Call::Import { user, text } => {
                 let person = find(&desk, &user).await?;
                 done(whole(import(desk, asker, person, text)).await?)
@@ -301,29 +304,6 @@ async fn list_delegations(desk: &Desk, replies: &mut Replies<'_, AdminInterface>
     let found = desk.store.read(|view| view.delegations()).await.map_err(Error::from)?;
     let all = found.into_iter().map(|(subject, role)| Delegation { subject: subject.name, role: role.as_str().into() });
     pages::send(all, replies, |delegations| Reply::Delegations(Delegations { delegations })).await
-}
-
-async fn backup(desk: Arc<Desk>, asker: Asker) -> Result<String, Error> {
-    let name = desk.store.backup(BackupKind::Manual).await?;
-    let entry = asker.entry("backup", None, Some(name.clone()));
-    desk.store.write(move |tx| tx.audit(&entry)).await?;
-    Ok(name)
-}
-
-async fn restore(desk: Arc<Desk>, asker: Asker, name: String) -> Result<(), Error> {
-    let report = desk.store.restore(name.clone()).await?;
-    let mut detail = format!("{name}; {} accounts kept as they are now", report.kept_accounts);
-    if !report.complete {
-        detail.push_str("; the former database could not be read whole");
-    }
-    if let Some(kept) = report.kept {
-        detail.push_str(&format!("; the former state is {kept}"));
-    }
-    info!(target: "audit", "restored {detail} by={:?}", asker.by());
-    let entry = asker.entry("restored", None, Some(detail));
-    desk.store.write(move |tx| tx.audit(&entry)).await?;
-    recovered::again(&desk).await;
-    Ok(())
 }
 
 async fn import(desk: Arc<Desk>, asker: Asker, person: Arc<Person>, text: Secret) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use log::error;
 use tokio::sync::Mutex as Turn;
 
+use super::clocks::Believed;
 use super::directory::{Directory, Person, Silent};
 use super::mail::Mailer;
 use super::root::Root;
@@ -54,6 +55,7 @@ pub struct Desk {
     pub host: String,
     /// All clocks: `sys::clock::moment`, or a clock that somebody else winds.
     pub moment: fn() -> Moment,
+    pub(super) believed: Believed,
     /// The uid that counts as root beside 0.
     owner: u32,
     granted_login: Vec<u32>,
@@ -119,6 +121,7 @@ impl Desk {
             mailer,
             host,
             moment,
+            believed: Believed::default(),
             owner,
             granted_login,
             granted_authenticator,
@@ -239,6 +242,9 @@ pub fn stored_as(view: &View<'_>, uid: u32, name: &str) -> Result<Stored, StoreE
 /// The store's.
 pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>, StoreError> {
     let mut through = Vec::new();
+    if !view.enforces_groups()? {
+        return Ok(through);
+    }
     for group in &person.groups {
         if view.is_group_enforced(&Subject { kind: group.kind, name: group.name.clone() })? {
             through.push(group.name.clone());

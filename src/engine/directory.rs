@@ -6,25 +6,32 @@
 //!                                  └──► not local ──► NSS, 5 s ───────────► answer, or silence: nothing may be decided
 //! ```
 //! NSS blocks, sometimes for as long as a domain controller is away, so it is asked on threads. Of one name or number one thread at most asks at
-//! a time, whoever wants to know; a thread that hangs keeps one of [`AT_ONCE`] places until it is back. Files have threads of their own, so
-//! that local users log in also while all places hang. Names are canonicalised here: whatever is counted or bound later is bound to uid
+//! a time, whoever wants to know (but root and granted peers don't rely on a stranger's); a thread that hangs keeps one of [`AT_ONCE`] places
+//! until it is back. A stranger has a small share of the places ([`places`]). Files have threads of their own, so that local users log in also
+//! while all places hang. Names are canonicalised here: whatever is counted or bound later is bound to uid
 //! **and** name.
 
+mod files;
+mod places;
+mod system;
+
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::warn;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
+use self::files::Files;
+use self::places::Places;
+use self::system::System;
 use crate::core::enforcement::SubjectKind;
+use crate::core::policy::Standing;
 use crate::core::time::Monotonic;
-use crate::sys::{clock, nss};
+use crate::sys::clock;
 
 /// How long what may take.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +54,6 @@ const TOGETHER: usize = 64;
 pub const AT_ONCE: usize = 16;
 /// So many threads read files beside them.
 pub const FILE_THREADS: usize = 4;
-/// Of a domain no more users or groups are enumerated.
-const ENUMERATED: usize = 50_000;
-/// The longest account file that is read.
-const FILE_CAP: u64 = 16 << 20;
 
 /// A user, canonical.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +154,8 @@ pub enum Key {
 #[derive(Clone)]
 struct Asked {
     at: Monotonic,
+    /// Begun for a stranger, who may have no place left.
+    by_stranger: bool,
     answer: watch::Receiver<Option<Found>>,
 }
 
@@ -165,6 +170,13 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Answered with all that there is to know.
+    fn is_whole(&self) -> bool {
+        matches!(&*self.answer.borrow(), Some(Ok(person)) if person.as_ref().is_none_or(|person| !person.partial))
+    }
+}
+
 /// The latest look-ups, in two maps: a full one takes the other's place, so that what may go is not looked for at each look-up.
 #[derive(Default)]
 struct Known {
@@ -173,9 +185,9 @@ struct Known {
 }
 
 impl Known {
-    /// The one of this key that stands.
-    fn get(&self, key: &Key, now: Monotonic, fresh: Duration) -> Option<&Asked> {
-        let stands = |asked: &&Asked| asked.stands(now, fresh);
+    /// The one of this key that stands, for a stranger or for somebody else.
+    fn get(&self, key: &Key, now: Monotonic, fresh: Duration, stranger: bool) -> Option<&Asked> {
+        let stands = |asked: &&Asked| asked.stands(now, fresh) && (stranger || !asked.by_stranger || asked.is_whole());
         self.new.get(key).filter(stands).or_else(|| self.old.get(key).filter(stands))
     }
 
@@ -197,8 +209,10 @@ pub struct Directory {
     nss: Option<Arc<dyn Nss>>,
     limits: Limits,
     file_places: Arc<Semaphore>,
-    nss_places: Arc<Semaphore>,
+    nss_places: Places,
     known: Arc<Mutex<Known>>,
+    /// Whose look-ups these are, where it is nobody whom the engine trusts to ask.
+    stranger: Option<u32>,
 }
 
 impl Directory {
@@ -215,8 +229,16 @@ impl Directory {
     }
 
     fn with(files: PathBuf, nss: Option<Arc<dyn Nss>>, limits: Limits) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { files: files.into(), nss, limits, file_places: places(FILE_THREADS), nss_places: places(AT_ONCE), known: Arc::default() }
+        let (file_places, nss_places) = (Arc::new(Semaphore::new(FILE_THREADS)), Places::new(AT_ONCE));
+        Self { files: files.into(), nss, limits, file_places, nss_places, known: Arc::default(), stranger: None }
+    }
+
+    /// The same directory, for what the peer of this uid names before it is known whether it may: unless it is root or granted, it has a
+    /// stranger's share of the places.
+    #[must_use]
+    pub fn asked_by(&self, rank: &Standing, uid: u32) -> Self {
+        let trusted = rank.root || rank.login || rank.authenticator;
+        Self { stranger: (!trusted).then_some(uid), ..self.clone() }
     }
 
     /// The user of this name; none where there is none.
@@ -303,7 +325,7 @@ impl Directory {
     fn asked(&self, key: Key, files: Option<Arc<Files>>) -> Result<Asked, Silent> {
         let now = clock::monotonic();
         let mut known = self.known();
-        if let Some(asked) = known.get(&key, now, self.limits.fresh) {
+        if let Some(asked) = known.get(&key, now, self.limits.fresh, self.stranger.is_some()) {
             let hangs = asked.answer.borrow().is_none() && now - asked.at > self.limits.longest;
             return if hangs { Err(late()) } else { Ok(asked.clone()) };
         }
@@ -311,7 +333,7 @@ impl Directory {
             return Err(Silent("too many look-ups of users are under way; try again".into()));
         }
         let (tell, answer) = watch::channel(None);
-        let asked = Asked { at: now, answer };
+        let asked = Asked { at: now, by_stranger: self.stranger.is_some(), answer };
         known.new.insert(key.clone(), asked.clone());
         // A task of its own, so that whoever asked first may hang up.
         tokio::spawn(self.clone().look_up(key, files, tell));
@@ -331,8 +353,10 @@ impl Directory {
             return drop(tell.send_replace(Some(Ok(Some(Arc::new(person))))));
         }
         let Some(nss) = self.nss.clone() else { return drop(tell.send_replace(Some(Ok(None)))) };
-        let Ok(Ok(place)) = timeout(self.limits.longest, self.nss_places.clone().acquire_owned()).await else {
-            return drop(tell.send_replace(Some(Err(late()))));
+        let place = timeout(self.limits.longest, self.nss_places.take(self.stranger)).await;
+        let place = match place.unwrap_or_else(|_| Err(late())) {
+            Ok(place) => place,
+            Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
         };
         // The thread itself tells: until it is back, nobody else asks the same.
         spawn_blocking(move || {
@@ -370,9 +394,8 @@ impl Directory {
         longest: Duration,
         ask: impl FnOnce() -> Result<T, Silent> + Send + 'static,
     ) -> Result<T, Silent> {
-        let places = Arc::clone(&self.nss_places);
         let answer = async move {
-            let place = places.acquire_owned().await.map_err(|e| Silent(e.to_string()))?;
+            let place = self.nss_places.take(self.stranger).await?;
             let asked = spawn_blocking(move || {
                 let _place = place;
                 ask()
@@ -401,115 +424,6 @@ fn domain_person(nss: &dyn Nss, key: &Key, files: &Files) -> Result<Option<Perso
     let mut groups = files.groups_of(&entry);
     groups.extend(files.foreign(nss.groups_of(&entry.name, entry.gid)?));
     Ok(Some(Person { uid: entry.uid, name: entry.name, kind, groups, partial: false }))
-}
-
-/// The lines of passwd and group, split into fields.
-#[derive(Debug)]
-struct Files {
-    passwd: Vec<Vec<String>>,
-    group: Vec<Vec<String>>,
-}
-
-impl Files {
-    fn read(folder: &Path) -> Result<Self, Silent> {
-        Ok(Self { passwd: lines(&folder.join("passwd"))?, group: lines(&folder.join("group"))? })
-    }
-
-    fn user(&self, key: &Key) -> Option<Entry> {
-        let found = self.passwd.iter().find(|user| match key {
-            Key::Name(name) => user.first() == Some(name),
-            Key::Uid(uid) => number(user.get(2)) == Some(*uid),
-        })?;
-        Some(Entry { name: found.first()?.clone(), uid: number(found.get(2))?, gid: number(found.get(3))? })
-    }
-
-    /// The local groups of a user, the primary one first.
-    fn groups_of(&self, user: &Entry) -> Vec<Membership> {
-        let (primary, others): (Vec<_>, Vec<_>) = self
-            .group
-            .iter()
-            .filter(|group| number(group.get(2)) == Some(user.gid) || members(group).any(|member| member == user.name))
-            .partition(|group| number(group.get(2)) == Some(user.gid));
-        let names = primary.into_iter().chain(others).filter_map(|group| group.first().cloned());
-        names.map(|name| Membership { name, kind: SubjectKind::LocalGroup }).collect()
-    }
-
-    /// Those of all groups of a user that are not local.
-    fn foreign(&self, groups: Vec<(u32, String)>) -> impl Iterator<Item = Membership> {
-        let foreign = groups.into_iter().filter(|(gid, _)| !self.group.iter().any(|group| number(group.get(2)) == Some(*gid)));
-        foreign.map(|(_, name)| Membership { name, kind: SubjectKind::DomainGroup })
-    }
-
-    fn team(&self, name: &str) -> Option<Team> {
-        let group = self.group.iter().find(|group| group.first().is_some_and(|n| n == name))?;
-        let gid = number(group.get(2));
-        let mut all: Vec<String> = members(group).map(String::from).collect();
-        all.extend(self.passwd.iter().filter(|user| gid.is_some() && number(user.get(3)) == gid).filter_map(|user| user.first().cloned()));
-        all.sort();
-        all.dedup();
-        Some(Team { name: name.into(), kind: SubjectKind::LocalGroup, members: all })
-    }
-}
-
-/// Comments and the +/- lines of NIS are no accounts.
-fn lines(path: &Path) -> Result<Vec<Vec<String>>, Silent> {
-    let failed = |e: std::io::Error| Silent(format!("{}: {e}", path.display()));
-    if std::fs::metadata(path).map_err(failed)?.len() > FILE_CAP {
-        return Err(Silent(format!("{}: larger than {FILE_CAP} bytes", path.display())));
-    }
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let accounts = text.lines().filter(|line| !line.starts_with(['#', '+', '-']) && line.contains(':'));
-    Ok(accounts.map(|line| line.split(':').map(String::from).collect()).collect())
-}
-
-/// The system's own.
-struct System;
-
-impl Nss for System {
-    fn user(&self, key: &Key) -> Result<Option<Entry>, Silent> {
-        let found = match key {
-            Key::Name(name) => User::from_name(name),
-            Key::Uid(uid) => User::from_uid(Uid::from_raw(*uid)),
-        };
-        Ok(found.map_err(silent)?.map(|user| Entry { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
-    }
-
-    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent> {
-        let name = CString::new(name).map_err(|e| Silent(e.to_string()))?;
-        let mut groups = Vec::new();
-        for gid in getgrouplist(&name, Gid::from_raw(gid)).map_err(silent)? {
-            if let Some(group) = Group::from_gid(gid).map_err(silent)? {
-                groups.push((gid.as_raw(), group.name));
-            }
-        }
-        Ok(groups)
-    }
-
-    fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
-        let found = Group::from_name(name).map_err(silent)?;
-        Ok(found.map(|group| Team { name: group.name, kind: SubjectKind::DomainGroup, members: group.mem }))
-    }
-
-    fn users(&self) -> Result<Vec<String>, Silent> {
-        nss::users(ENUMERATED).map_err(|e| Silent(format!("users can't be enumerated: {e}")))
-    }
-
-    fn groups(&self) -> Result<Vec<String>, Silent> {
-        nss::groups(ENUMERATED).map_err(|e| Silent(format!("groups can't be enumerated: {e}")))
-    }
-}
-
-fn members(group: &[String]) -> impl Iterator<Item = &str> {
-    group.get(3).map_or("", String::as_str).trim().split(',').filter(|name| !name.is_empty())
-}
-
-fn number(field: Option<&String>) -> Option<u32> {
-    field?.parse().ok()
-}
-
-fn silent(e: nix::Error) -> Silent {
-    Silent(format!("users and groups can't be looked up: {e}"))
 }
 
 #[cfg(test)]
@@ -666,13 +580,79 @@ mod tests {
         assert_eq!(directory.by_name("alice").await.unwrap().unwrap().uid, 1001);
     }
 
+    fn stranger(directory: &Directory, uid: u32) -> Directory {
+        directory.asked_by(&Standing::default(), uid)
+    }
+
+    fn hung(names: &str, count: usize) -> Vec<String> {
+        (0..count).map(|n| format!("nas\\{names}{n}")).collect()
+    }
+
+    #[tokio::test]
+    async fn one_stranger_who_names_a_hung_domain_takes_his_share_and_no_more() {
+        let domain = Domain::new(true);
+        let _back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let mallory = stranger(&directory, 1002);
+        assert!(mallory.people(&hung("m", 2 * AT_ONCE)).await.iter().all(Result::is_err));
+        assert_eq!(domain.asked(), places::SHARE);
+        // Local names are looked up in the domain as well, for its groups; each time anew where the answer was partial.
+        assert!(mallory.by_name("alice").await.unwrap().unwrap().partial);
+        assert_eq!(domain.asked(), places::SHARE);
+        assert!(stranger(&directory, 1003).people(&hung("n", 4)).await.iter().all(Result::is_err));
+        assert_eq!(domain.asked(), 2 * places::SHARE, "somebody else has a share of his own");
+    }
+
+    #[tokio::test]
+    async fn all_strangers_together_leave_places_for_root() {
+        let domain = Domain::new(true);
+        let _back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        for uid in 0..8 {
+            stranger(&directory, 2000 + uid).people(&hung(&format!("u{uid}-"), 3)).await;
+        }
+        assert_eq!(domain.asked(), AT_ONCE - places::RESERVED);
+        directory.people(&hung("root", 2 * AT_ONCE)).await;
+        assert_eq!(domain.asked(), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn a_share_comes_back_with_the_domain() {
+        let domain = Domain::new(true);
+        let back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let bob = stranger(&directory, 1002);
+        bob.people(&hung("b", 3)).await;
+        assert_eq!(bob.by_name("nas\\carol").await, Err(places::no_share()));
+        drop(back);
+        // The threads that hung give their places back as soon as they run.
+        while bob.by_name("nas\\carol").await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bob.by_name("nas\\dora").await.unwrap().unwrap().uid, 70_001);
+    }
+
+    #[test]
+    fn root_does_not_rely_on_a_look_up_that_a_stranger_has_begun() {
+        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (tell, answer) = watch::channel(None);
+        known.new.insert(Key::Uid(7), Asked { at: now, by_stranger: true, answer });
+        let stands = |known: &Known, stranger: bool| known.get(&Key::Uid(7), now, LIMITS.fresh, stranger).is_some();
+        assert!(stands(&known, true) && !stands(&known, false), "it may be refused for want of a place");
+        let carol = |partial| Person { uid: 7, name: "carol".into(), kind: SubjectKind::LocalUser, groups: vec![], partial };
+        tell.send_replace(Some(Ok(Some(Arc::new(carol(true))))));
+        assert!(stands(&known, true) && !stands(&known, false), "and its groups may be missing");
+        tell.send_replace(Some(Ok(Some(Arc::new(carol(false))))));
+        assert!(stands(&known, false));
+    }
+
     #[test]
     fn a_full_cache_keeps_the_latest_answers_and_all_that_is_under_way() {
         let (mut known, now) = (Known::default(), clock::monotonic());
         let mut ask = |uid: u32, answer: Option<Found>| {
             let (tell, answer) = watch::channel(answer);
             assert!(known.has_room());
-            known.new.insert(Key::Uid(uid), Asked { at: now, answer });
+            known.new.insert(Key::Uid(uid), Asked { at: now, by_stranger: false, answer });
             tell
         };
         let hung = ask(0, None);
@@ -680,7 +660,7 @@ mod tests {
         for uid in 1..=last {
             ask(uid, Some(Ok(None)));
         }
-        let stands = |uid: u32| known.get(&Key::Uid(uid), now, LIMITS.fresh).is_some();
+        let stands = |uid: u32| known.get(&Key::Uid(uid), now, LIMITS.fresh, false).is_some();
         assert!(stands(0) && stands(last) && !stands(1));
         assert!(known.new.len() + known.old.len() <= KEPT);
         hung.send_replace(Some(Err(late())));
@@ -693,9 +673,9 @@ mod tests {
         let all = u32::try_from(KEPT).unwrap();
         for uid in 0..all {
             assert!(known.has_room());
-            known.new.insert(Key::Uid(uid), Asked { at: now, answer: answer.clone() });
+            known.new.insert(Key::Uid(uid), Asked { at: now, by_stranger: false, answer: answer.clone() });
         }
         assert!(!known.has_room() && !known.has_room());
-        assert!((0..all).all(|uid| known.get(&Key::Uid(uid), now, LIMITS.fresh).is_some()));
+        assert!((0..all).all(|uid| known.get(&Key::Uid(uid), now, LIMITS.fresh, false).is_some()));
     }
 }

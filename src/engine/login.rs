@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use log::info;
+use tokio::sync::OwnedMutexGuard;
 
 use super::desk::{Desk, OpenLogin, Trouble, enforcing_groups, now, owner, random, stored};
 use super::directory::Person;
@@ -70,10 +71,7 @@ impl Interface for LoginInterface {
             }
             Call::Answer { login, method, code } => {
                 let open = find(desk, peer, kind, &login).await?;
-                // In whole, also where the caller hangs up: a try that was made is counted.
-                let (desk, by) = (Arc::clone(desk), by(peer));
-                let answered = tokio::spawn(async move { answer(&desk, open, (method, code), by).await });
-                Ok(Reply::Answered(answered.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
+                Ok(Reply::Answered(answer(desk, open, (method, code), by(peer)).await?))
             }
             Call::Wait { login } => {
                 let outcome = wait(desk, peer, &login).await?;
@@ -117,7 +115,7 @@ async fn start(
     token: Option<Secret>,
 ) -> Result<Started, Error> {
     let rank = desk.rank(peer);
-    let person = desk.directory.by_name(&user).await.map_err(Trouble::from)?;
+    let person = desk.directory.asked_by(&rank, peer.uid).by_name(&user).await.map_err(Trouble::from)?;
     let own = person.as_ref().is_some_and(|person| person.uid == peer.uid);
     policy::allow(&rank, policy::Call::Login(LoginCall::Start), &account(own))?;
     let person = person.ok_or(Error::NoSuchAccount {})?;
@@ -136,15 +134,17 @@ struct Decided {
 
 async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
     let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), (desk.moment)());
-    let (service, remote) = (origin.service.clone(), origin.remote.clone());
+    // An address that was trusted while the configuration said so is no longer when it does not.
+    let by_address = desk.config.login.trust_by_address.contains(&origin.service);
+    let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
     let (decided, device) = desk
         .store
         .read(move |view| {
             let stored = stored(view, &person)?;
             let by_group = !enforcing_groups(view, &person)?.is_empty();
-            let device = match (&token, &remote) {
+            let device = match (&token, &place) {
                 (Some(token), _) => view.device_by_token(person.uid, token, moment.wall)?,
-                (None, Some(remote)) => view.device_by_address(person.uid, &service, remote, moment.wall)?,
+                (None, Some((service, remote))) => view.device_by_address(person.uid, service, remote, moment.wall)?,
                 (None, None) => None,
             };
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
@@ -227,7 +227,7 @@ fn account(own: bool) -> Target {
 
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
     let mut login = open.lock().await;
-    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), (desk.moment)());
+    let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), desk.clocks().await?);
     let (account, now) = desk
         .store
         .read(move |view| {
@@ -244,18 +244,20 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
     Ok(Challenge { prompt: begun.prompt, qr: None, number: None, sent_to: begun.sent_to, expires_in: begun.expires_in })
 }
 
+/// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.
 async fn answer(desk: &Desk, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
-    let mut login = open.lock().await;
-    let (state, moment) = (login.clone(), (desk.moment)());
-    let judged = desk.store.write(move |tx| judge(tx, &state, (method, &code), moment, by)).await?;
-    let answered = judged?;
-    *login = answered.login;
-    if answered.outcome != Outcome::Verified {
-        let Origin { user, service, .. } = &login.origin;
-        info!(target: "audit", "login user={user:?} service={service:?} method={method} outcome={:?}", answered.outcome);
-    }
-    let logic::Answered { outcome, attempts_left, retry_after, hint, .. } = answered;
-    Ok(Answered { outcome, attempts_left, retry_after, hint })
+    let (login, moment) = (open.lock_owned().await, desk.clocks().await?);
+    let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, by).map(|judged| (login, judged));
+    let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<logic::Answered, Error>)| {
+        let logic::Answered { outcome, attempts_left, retry_after, hint, login: then, .. } = judged?;
+        *login = then;
+        if outcome != Outcome::Verified {
+            let Origin { user, service, .. } = &login.origin;
+            info!(target: "audit", "login user={user:?} service={service:?} method={method} outcome={outcome:?}");
+        }
+        Ok(Answered { outcome, attempts_left, retry_after, hint })
+    };
+    desk.store.decide(judge, settle).await?
 }
 
 /// Judges an answer and writes down all that follows from it, in one commit.

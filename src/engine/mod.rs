@@ -6,6 +6,8 @@
 
 mod account;
 mod admin;
+mod backups;
+mod clocks;
 pub mod desk;
 pub mod directory;
 pub mod login;
@@ -159,6 +161,7 @@ async fn serve(
     let desk = desk(handover, key, root.clone(), mailer).await;
     let done = recovered::begin(&desk, recovered).await;
     tokio::spawn(recovered::follow(Arc::clone(&desk), done, news));
+    tokio::spawn(backups::follow(Arc::clone(&desk)));
     let server = server(handover, &desk);
     root.ready().await;
     server.serve(listener).await

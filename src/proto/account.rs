@@ -21,7 +21,7 @@ pub const NAME: &str = "io.twostep.Account";
 pub const DESCRIPTION: &str = include_str!("io.twostep.Account.varlink");
 
 /// A call. `user` absent is the peer's own account; `login` is a login of it that was verified in the last ten minutes.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "each parameter is one of those named above, or described at its method")]
 pub enum Call {
@@ -67,6 +67,8 @@ pub enum Call {
     SetPasswordless { user: Option<String>, password: Secret, passwordless: bool },
     /// Turns 2-step verification off.
     Disable { user: Option<String>, password: Secret, login: Option<Secret> },
+    /// The secret in force once more, to its owner alone.
+    ExportSecurityCode { password: Secret, login: Option<Secret> },
 }
 
 impl Call {
@@ -95,6 +97,7 @@ impl Call {
             Self::RemoveTrustedDevice { .. } => AccountCall::RemoveTrustedDevice,
             Self::SetPasswordless { .. } => AccountCall::SetPasswordless,
             Self::Disable { .. } => AccountCall::Disable,
+            Self::ExportSecurityCode { .. } => AccountCall::ExportSecurityCode,
         }
     }
 }
@@ -111,7 +114,7 @@ pub enum Reply {
     Setup(SetupStatus),
     /// To `ConfirmRecoveryEmail`, `ConfirmSecurityCode` and `ConfirmOnlineCode`.
     Confirmed(Confirmed),
-    /// To `OfferSecurityCode`.
+    /// To `OfferSecurityCode` and `ExportSecurityCode`.
     SecurityCode(SecurityCode),
     /// To `OfferPairing`.
     Pairing(Pairing),

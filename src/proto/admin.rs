@@ -22,7 +22,7 @@ pub const NAME: &str = "io.twostep.Admin";
 pub const DESCRIPTION: &str = include_str!("io.twostep.Admin.varlink");
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Call {
     /// Users or groups and their status.
@@ -85,6 +85,13 @@ pub enum Call {
         /// A URI, or a file's text.
         text: Secret,
     },
+    /// What is in the backups folder.
+    ListBackups {},
+    /// Begins with an empty database.
+    StartAnew {
+        /// Only tell what had failed.
+        dry_run: Option<bool>,
+    },
 }
 
 impl Call {
@@ -102,6 +109,8 @@ impl Call {
             Self::Backup {} => AdminCall::Backup,
             Self::Restore { .. } => AdminCall::Restore,
             Self::Import { .. } => AdminCall::Import,
+            Self::ListBackups {} => AdminCall::ListBackups,
+            Self::StartAnew { .. } => AdminCall::StartAnew,
         }
     }
 }
@@ -120,6 +129,10 @@ pub enum Reply {
     Entries(Entries),
     /// To `Backup`.
     Backup(Backup),
+    /// To `ListBackups`.
+    Backups(Backups),
+    /// To `StartAnew`.
+    StartedAnew(StartedAnew),
     /// To all others.
     Done(Empty),
 }
@@ -226,6 +239,36 @@ pub struct Backup {
     pub name: String,
 }
 
+/// The backups folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backups {
+    /// The oldest first.
+    pub backups: Vec<BackupFile>,
+}
+
+/// One backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFile {
+    /// As `Restore` takes it.
+    pub name: String,
+    /// Why it was made, in a word.
+    pub kind: String,
+    /// When, by the wall clock of then.
+    pub at: Wall,
+    /// In bytes.
+    pub size: u64,
+}
+
+/// Why there was, or is to be, an empty database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedAnew {
+    /// What had failed, for people.
+    pub failure: String,
+    /// The newest good backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<String>,
+}
+
 /// An error of this interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "error", content = "parameters")]
@@ -257,6 +300,9 @@ pub enum Error {
         /// Why, for people.
         reason: String,
     },
+    /// The database was not set aside: there is nothing to start anew.
+    #[serde(rename = "io.twostep.Admin.DatabaseWorks")]
+    DatabaseWorks {},
     /// The engine's state can't be read or written: nothing was changed.
     #[serde(rename = "io.twostep.Admin.StorageFailed")]
     StorageFailed {

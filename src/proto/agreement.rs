@@ -149,6 +149,7 @@ fn account_agrees_with_its_file() {
             ("RemoveTrustedDevice", through::<Empty>),
             ("SetPasswordless", through::<Empty>),
             ("Disable", through::<Empty>),
+            ("ExportSecurityCode", through::<account::SecurityCode>),
         ],
     );
 }
@@ -169,6 +170,8 @@ fn admin_agrees_with_its_file() {
             ("Backup", through::<admin::Backup>),
             ("Restore", through::<Empty>),
             ("Import", through::<Empty>),
+            ("ListBackups", through::<admin::Backups>),
+            ("StartAnew", through::<admin::StartedAnew>),
         ],
     );
 }

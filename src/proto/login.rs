@@ -20,7 +20,7 @@ pub const NAME: &str = "io.twostep.Login";
 pub const DESCRIPTION: &str = include_str!("io.twostep.Login.varlink");
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Call {
     /// After the password was accepted: is a second step wanted?

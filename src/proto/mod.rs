@@ -8,7 +8,7 @@ mod agreement;
 mod connection;
 pub mod frame;
 pub mod login;
-mod parameters;
+pub mod parameters;
 pub mod privileged;
 pub mod recovery;
 pub mod secret;

@@ -9,6 +9,8 @@
 //!     │ Order::Recovered, RecoveryOver ─► │   as they happen
 //!     │ ◄─────────── Notice::CheckPassword │   at most OPEN_CHECKS unanswered, each with a number never used before
 //!     │ Order::PasswordChecked ─────────► │   once for each
+//!     │ ◄──────────────── Notice::AskClock │   one unanswered
+//!     │ Order::ClockTold ───────────────► │   once for each
 //! ```
 //!
 //! The supervisor treats every byte from the engine as hostile: an unknown, oversized, repeated or out-of-state message ends the engine
@@ -59,6 +61,11 @@ pub enum Order {
         id: u64,
         /// What it came to.
         outcome: PasswordOutcome,
+    },
+    /// The answer to [`Notice::AskClock`].
+    ClockTold {
+        /// Whether the wall clock is known to be synchronised.
+        synchronised: bool,
     },
 }
 
@@ -112,6 +119,8 @@ pub enum Notice {
         /// At most [`PASSWORD_CAP`] bytes.
         password: Secret,
     },
+    /// Is the wall clock synchronised? One question may be open.
+    AskClock {},
 }
 
 /// How many password checks of an engine may be unanswered.
@@ -204,6 +213,7 @@ pub struct Ledger {
     pings: u32,
     last_check: u64,
     open_checks: usize,
+    clock_asked: bool,
 }
 
 /// The engine said what it may not say now.
@@ -226,9 +236,13 @@ impl Ledger {
         self.pings == 1
     }
 
-    /// Notes that a password check was answered.
-    pub fn answered(&mut self) {
-        self.open_checks = self.open_checks.saturating_sub(1);
+    /// Notes what `order` answers, if it is an answer.
+    pub fn answered(&mut self, order: &Order) {
+        match order {
+            Order::PasswordChecked { .. } => self.open_checks = self.open_checks.saturating_sub(1),
+            Order::ClockTold { .. } => self.clock_asked = false,
+            Order::Start { .. } | Order::Recovered(_) | Order::RecoveryOver { .. } | Order::Ping {} => {}
+        }
     }
 
     /// Whether `notice` may come now; each serves once.
@@ -254,6 +268,11 @@ impl Ledger {
                 }
                 self.last_check = *id;
                 self.open_checks += 1;
+                Ok(())
+            }
+            Notice::AskClock {} if !self.ready || self.clock_asked => Err(OutOfTurn("a question about the clock that may not be asked")),
+            Notice::AskClock {} => {
+                self.clock_asked = true;
                 Ok(())
             }
         }
@@ -295,13 +314,27 @@ mod tests {
             ledger.admit(&check(id, "alice", "a")).unwrap();
         }
         assert!(ledger.admit(&check(99, "alice", "a")).is_err(), "too many at once");
-        ledger.answered();
+        ledger.answered(&Order::Ping {});
+        assert!(ledger.admit(&check(99, "alice", "a")).is_err(), "still too many");
+        ledger.answered(&Order::PasswordChecked { id: 1, outcome: PasswordOutcome::Accepted {} });
         assert!(ledger.admit(&check(3, "alice", "a")).is_err(), "a number used before");
         for name in ["", "a:b", "../x", "-x", "a\nb", &"x".repeat(ACCOUNT_CAP + 1)] {
             assert!(ledger.admit(&check(100, name, "a")).is_err(), "{name:?}");
         }
         assert!(ledger.admit(&check(100, "alice", &"x".repeat(PASSWORD_CAP + 1))).is_err());
         assert!(ledger.admit(&check(100, "DOMAIN\\alice", "a")).is_ok());
+    }
+
+    #[test]
+    fn the_clock_is_asked_about_once_at_a_time() {
+        let mut ledger = Ledger::default();
+        assert!(ledger.admit(&Notice::AskClock {}).is_err(), "before ready");
+        ledger.admit(&Notice::Ready {}).unwrap();
+        ledger.admit(&Notice::AskClock {}).unwrap();
+        ledger.answered(&Order::PasswordChecked { id: 1, outcome: PasswordOutcome::Accepted {} });
+        assert!(ledger.admit(&Notice::AskClock {}).is_err(), "the first is still open");
+        ledger.answered(&Order::ClockTold { synchronised: true });
+        ledger.admit(&Notice::AskClock {}).unwrap();
     }
 
     #[test]

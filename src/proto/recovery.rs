@@ -28,7 +28,7 @@ pub fn authorise(peer: &Peer, owner: Owner) -> Result<(), Error> {
 }
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Call {
     /// What the button and the account are like now.

@@ -279,11 +279,16 @@ impl Introspection {
 }
 
 /// A call of `org.varlink.service`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) enum IntrospectionCall {
+pub enum IntrospectionCall {
+    /// Who made this service, and its interfaces.
     GetInfo {},
-    GetInterfaceDescription { interface: String },
+    /// The text that describes one of the interfaces.
+    GetInterfaceDescription {
+        /// Its full name.
+        interface: String,
+    },
 }
 
 /// A reply of `org.varlink.service`.

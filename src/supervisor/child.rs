@@ -8,6 +8,8 @@
 //! The supervisor keeps the listening socket, so that clients wait in its backlog while no engine runs. Nothing the engine does delays
 //! the button: this is a task of its own, and each message is read only as far as its cap.
 
+mod words;
+
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -31,6 +33,7 @@ use super::monitor::Monitor;
 use super::password;
 use super::password_worker::Judge;
 use super::run::{SHARED, bind, named};
+use super::synchronisation::Synchronisation;
 use crate::config::paths::Paths;
 use crate::core::time::Monotonic;
 use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn, Recovered};
@@ -41,6 +44,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// How long an engine may take to read a message.
 const SENDING: Duration = Duration::from_secs(5);
+/// How long the last lines of an engine that has ended are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// An engine that ran this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -107,18 +112,8 @@ impl Keeper {
     #[must_use]
     pub fn new(spec: Spec, tells: mpsc::UnboundedReceiver<Tell>, recovered: Option<Recovered>) -> Self {
         let Spec { program, listener, handover, paths, mail_password, judge, guesses, user } = spec;
-        Self {
-            program,
-            listener,
-            handover,
-            paths,
-            mail_password,
-            user,
-            monitor: Monitor::new(judge, guesses),
-            tells,
-            recovered,
-            delay: FIRST_DELAY,
-        }
+        let monitor = Monitor::new(judge, guesses, Synchronisation::of(&paths.root));
+        Self { program, listener, handover, paths, mail_password, user, monitor, tells, recovered, delay: FIRST_DELAY }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -177,6 +172,7 @@ impl Keeper {
             Err(e) => return Ended::Io(e),
         };
         info!("engine started (pid {})", child.id().unwrap_or_default());
+        let said = child.stderr.take().map(|stderr| tokio::spawn(words::relay(stderr)));
         // What was said while there was no engine is in the first order.
         while let Ok(tell) = self.tells.try_recv() {
             self.note(&tell);
@@ -184,14 +180,15 @@ impl Keeper {
         let start = Order::Start { handover: self.handover.clone(), key, mail_password, recovered: self.recovered.clone() };
         let ended = self.converse(&mut child, channel, &start).await;
         self.monitor.forget();
-        if matches!(ended, Ended::Stopping) {
-            // Its channel is closed: it finishes what it has begun.
-            if tokio::time::timeout(Duration::from_secs(2), child.wait()).await.is_ok() {
-                return ended;
-            }
-        }
-        if let Err(e) = child.kill().await {
+        // Stopping, its channel is closed: it finishes what it has begun.
+        let finished = matches!(ended, Ended::Stopping) && tokio::time::timeout(Duration::from_secs(2), child.wait()).await.is_ok();
+        if !finished && let Err(e) = child.kill().await {
             warn!("engine could not be ended: {e}");
+        }
+        if let Some(mut said) = said
+            && tokio::time::timeout(LAST_WORDS, &mut said).await.is_err()
+        {
+            said.abort();
         }
         ended
     }
@@ -210,7 +207,7 @@ impl Keeper {
                     Err(e) => return Ended::OutOfTurn(e.to_string()),
                 },
                 order = self.monitor.answer() => {
-                    ledger.answered();
+                    ledger.answered(&order);
                     if let Err(ended) = send(&mut channel, &order).await { return ended }
                 }
                 tell = self.tells.recv() => {
@@ -241,11 +238,12 @@ impl Keeper {
             Notice::Ready {} => info!("engine ready"),
             Notice::Alive {} => {}
             Notice::CheckPassword { id, account, password } => self.monitor.check_password(id, account, password),
+            Notice::AskClock {} => self.monitor.ask_clock(),
         }
         Ok(())
     }
 
-    /// Starts the program again; standard input is the channel, standard output the listening socket.
+    /// Starts the program again; standard input is the channel, standard output the listening socket, standard error a pipe (see [`words`]).
     fn spawn(&mut self) -> std::io::Result<(Child, Channel)> {
         let user = self.user.map(user_named).transpose()?;
         lay_folder(&self.paths, user)?;
@@ -257,9 +255,7 @@ impl Keeper {
         let mut command = std::process::Command::new(&self.program);
         command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
-        if let Ok(journal) = std::env::var("JOURNAL_STREAM") {
-            command.env("JOURNAL_STREAM", journal);
-        }
+        command.stderr(Stdio::piped());
         if let Some((uid, gid)) = user {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::config::paths::Paths;
 use crate::proto::secret::Secret;
 use crate::sys::atomic_file::{self, RealDisk};
-use crate::sys::process::Process;
+use crate::sys::process::output_within;
 
 /// The key's length in hexadecimal digits: 256 bits.
 const DIGITS: usize = 64;
@@ -65,16 +65,8 @@ fn make(file: &Path, database: &Path) -> Result<Secret, String> {
 
 fn open_credential(credential: &PathBuf) -> Result<Secret, String> {
     let mut command = Command::new("systemd-creds");
-    command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     command.args(["decrypt", "--name=twostep-key"]).arg(credential).arg("-");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|e| format!("systemd-creds: {e}"))?;
-    let in_time = Process::open(child.id().cast_signed()).is_ok_and(|process| process.ends_within(OPENING));
-    if !in_time {
-        // It may have ended just now; both ways there is nobody left to kill.
-        let _ = child.kill();
-    }
-    let output = child.wait_with_output().map_err(|e| format!("systemd-creds: {e}"))?;
+    let output = output_within(command, OPENING).map_err(|e| format!("systemd-creds: {e}"))?;
     let text = Zeroizing::new(output.stdout);
     let key = std::str::from_utf8(&text).ok().filter(|_| output.status.success()).and_then(checked);
     key.ok_or_else(|| format!("{}: systemd-creds does not open it ({})", credential.display(), output.status))

@@ -20,6 +20,7 @@ mod recovery_socket;
 mod run;
 pub mod sessions;
 mod station;
+mod synchronisation;
 
 use std::fmt::Display;
 use std::path::Path;

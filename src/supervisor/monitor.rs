@@ -2,7 +2,8 @@
 //!
 //! `proto::privileged::Ledger` has decided whether a request may come now; here it is carried out. A password check runs in a worker
 //! ([`password_worker`]), a few at once, the others wait. Each attempt is counted, on disk, **before** it is made, so that neither many at once
-//! nor a crash in between gives a guess for free; only the right password takes the count back.
+//! nor a crash in between gives a guess for free; only the right password takes the count back. Whether the clock is synchronised is found out in
+//! [`synchronisation`](super::synchronisation), and not more often than once in some seconds, however often it is asked.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +13,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::guesses::Guesses;
 use super::password_worker::{self, Checked, Judge, LONGEST_CHECK};
+use super::synchronisation::Synchronisation;
 use crate::core::lockout::Gate;
 use crate::proto::privileged::{Order, PasswordOutcome};
 use crate::proto::secret::Secret;
@@ -26,20 +28,22 @@ pub struct Monitor {
     judge: Judge,
     guesses: Arc<Mutex<Guesses>>,
     places: Arc<Semaphore>,
-    checks: JoinSet<Order>,
+    synchronisation: Arc<Synchronisation>,
+    open: JoinSet<Order>,
 }
 
 impl Monitor {
-    /// No check is open.
+    /// Nothing was asked yet.
     #[must_use]
-    pub fn new(judge: Judge, guesses: Guesses) -> Self {
-        Self { judge, guesses: Arc::new(Mutex::new(guesses)), places: Arc::new(Semaphore::new(AT_ONCE)), checks: JoinSet::new() }
+    pub fn new(judge: Judge, guesses: Guesses, synchronisation: Synchronisation) -> Self {
+        let (guesses, places) = (Arc::new(Mutex::new(guesses)), Arc::new(Semaphore::new(AT_ONCE)));
+        Self { judge, guesses, places, synchronisation: Arc::new(synchronisation), open: JoinSet::new() }
     }
 
     /// Begins a password check.
     pub fn check_password(&mut self, id: u64, account: String, password: Secret) {
         let (judge, guesses, places) = (self.judge.clone(), Arc::clone(&self.guesses), Arc::clone(&self.places));
-        self.checks.spawn(async move {
+        self.open.spawn(async move {
             // The semaphore is never closed.
             let _place = places.acquire().await;
             let outcome = check(&judge, &guesses, account, password).await;
@@ -47,10 +51,16 @@ impl Monitor {
         });
     }
 
+    /// Finds out whether the clock is synchronised.
+    pub fn ask_clock(&mut self) {
+        let synchronisation = Arc::clone(&self.synchronisation);
+        self.open.spawn(async move { Order::ClockTold { synchronised: synchronisation.is_known().await } });
+    }
+
     /// The next answer; waits for ever where nothing was asked.
     pub async fn answer(&mut self) -> Order {
         loop {
-            match self.checks.join_next().await {
+            match self.open.join_next().await {
                 Some(Ok(order)) => return order,
                 // Neither aborted (that is `forget`) nor unwound.
                 Some(Err(_)) => {}
@@ -59,9 +69,9 @@ impl Monitor {
         }
     }
 
-    /// Ends all open checks: the engine that asked is gone.
+    /// Ends all that is open: the engine that asked is gone.
     pub fn forget(&mut self) {
-        self.checks = JoinSet::new();
+        self.open = JoinSet::new();
     }
 }
 

@@ -34,7 +34,7 @@ use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, Handover, Password};
+use crate::config::{Config, Handover, LogTarget, Password};
 use crate::core::gesture::Event;
 use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
@@ -132,6 +132,8 @@ fn engine(machine: &Machine, listener: Option<UnixListener>) -> Result<Spec, Fau
     let mut config = machine.config.clone();
     // The engine can't learn the default password, nor where it comes from.
     config.recovery.password = Password::default();
+    // Its lines come through the supervisor, which sends them where its own go.
+    config.log.target = LogTarget::Stderr;
     let handover = Handover { config, paths: machine.paths.clone(), owner: machine.owner };
     let guesses = Guesses::open(Arc::new(RealDisk), machine.paths.state.join("passwords.json"));
     Ok(Spec {

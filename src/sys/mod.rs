@@ -5,6 +5,7 @@
 pub mod adapters;
 pub mod atomic_file;
 pub mod button;
+pub mod carry;
 pub mod clock;
 pub mod crypt;
 pub mod gpio;

@@ -15,7 +15,8 @@ use twostep::core::account::{Method, Methods};
 use twostep::core::totp::Enrolment;
 use twostep::engine::store::{StoreError, Stored, Tx};
 
-use crate::engine::{Api, Engine, PASSWORD, SOON, Scene, alice, strings};
+use crate::engine::{Api, Engine, PASSWORD, SOON, Scene, alice, code, strings};
+use crate::person::{Person, Twostep};
 
 /// `\0nas\0s3cret` in base64: the name and the password of the engine.
 const LOGIN: &str = "AG5hcwBzM2NyZXQ=";
@@ -360,4 +361,60 @@ fn a_server_that_wants_a_login_gets_no_mail_without_the_password() {
     let engine = Engine::with(scene, with_address);
     assert!(unsent(engine.alice()).contains("not set up rightly"));
     assert!(engine.log().contains("mail.password_file"));
+}
+
+/// The rest of the wizard, from the QR code on. Returns what it says at the end.
+fn finishes(mut person: Person) -> String {
+    person.awaits("type in: ");
+    let secret = person.awaits("\n");
+    person.answers("Code that the app shows: ", &code(&secret, 0));
+    person.answers("Password, once more: ", PASSWORD);
+    let (status, shown) = person.leaves();
+    assert!(status.success(), "{shown}");
+    shown
+}
+
+#[test]
+fn the_wizard_asks_for_the_mailed_code_and_goes_on_without_where_nothing_came() {
+    let server = Server::start(MailSecurity::None, Manner::Good);
+    let question = "Code from the e-mail (Enter alone goes on without): ";
+    for came in [true, false] {
+        let engine = Engine::with(server.scene(MailSecurity::None), |_| Ok(()));
+        let mut person = Twostep::alice(engine.folder()).at_a_terminal(&["setup", "--email", "alice@example.org"]);
+        person.answers("Password: ", PASSWORD);
+        person.awaits("This NAS offers: Security Code, e-mail code\n");
+        person.awaits(question);
+        let (_, mailed) = server.mail();
+        person.types(if came { &mailed } else { "" });
+        let methods = if came { "Security Code, e-mail code, recovery code" } else { "Security Code, recovery code" };
+        let shown = finishes(person);
+        assert!(shown.contains(&format!("2-step verification is on: {methods}\n")), "{shown}");
+        let address = if came { json!("alice@example.org") } else { json!(null) };
+        assert_eq!(engine.alice().status()["recovery_email"], address);
+    }
+}
+
+/// Alice, who is asked for a mailed code first.
+fn with_mail_first(tx: &Tx<'_>) -> Result<(), StoreError> {
+    let mut stored = Stored::new(alice(), "alice");
+    stored.account.methods = Methods::NONE.with(Method::SecurityCode).with(Method::EmailCode);
+    stored.account.preferred = Some(Method::EmailCode);
+    stored.account.recovery_email = Some("alice@example.org".into());
+    tx.save_enrolled(&stored, &Enrolment::fresh([7; 20]))
+}
+
+#[test]
+fn a_mail_server_that_is_away_leaves_a_person_the_other_ways_and_a_script_none() {
+    let server = Server::start(MailSecurity::None, Manner::Refusing);
+    let engine = Engine::with(server.scene(MailSecurity::None), with_mail_first);
+    let command = Twostep::alice(engine.folder());
+    let script = command.run(&["verify", "alice"], "123456\n");
+    assert_eq!(script.status.code(), Some(1), "its answer is no Security Code");
+    assert!(String::from_utf8(script.stderr).unwrap().ends_with("twostep: e-mail code: the mail server refused the mail (see the log)\n"));
+    let mut person = command.at_a_terminal(&["verify", "alice"]);
+    person.awaits("e-mail code: ");
+    let secret = twostep::core::otpauth::base32(&Enrolment::fresh([7; 20]));
+    person.answers("Enter the code that your authenticator app shows: ", &code(&secret, 0));
+    let (status, shown) = person.leaves();
+    assert!(status.success() && shown.ends_with("verified\n"), "{shown}");
 }

@@ -7,11 +7,26 @@ use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
 use twostep::engine::store::{Stored, Subject};
 use twostep::proto::privileged::{Order, Recovered};
 
+mod clients;
+#[path = "../support/demo.rs"]
+mod demo;
+mod drawer;
 #[path = "../support/engine.rs"]
 mod engine;
+mod export;
 mod mail;
+#[path = "../support/permissions.rs"]
+mod permissions;
+mod person;
+mod readers;
+#[path = "../support/skip.rs"]
+mod skip;
+mod who_may;
+mod wizard;
 
-use engine::{BOB, Demo, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
+use demo::Demo;
+use engine::{Api, BOB, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
+use skip::skipped;
 
 /// No test: the process through which a test speaks as another user.
 #[test]
@@ -28,7 +43,7 @@ fn is_asked(started: &Value) -> bool {
 fn root_is_missing(what: &str) -> bool {
     let missing = !getuid().is_root();
     if missing {
-        eprintln!("SKIPPED: only root can speak as another user: {what}");
+        skipped(&format!("only root can speak as another user: {what}"));
     }
     missing
 }
@@ -157,6 +172,15 @@ fn weakening(login: Option<&Value>, password: &str) -> Vec<(&'static str, Value)
     ]
 }
 
+/// The same for what is given to its owner alone, which names no user.
+fn exporting(login: Option<&Value>, password: &str) -> (&'static str, Value) {
+    let mut parameters = json!({ "password": password });
+    if let Some(login) = login {
+        parameters["login"] = login.clone();
+    }
+    ("Account.ExportSecurityCode", parameters)
+}
+
 #[test]
 fn the_password_alone_removes_nothing() {
     let engine = Engine::start();
@@ -166,7 +190,7 @@ fn the_password_alone_removes_nothing() {
     let unverified = alice.start()["login"].clone();
     for login in [None, Some(&json!("0".repeat(32))), Some(&unverified)] {
         for password in [PASSWORD, "wanderland"] {
-            for (method, parameters) in weakening(login, password) {
+            for (method, parameters) in weakening(login, password).into_iter().chain([exporting(login, password)]) {
                 assert_eq!(alice.refused(method, parameters).0, "SecondStepRequired", "{method}");
             }
         }
@@ -436,9 +460,8 @@ fn strangers_learn_and_change_nothing() {
 
 #[test]
 fn passwords_are_those_of_the_machine() {
-    let folder = tempfile::tempdir().unwrap();
-    let _demo = Demo::start(folder.path());
-    let mut owner = Demo::client(folder.path());
+    let demo = Demo::start(|_| {});
+    let mut owner = Api::at(&demo.socket());
     assert_eq!(owner.refused("Account.BeginSetup", json!({ "user": "alice", "password": "builder" })).0, "WrongPassword");
     let begun = owner.call("Account.BeginSetup", json!({ "user": "alice", "password": PASSWORD }));
     let (_, done) = owner.finish(&begun["setup"]);

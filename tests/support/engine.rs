@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -58,6 +59,10 @@ pub const BOB: u32 = 1002;
 pub struct Scene {
     pub config: Config,
     pub mail_password: Option<&'static str>,
+    /// Lines of passwd beside those of root, alice and bob.
+    pub passwd: &'static str,
+    /// Lines of group beside the usual ones.
+    pub group: &'static str,
 }
 
 /// A running engine; ended when dropped.
@@ -67,6 +72,14 @@ pub struct Engine {
     channel: Arc<Mutex<UnixStream>>,
     held: Receiver<u64>,
     asked: Arc<Mutex<Vec<String>>>,
+    clock: Arc<Clock>,
+}
+
+/// What root says of the clock, and how often it was asked.
+#[derive(Default)]
+struct Clock {
+    synchronised: AtomicBool,
+    asked: AtomicUsize,
 }
 
 impl Engine {
@@ -79,7 +92,7 @@ impl Engine {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let paths = Paths::scratch(folder.path());
-        lay(&paths, seed);
+        lay(&paths, &scene, seed);
         let listener = UnixListener::bind(paths.socket()).unwrap();
         std::fs::set_permissions(paths.socket(), PermissionsExt::from_mode(0o666)).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -99,29 +112,25 @@ impl Engine {
         let (hold, held) = std::sync::mpsc::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let supervisor = Supervisor { channel: Arc::clone(&channel), hold, ready, asked: Arc::clone(&asked) };
+        let clock = Arc::<Clock>::default();
+        let supervisor = Supervisor { channel: Arc::clone(&channel), hold, ready, asked: Arc::clone(&asked), clock: Arc::clone(&clock) };
         std::thread::spawn(move || supervisor.answer(ours));
         is_ready.recv_timeout(SOON).expect("the engine gets ready");
-        Self { child, folder, channel, held, asked }
+        Self { child, folder, channel, held, asked, clock }
     }
 
     /// A connection of the user `uid`.
     pub fn client(&self, uid: u32) -> Api {
-        let path = Paths::scratch(self.folder.path()).socket();
-        if uid == getuid().as_raw() {
-            return Api(Client::connect(&path, SOON).unwrap(), None);
-        }
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut relay = Command::new("/proc/self/exe");
-        relay.args(["--exact", "relay", "--ignored"]).env(RELAY, &path).uid(uid).gid(uid).current_dir("/");
-        let relay = relay.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn().unwrap();
-        let client = Client::over(ours);
-        client.set_time_limit(Some(SOON)).unwrap();
-        Api(client, Some(relay))
+        connect_as(uid, &Paths::scratch(self.folder.path()).socket())
     }
 
     pub fn alice(&self) -> Api {
         self.client(alice())
+    }
+
+    /// Where the socket is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Waits until a password check is held, and answers it after `meanwhile`.
@@ -139,6 +148,16 @@ impl Engine {
     /// The accounts whose passwords were asked about so far.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// From now on root says that the clock is synchronised. Until then it says that it is not.
+    pub fn synchronise(&self) {
+        self.clock.synchronised.store(true, Ordering::SeqCst);
+    }
+
+    /// How often root was asked about the clock so far.
+    pub fn clock_questions(&self) -> usize {
+        self.clock.asked.load(Ordering::SeqCst)
     }
 
     /// What the engine has logged so far.
@@ -171,11 +190,12 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-fn lay(paths: &Paths, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) {
+fn lay(paths: &Paths, scene: &Scene, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) {
     std::fs::create_dir(&paths.accounts).unwrap();
-    let people = format!("root:x:0:0::/:/bin/sh\nalice:x:{}:1001::/:/bin/sh\nbob:x:{BOB}:1002::/:/bin/sh\n", alice());
+    let people = format!("root:x:0:0::/:/bin/sh\nalice:x:{}:1001::/:/bin/sh\nbob:x:{BOB}:1002::/:/bin/sh\n{}", alice(), scene.passwd);
     std::fs::write(paths.accounts.join("passwd"), people).unwrap();
-    std::fs::write(paths.accounts.join("group"), "staff:x:600:alice\nalice:x:1001:\nbob:x:1002:\n").unwrap();
+    let groups = format!("staff:x:600:alice\nalice:x:1001:\nbob:x:1002:\n{}", scene.group);
+    std::fs::write(paths.accounts.join("group"), groups).unwrap();
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.engine()).unwrap();
     with_store(paths, |store| Box::pin(async move { store.write(seed).await })).unwrap();
 }
@@ -203,6 +223,7 @@ struct Supervisor {
     hold: Sender<u64>,
     ready: Sender<()>,
     asked: Arc<Mutex<Vec<String>>>,
+    clock: Arc<Clock>,
 }
 
 impl Supervisor {
@@ -213,6 +234,10 @@ impl Supervisor {
             match serde_json::from_slice(&frame).unwrap() {
                 Notice::Ready {} => self.ready.send(()).unwrap(),
                 Notice::Alive {} => {}
+                Notice::AskClock {} => {
+                    self.clock.asked.fetch_add(1, Ordering::SeqCst);
+                    say(&self.channel, &Order::ClockTold { synchronised: self.clock.synchronised.load(Ordering::SeqCst) });
+                }
                 Notice::CheckPassword { id, account, password } => {
                     self.asked.lock().unwrap().push(account.clone());
                     let outcome = match password.expose() {
@@ -231,11 +256,25 @@ impl Supervisor {
     }
 }
 
+/// A connection of the user `uid`. Where the kernel refuses it, the calls are not answered.
+pub fn connect_as(uid: u32, path: &Path) -> Api {
+    if uid == getuid().as_raw() {
+        return Api::at(path);
+    }
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut relay = Command::new("/proc/self/exe");
+    relay.args(["--exact", "relay", "--ignored"]).env(RELAY, path).uid(uid).gid(uid).current_dir("/");
+    let relay = relay.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn().unwrap();
+    let client = Client::over(ours);
+    client.set_time_limit(Some(SOON)).unwrap();
+    Api(client, Some(relay))
+}
+
 /// Carries bytes between its standard input and the engine: a process, since the kernel tells the engine who has connected.
 pub fn relay() {
     let Some(path) = std::env::var_os(RELAY) else { return };
     let near = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let far = UnixStream::connect(path).unwrap();
+    let Ok(far) = UnixStream::connect(path) else { return };
     let (mut from_near, mut to_near) = (near.try_clone().unwrap(), near);
     let (mut from_far, mut to_far) = (far.try_clone().unwrap(), far);
     std::thread::spawn(move || {
@@ -257,6 +296,11 @@ impl Drop for Api {
 }
 
 impl Api {
+    /// To the socket at `path`, as whoever runs the test.
+    pub fn at(path: &Path) -> Self {
+        Self(Client::connect(path, SOON).unwrap(), None)
+    }
+
     /// A call that goes well; `method` without `io.twostep.`.
     #[track_caller]
     pub fn call(&mut self, method: &str, parameters: Value) -> Value {
@@ -272,6 +316,16 @@ impl Api {
         match self.0.call::<Value>(&format!("io.twostep.{method}"), &parameters) {
             Err(Error::Service(failure)) => (failure.name.rsplit('.').next().unwrap().to_owned(), failure.parameters),
             other => panic!("{method}: {other:?}"),
+        }
+    }
+
+    /// A call by its full name: the reply, or the error's last name; none where nobody answers.
+    pub fn ask(&mut self, method: &str, parameters: &Value) -> Option<Result<Value, String>> {
+        match self.0.call(method, parameters) {
+            Ok(reply) => Some(Ok(reply)),
+            Err(Error::Service(failure)) => Some(Err(failure.name.rsplit('.').next().unwrap().to_owned())),
+            Err(Error::Closed | Error::Io(_)) => None,
+            Err(e) => panic!("{method}: {e}"),
         }
     }
 
@@ -341,29 +395,4 @@ pub fn code(secret: &str, steps: i64) -> String {
     let enrolment = Enrolment::existing(bytes.to_vec(), Algorithm::Sha1, 6, 30).unwrap();
     let moment = Moment { wall: Wall(clock::wall().0 + 30 * steps), ..Moment::default() };
     enrolment.code_at(plausible(&moment, &Horizon { built: Wall(0), last_commit: None }).unwrap()).to_string()
-}
-
-/// The demo's folder and process, with the supervisor's own password checks.
-pub struct Demo(Child);
-
-impl Demo {
-    /// Returns once its sockets are served.
-    pub fn start(folder: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
-        let mut child = command.args(["demo", "--dir"]).arg(folder).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.starts_with("twostep demo"), "{line}");
-        Self(child)
-    }
-
-    pub fn client(folder: &Path) -> Api {
-        Api(Client::connect(&Paths::scratch(folder).socket(), SOON).unwrap(), None)
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        end(&mut self.0);
-    }
 }

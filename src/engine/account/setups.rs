@@ -11,12 +11,12 @@ use super::super::desk::{Desk, Trouble, now, owner, random, stored, stored_as};
 use super::super::login::by;
 use super::super::store::{AuditEntry, StoreError, Tx};
 use super::changes::{recovery_codes, replace, shown};
+use super::export::security_code;
 use super::{Answer, Caller, DONE, admit, caller, check_password, is_password, tell, whole};
 use crate::core::account::{Account, Method, Methods, Refusal};
 use crate::core::clock::Moment;
 use crate::core::email::Address;
 use crate::core::login::{Login, Now};
-use crate::core::otpauth;
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AccountCall, Target};
 use crate::core::recovery_code::RecoveryCode;
@@ -100,7 +100,7 @@ async fn find(desk: &Desk, peer: &Peer, call: AccountCall, name: Secret) -> Resu
     if !is_there || !allowed {
         return Err(Error::NoSuchSetup {});
     }
-    let moment = (desk.moment)();
+    let moment = desk.clocks().await.map_err(Error::from)?;
     let (account, now) = desk.store.read(move |view| Ok((stored_as(view, uid, &user)?.account, now(view, moment)?))).await?;
     setup.still_stands(&account, moment.boot)?;
     Ok(Open { name, setup, account, now, owner: owner(&rank, peer, uid), by: by(peer) })
@@ -239,10 +239,7 @@ fn offer(desk: &Desk, mut open: Open) -> Result<SecurityCode, Error> {
     let mut random = zeroize::Zeroizing::new([0; 20]);
     getrandom::fill(&mut *random).map_err(|e| Trouble::Storage(format!("no random numbers: {e}")))?;
     let user = open.setup.user.clone();
-    let enrolment = open.setup.offer_security_code(*random);
-    let secret = Secret::new(otpauth::base32(enrolment).to_string());
-    let uri = Secret::new(otpauth::uri(enrolment, &desk.host, &user).to_string());
-    Ok(SecurityCode { secret, uri })
+    Ok(security_code(open.setup.offer_security_code(*random), &desk.host, &user))
 }
 
 /// Nothing is waited for from the judgement on, so no hang-up comes between.
@@ -274,7 +271,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
     }
     let codes = recovery_codes().map_err(Error::from)?;
     let list = shown(&codes);
-    let (setup, moment, by) = (open.setup.clone(), (desk.moment)(), open.by.clone());
+    let (setup, moment, by) = (open.setup.clone(), desk.clocks().await.map_err(Error::from)?, open.by.clone());
     // Opened before the commit, so that nothing can fail after it; until then nobody knows its name.
     let login = verified_login(desk, &open, moment).map_err(Error::from)?;
     let committed = desk.store.write(move |tx| commit(tx, &setup, &codes, moment, by)).await;

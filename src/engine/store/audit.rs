@@ -33,7 +33,11 @@ pub struct AuditEntry {
 /// Old rows go this many at a time, so that most commits delete nothing.
 const SLACK: i64 = 1024;
 
-const COLUMNS: &str = "id, at, event, user, actor, service, remote, detail";
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, at, event, user, actor, service, remote, detail FROM audit ", $rest)
+    };
+}
 
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<(i64, AuditEntry)> {
     let entry = AuditEntry {
@@ -54,8 +58,8 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn audit_before(&self, before: Option<i64>, user: Option<&str>, limit: u32) -> Result<Vec<(i64, AuditEntry)>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM audit WHERE id < ?1 AND (?2 IS NULL OR user = ?2) ORDER BY id DESC LIMIT ?3");
-        self.all(&sql, params![before.unwrap_or(i64::MAX), user, limit], entry)
+        let sql = select!("WHERE id < ?1 AND (?2 IS NULL OR user = ?2) ORDER BY id DESC LIMIT ?3");
+        self.all(sql, params![before.unwrap_or(i64::MAX), user, limit], entry)
     }
 
     /// The oldest `limit` entries above `after` (of one user), oldest first.
@@ -63,8 +67,8 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn audit_after(&self, after: i64, user: Option<&str>, limit: u32) -> Result<Vec<(i64, AuditEntry)>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM audit WHERE id > ?1 AND (?2 IS NULL OR user = ?2) ORDER BY id LIMIT ?3");
-        self.all(&sql, params![after, user, limit], entry)
+        let sql = select!("WHERE id > ?1 AND (?2 IS NULL OR user = ?2) ORDER BY id LIMIT ?3");
+        self.all(sql, params![after, user, limit], entry)
     }
 
     /// The id of the newest entry; 0 before the first.

@@ -37,7 +37,11 @@ fn authenticator(row: &Row<'_>) -> rusqlite::Result<Authenticator> {
     })
 }
 
-const COLUMNS: &str = "id, uid, name, public_key, paired_at, last_seen";
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, uid, name, public_key, paired_at, last_seen FROM authenticators ", $rest)
+    };
+}
 
 impl View<'_> {
     /// The account's authenticators, the oldest first.
@@ -45,7 +49,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn authenticators(&self, uid: u32) -> Result<Vec<Authenticator>, StoreError> {
-        self.all(&format!("SELECT {COLUMNS} FROM authenticators WHERE uid = ? ORDER BY paired_at, id"), [uid], authenticator)
+        self.all(select!("WHERE uid = ? ORDER BY paired_at, id"), [uid], authenticator)
     }
 
     /// The authenticator of this id.
@@ -53,7 +57,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn authenticator(&self, id: &str) -> Result<Option<Authenticator>, StoreError> {
-        self.first(&format!("SELECT {COLUMNS} FROM authenticators WHERE id = ?"), [id], authenticator)
+        self.first(select!("WHERE id = ?"), [id], authenticator)
     }
 }
 
@@ -63,8 +67,8 @@ impl Tx<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn add_authenticator(&self, new: &Authenticator) -> Result<(), StoreError> {
-        let sql = format!("INSERT INTO authenticators ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)");
-        self.run(&sql, params![new.id, new.uid, new.name, new.public_key, new.paired_at.0, new.last_seen.map(|at| at.0)])?;
+        let sql = "INSERT INTO authenticators (id, uid, name, public_key, paired_at, last_seen) VALUES (?, ?, ?, ?, ?, ?)";
+        self.run(sql, params![new.id, new.uid, new.name, new.public_key, new.paired_at.0, new.last_seen.map(|at| at.0)])?;
         Ok(())
     }
 

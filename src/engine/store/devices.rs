@@ -48,7 +48,11 @@ pub struct Trust<'a> {
     pub lifetime: Duration,
 }
 
-const COLUMNS: &str = "id, label, trusted_at, expires_at, last_used, by_address";
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, label, trusted_at, expires_at, last_used, by_address FROM trusted_devices ", $rest)
+    };
+}
 
 fn device(row: &Row<'_>) -> rusqlite::Result<TrustedDevice> {
     Ok(TrustedDevice {
@@ -67,8 +71,8 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn trusted_devices(&self, uid: u32, now: Wall) -> Result<Vec<TrustedDevice>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM trusted_devices WHERE uid = ? AND expires_at > ? ORDER BY trusted_at DESC, id");
-        self.all(&sql, params![uid, now.0], device)
+        let sql = select!("WHERE uid = ? AND expires_at > ? ORDER BY trusted_at DESC, id");
+        self.all(sql, params![uid, now.0], device)
     }
 
     /// The trusted device that holds `token`.
@@ -88,11 +92,8 @@ impl View<'_> {
     }
 
     fn device_by_hash(&self, uid: u32, hash: &[u8], by_address: bool, now: Wall) -> Result<Option<TrustedDevice>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM trusted_devices
-             WHERE hash = ?1 AND uid = ?2 AND by_address = ?3 AND trusted_at <= ?4 AND expires_at > ?4"
-        );
-        self.first(&sql, params![hash, uid, by_address, now.0], device)
+        let sql = select!("WHERE hash = ?1 AND uid = ?2 AND by_address = ?3 AND trusted_at <= ?4 AND expires_at > ?4");
+        self.first(sql, params![hash, uid, by_address, now.0], device)
     }
 
     fn token_hash(&self, uid: u32, token: &Secret) -> [u8; 32] {

@@ -14,6 +14,8 @@ pub enum StoreError {
     Failed(Failure),
     /// No space is left, or a quota or file-size limit is reached. It works again when there is space.
     Full,
+    /// Space is getting short, so that nothing that nobody asked for is written.
+    NearlyFull,
     /// The file system is mounted read-only or the files may not be written.
     ReadOnly,
     /// Another process holds a lock on the database.
@@ -63,6 +65,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Failed(failure) => failure.fmt(f),
             Self::Full => f.write_str("no space left for the database; free some space, then try again"),
+            Self::NearlyFull => f.write_str("the disk is nearly full; free some space"),
             Self::ReadOnly => f.write_str("the database is read-only; make its folder writable, then try again"),
             Self::Locked => f.write_str("the database is locked by another process; end that process, then try again"),
             Self::Corrupt(what) => write!(f, "the database is damaged ({what})"),
@@ -137,8 +140,10 @@ impl fmt::Display for Failure {
                     write!(f, " and is kept as {}", file.display())?;
                 }
                 match backup {
-                    Some(name) => write!(f, "; restore the backup {name}"),
-                    None => f.write_str("; there is no backup: start anew"),
+                    Some(name) => write!(f, "; bring the newest good backup back: twostep restore {name}"),
+                    None => f.write_str(
+                        "; there is no good backup: twostep restore FILE with one of yours, or start anew: twostep restore --anew",
+                    ),
                 }
             }
             Self::WrongKey => f.write_str("the sealing key is not the one that the database was made with; put the right key back"),

@@ -15,7 +15,12 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn believed_clock(&self) -> Result<Option<Wall>, StoreError> {
-        self.first("SELECT value FROM meta WHERE key = 'believed_clock'", [], |row| Ok(Wall(row.get(0)?)))
+        if let Some(seen) = self.seen.believed_clock.get() {
+            return Ok(seen);
+        }
+        let found = self.first("SELECT value FROM meta WHERE key = 'believed_clock'", [], |row| Ok(Wall(row.get(0)?)))?;
+        self.seen.believed_clock.set(Some(found));
+        Ok(found)
     }
 
     /// The stored key check; `None` in a database without one.
@@ -33,6 +38,7 @@ impl Tx<'_> {
         let near = self.believed_clock()?.is_some_and(|known| known.0.abs_diff(now.0) < LAG.unsigned_abs());
         if !near {
             self.run("INSERT OR REPLACE INTO meta (key, value) VALUES ('believed_clock', ?)", params![now.0])?;
+            self.seen.believed_clock.set(None);
         }
         Ok(())
     }

@@ -147,8 +147,34 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
+        self.commit(work, true, std::convert::identity).await
+    }
+
+    /// As [`write`](Self::write), for what every login does: `work` ends with an error only before it has written anything; a later one undoes the
+    /// whole commit. Once the outcome is durable, `then` is given it, also where this future has been dropped meanwhile. It runs on the writer's
+    /// thread, so it only puts things in place.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write); `then` does not run.
+    pub async fn decide<T, F, R, A>(&self, work: F, then: A) -> Result<R, StoreError>
+    where
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+        A: FnOnce(T) -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.commit(work, false, then).await
+    }
+
+    async fn commit<T, F, R, A>(&self, work: F, guarded: bool, then: A) -> Result<R, StoreError>
+    where
+        F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+        T: Send + 'static,
+        A: FnOnce(T) -> R + Send + 'static,
+        R: Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work: Some(work), outcome: None, reply });
+        let job = Box::new(Call { work: Some(work), outcome: None, guarded, then, reply });
         self.writer.send(Request::Job(job)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -163,7 +189,8 @@ impl Store {
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work: Some(move |tx: &Tx<'_>| look(tx)), outcome: None, reply });
+        let (work, then) = (Some(move |tx: &Tx<'_>| look(tx)), std::convert::identity);
+        let job = Box::new(Call { work, outcome: None, guarded: false, then, reply });
         self.reader.send(job).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -202,14 +229,15 @@ impl Store {
     /// Makes a consistent copy beside the running writer, checks it whole, and gives its name. It takes a thread for as long as that lasts.
     ///
     /// # Errors
-    /// [`StoreError::BackupRunning`], and any of the storage. A copy that is found damaged means that the database is: it is set aside.
+    /// [`StoreError::BackupRunning`], [`StoreError::NearlyFull`] for an automatic one, and any of the storage. A copy that is found damaged means that the database is: it is set aside.
     pub async fn backup(&self, kind: BackupKind) -> Result<String, StoreError> {
         let guard = Arc::clone(&self.copying).try_lock_owned().map_err(|_| StoreError::BackupRunning)?;
         self.read(|_| Ok(())).await?;
         let (reply, answer) = oneshot::channel();
         let place = Arc::clone(&self.place);
         spawn("store-backup", move || {
-            let made = place::connect(&place.database()).and_then(|db| copy_checked(&place, &db, kind));
+            let room = if kind == BackupKind::Automatic { backup::has_room(&place.options.folder) } else { Ok(()) };
+            let made = room.and_then(|()| place::connect(&place.database())).and_then(|db| copy_checked(&place, &db, kind));
             // First: whoever has the answer may ask for the next one.
             drop(guard);
             let _ = reply.send(made);

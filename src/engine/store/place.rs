@@ -23,7 +23,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::backup::{self, Kind};
 use super::error::{Failure, StoreError};
 use super::seal::Keys;
-use super::view::{Tx, View};
+use super::view::Tx;
 use super::{Options, date, schema};
 
 /// Larger databases are not checked whole at open, so that a start stays quick; damage in them shows when it is read, or in a backup.
@@ -60,6 +60,8 @@ impl Place {
     /// Opens the database; makes it at the first start; sets it aside where it is damaged.
     pub(super) fn open(&self) -> Result<Connection, Failure> {
         let keys = self.keys()?;
+        // For what an operator carries in. Where it can't be made, neither can a backup, which says so.
+        let _ = backup::make_folder(&self.options.folder);
         self.settle_marker()?;
         let path = self.database();
         match path.try_exists() {
@@ -78,12 +80,7 @@ impl Place {
         let path = self.database();
         let db = connect(&path).map_err(unavailable)?;
         let found = self.admit(&db, keys)?;
-        let length = fs::metadata(&path).map_err(|error| unavailable(StoreError::io("reading", &path, &error)))?.len();
-        match length <= CHECK_WHOLE {
-            true => check_whole(&db),
-            false => check_ends(&db),
-        }
-        .map_err(unavailable)?;
+        check(&db, &path).map_err(unavailable)?;
         let known = schema::target(self.steps);
         if found < known {
             let kept = backup::copy(&self.options, &db, Kind::Migration).map_err(unavailable)?;
@@ -105,7 +102,7 @@ impl Place {
         if found > known {
             return Err(Failure::TooNew { found, known });
         }
-        let check = View { db, keys }.key_check().map_err(unavailable)?;
+        let check = Tx::new(db, keys).key_check().map_err(unavailable)?;
         let check = check.ok_or_else(|| unavailable(StoreError::Corrupt("its key check is missing".into())))?;
         if keys.checks(&check) { Ok(found) } else { Err(Failure::WrongKey) }
     }
@@ -113,7 +110,7 @@ impl Place {
     /// Whether there has been a database here before.
     fn has_past(&self) -> bool {
         let wal = companion(&self.database(), "-wal");
-        fs::metadata(wal).is_ok_and(|file| file.len() > 0) || backup::newest(&self.options.folder).is_some()
+        fs::metadata(wal).is_ok_and(|file| file.len() > 0) || backup::any(&self.options.folder)
     }
 
     /// Makes an empty database beside, then puts it in place.
@@ -162,7 +159,7 @@ impl Place {
                 Some(self.database())
             }
         };
-        let failure = Failure::SetAside { reason: reason.to_owned(), file, backup: backup::newest(&self.options.folder) };
+        let failure = Failure::SetAside { reason: reason.to_owned(), file, backup: backup::newest_good(self) };
         log::error!("{failure}");
         failure
     }
@@ -189,7 +186,7 @@ impl Place {
         }
         self.move_aside(file.as_deref()).map_err(unavailable)?;
         let reason = note.lines().next().unwrap_or_default().to_owned();
-        Err(Failure::SetAside { reason, file, backup: backup::newest(&self.options.folder) })
+        Err(Failure::SetAside { reason, file, backup: backup::newest_good(self) })
     }
 
     /// The database first, its log after: the other way round a crash between would leave an older database that looks whole.
@@ -243,6 +240,12 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// Closes a connection, which writes its log back and removes it.
 pub(super) fn close(db: Connection) -> Result<(), StoreError> {
     db.close().map_err(|(_, error)| error.into())
+}
+
+/// Whole, or where the file is large, its ends.
+pub(super) fn check(db: &Connection, file: &Path) -> Result<(), StoreError> {
+    let length = fs::metadata(file).map_err(|error| StoreError::io("reading", file, &error))?.len();
+    if length <= CHECK_WHOLE { check_whole(db) } else { check_ends(db) }
 }
 
 /// Every page, every row's form; not every index entry.
@@ -331,8 +334,7 @@ mod tests {
     fn older(folder: &Path) {
         let place = place(folder, &schema::STEPS[..1]);
         let db = place.open().unwrap();
-        let tx = Tx::new(&db, place.keys().unwrap());
-        tx.save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
+        Tx::new(&db, place.keys().unwrap()).save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
         close(db).unwrap();
     }
 

@@ -76,6 +76,19 @@ pub(super) fn delegation_id(subject: &Subject, role: Role) -> Vec<u8> {
 }
 
 impl View<'_> {
+    /// Whether 2-step verification is enforced on any group at all.
+    ///
+    /// # Errors
+    /// Any [`StoreError`] of the storage.
+    pub fn enforces_groups(&self) -> Result<bool, StoreError> {
+        if let Some(seen) = self.seen.enforced_groups.get() {
+            return Ok(seen);
+        }
+        let found = self.first("SELECT 1 FROM enforced_groups LIMIT 1", [], |_| Ok(()))?.is_some();
+        self.seen.enforced_groups.set(Some(found));
+        Ok(found)
+    }
+
     /// Whether 2-step verification is enforced on this very group.
     ///
     /// # Errors
@@ -123,6 +136,7 @@ impl Tx<'_> {
             true => "INSERT OR IGNORE INTO enforced_groups (kind, name) VALUES (?, ?)",
             false => "DELETE FROM enforced_groups WHERE kind = ? AND name = ?",
         };
+        self.seen.enforced_groups.set(None);
         Ok(self.run(sql, params![group.kind, group.name])? == 1)
     }
 

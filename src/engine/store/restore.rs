@@ -80,6 +80,7 @@ fn build_in(place: &Place, current: Option<&Connection>, source: &Path, new: &Pa
     merge.finish()?;
     merge.tx.run("COMMIT", [])?;
     let report = Report { complete: merge.complete.get(), kept_accounts: merge.kept.get(), kept: None };
+    drop(merge);
     place::close(db)?;
     place::sync(new)?;
     Ok(report)
@@ -172,16 +173,15 @@ impl Merge<'_> {
     /// Takes out of the new database what is revoked.
     fn drop_revoked(&self) -> Result<(), StoreError> {
         use revoked::Kind::{Authenticator, Delegation, RecoveryCodes, Secret};
-        let ids = "(SELECT id FROM revoked WHERE kind = ?)";
         self.tx.run(
-            &format!(
-                "UPDATE accounts SET methods = 0, preferred = NULL, drift = 0, suspect_step = NULL, suspect_ahead = NULL,
-                   secret_id = NULL, secret = NULL WHERE secret_id IN {ids}"
-            ),
+            "UPDATE accounts SET methods = 0, preferred = NULL, drift = 0, suspect_step = NULL, suspect_ahead = NULL, secret_id = NULL,
+               secret = NULL WHERE secret_id IN (SELECT id FROM revoked WHERE kind = ?)",
             [Secret as i64],
         )?;
-        self.tx.run(&format!("DELETE FROM recovery_codes WHERE set_id IN {ids}"), [RecoveryCodes as i64])?;
-        self.tx.run(&format!("DELETE FROM authenticators WHERE CAST(id AS BLOB) IN {ids}"), [Authenticator as i64])?;
+        let codes = "DELETE FROM recovery_codes WHERE set_id IN (SELECT id FROM revoked WHERE kind = ?)";
+        self.tx.run(codes, [RecoveryCodes as i64])?;
+        let authenticators = "DELETE FROM authenticators WHERE CAST(id AS BLOB) IN (SELECT id FROM revoked WHERE kind = ?)";
+        self.tx.run(authenticators, [Authenticator as i64])?;
         let delegations = self.tx.delegations()?;
         for (subject, role) in delegations {
             if self.tx.is_revoked(Delegation, &policy::delegation_id(&subject, role))? {
@@ -264,9 +264,8 @@ impl Merge<'_> {
     fn finish(&self) -> Result<(), StoreError> {
         self.drop_revoked()?;
         // Of an account whose second step is off nothing is left to answer with.
-        let off = "uid IN (SELECT uid FROM accounts WHERE secret IS NULL)";
-        self.tx.run(&format!("DELETE FROM recovery_codes WHERE {off}"), [])?;
-        self.tx.run(&format!("DELETE FROM authenticators WHERE {off}"), [])?;
+        self.tx.run("DELETE FROM recovery_codes WHERE uid IN (SELECT uid FROM accounts WHERE secret IS NULL)", [])?;
+        self.tx.run("DELETE FROM authenticators WHERE uid IN (SELECT uid FROM accounts WHERE secret IS NULL)", [])?;
         self.tx.run(
             "UPDATE accounts SET recovery_codes_left =
                (SELECT count(*) FROM recovery_codes WHERE recovery_codes.uid = accounts.uid AND used_at IS NULL)",
@@ -303,7 +302,7 @@ impl Merge<'_> {
     }
 
     /// Passes the first `count` columns of a row on to a statement.
-    fn copy(&self, sql: &str, row: &Row<'_>, count: usize) -> Result<(), StoreError> {
+    fn copy(&self, sql: &'static str, row: &Row<'_>, count: usize) -> Result<(), StoreError> {
         let values: Vec<rusqlite::types::Value> = (0..count).map(|column| row.get(column)).collect::<rusqlite::Result<_>>()?;
         self.tx.run(sql, rusqlite::params_from_iter(values))?;
         Ok(())

@@ -14,24 +14,34 @@ use super::view::Tx;
 
 /// One call, with its answer kept until the commit is known.
 pub(super) trait Job: Send {
+    /// Whether what it did is undone alone where it fails after it has written.
+    fn is_guarded(&self) -> bool;
     /// Does the work; gives the error it ended with.
     fn run(&mut self, tx: &Tx<'_>) -> Option<StoreError>;
     /// Answers: with the work's own outcome, or with the fate of the whole commit where that failed.
     fn answer(self: Box<Self>, fate: Option<&StoreError>);
 }
 
-/// A [`Job`] made of a closure.
-pub(super) struct Call<F, T> {
+/// A [`Job`] made of closures: the work, and what is done with its outcome once that is durable.
+pub(super) struct Call<F, T, A, R> {
     pub(super) work: Option<F>,
     pub(super) outcome: Option<Result<T, StoreError>>,
-    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
+    pub(super) guarded: bool,
+    pub(super) then: A,
+    pub(super) reply: oneshot::Sender<Result<R, StoreError>>,
 }
 
-impl<F, T> Job for Call<F, T>
+impl<F, T, A, R> Job for Call<F, T, A, R>
 where
     F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send,
     T: Send,
+    A: FnOnce(T) -> R + Send,
+    R: Send,
 {
+    fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
     fn run(&mut self, tx: &Tx<'_>) -> Option<StoreError> {
         let outcome = self.work.take()?(tx);
         let error = outcome.as_ref().err().cloned();
@@ -45,7 +55,7 @@ where
             None => self.outcome.unwrap_or(Err(StoreError::Closed)),
         };
         // Whoever hung up needs no answer.
-        let _ = self.reply.send(outcome);
+        let _ = self.reply.send(outcome.map(self.then));
     }
 }
 

@@ -37,16 +37,24 @@ impl Tx<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn mark_step(&self, uid: u32, step: TimeStep, mark: Mark, now: TimeStep) -> Result<bool, StoreError> {
-        // The marks before it in time and the very last one give the order of insertion without a look at all of them.
-        let sql = "INSERT INTO used_steps (uid, step, burnt, seq) VALUES (?1, ?2, ?3, 1 + max(
-                     ifnull((SELECT seq FROM used_steps WHERE uid = ?1 AND step <= ?2 ORDER BY step DESC LIMIT 1), 0),
-                     ifnull((SELECT seq FROM used_steps WHERE uid = ?1 ORDER BY step DESC LIMIT 1), 0)))
-                   ON CONFLICT (uid, step) DO NOTHING RETURNING seq";
-        let seq: Option<i64> = self.first(sql, params![uid, number(step), mark == Mark::Burnt], |row| row.get(0))?;
-        if let Some(seq) = seq.filter(|seq| seq % KEPT == 0) {
+        // The latest mark at or before it in time and the latest of all give the order of insertion without a look at all of them.
+        let (at, last) = (self.latest_mark(uid, number(step))?, self.latest_mark(uid, i64::MAX)?);
+        if at.is_some_and(|(marked, _)| marked == number(step)) {
+            return Ok(false);
+        }
+        let seq = 1 + at.into_iter().chain(last).map(|(_, seq)| seq).max().unwrap_or(0);
+        let sql = "INSERT INTO used_steps (uid, step, burnt, seq) VALUES (?, ?, ?, ?)";
+        self.run(sql, params![uid, number(step), mark == Mark::Burnt, seq])?;
+        if seq % KEPT == 0 {
             self.prune_steps(uid, seq - KEPT, number(now))?;
         }
-        Ok(seq.is_some())
+        Ok(true)
+    }
+
+    /// Step and order of the account's latest mark at or before `step`.
+    fn latest_mark(&self, uid: u32, step: i64) -> Result<Option<(i64, i64)>, StoreError> {
+        let sql = "SELECT step, seq FROM used_steps WHERE uid = ? AND step <= ? ORDER BY step DESC LIMIT 1";
+        self.first(sql, params![uid, step], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn prune_steps(&self, uid: u32, last: i64, now: i64) -> Result<(), StoreError> {

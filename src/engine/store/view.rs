@@ -1,16 +1,30 @@
 //! What a job sees: [`View`] reads, [`Tx`] also writes. Their methods stand in the file of each topic.
 
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use super::error::StoreError;
 use super::seal::{Hashed, Keys};
+use crate::core::time::Wall;
 
 /// The committed state (inside a write: with what this commit has so far).
 pub struct View<'a> {
     pub(super) db: &'a Connection,
     pub(super) keys: &'a Keys,
+    pub(super) seen: Seen,
+    /// Whether a statement that may write has run; see [`Tx::clean`].
+    wrote: Cell<bool>,
+    /// Statements that are at rest, with the text that each was made of: to find one by the text's place is far quicker than by the text.
+    statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
+}
+
+/// What nearly every job asks for and hardly any changes: looked up once for all jobs of a group.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) believed_clock: Cell<Option<Option<Wall>>>,
+    pub(super) enforced_groups: Cell<Option<bool>>,
 }
 
 /// One job's part of a commit. What it did is undone when the job returns an error.
@@ -18,7 +32,23 @@ pub struct Tx<'a>(View<'a>);
 
 impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a Connection, keys: &'a Keys) -> Self {
-        Self(View { db, keys })
+        Self(View { db, keys, seen: Seen::default(), wrote: Cell::default(), statements: RefCell::default() })
+    }
+
+    /// A job begins.
+    pub(super) fn clean(&self) {
+        self.wrote.set(false);
+    }
+
+    /// Whether it has written.
+    pub(super) fn wrote(&self) -> bool {
+        self.wrote.get()
+    }
+
+    /// A job was undone: what it saw may have been its own.
+    pub(super) fn forget_seen(&self) {
+        self.seen.believed_clock.set(None);
+        self.seen.enforced_groups.set(None);
     }
 }
 
@@ -29,35 +59,48 @@ impl<'a> Deref for Tx<'a> {
     }
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
     /// The keyed hash of a text for an account; see [`Keys::hash`].
     #[must_use]
     pub fn hash(&self, what: Hashed, uid: u32, text: &[u8]) -> [u8; 32] {
         self.keys.hash(what, uid, text)
     }
 
-    pub(super) fn prepared(&self, sql: &str) -> Result<CachedStatement<'_>, StoreError> {
-        Ok(self.db.prepare_cached(sql)?)
+    /// Lends the statement to `use_it`.
+    fn with<T>(&self, sql: &'static str, use_it: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let at_rest = {
+            let mut statements = self.statements.borrow_mut();
+            let place = statements.iter().position(|(text, _)| std::ptr::eq(*text, sql));
+            place.map(|place| statements.swap_remove(place).1)
+        };
+        let mut statement = match at_rest {
+            Some(statement) => statement,
+            None => self.db.prepare_cached(sql)?,
+        };
+        let done = use_it(&mut statement);
+        self.statements.borrow_mut().push((sql, statement));
+        Ok(done?)
     }
 
     /// Runs a statement and gives the number of rows that it changed.
-    pub(super) fn run(&self, sql: &str, params: impl Params) -> Result<usize, StoreError> {
-        Ok(self.prepared(sql)?.execute(params)?)
+    pub(super) fn run(&self, sql: &'static str, params: impl Params) -> Result<usize, StoreError> {
+        self.wrote.set(true);
+        self.with(sql, |statement| statement.execute(params))
     }
 
     /// The first row, where there is one.
-    pub(super) fn first<T>(&self, sql: &str, params: impl Params, row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Found<T> {
-        Ok(self.prepared(sql)?.query_row(params, row).optional()?)
+    pub(super) fn first<T>(&self, sql: &'static str, params: impl Params, row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Found<T> {
+        self.with(sql, |statement| statement.query_row(params, row).optional())
     }
 
     /// All rows; the statement bounds their number.
     pub(super) fn all<T>(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: impl Params,
         row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
-        Ok(self.prepared(sql)?.query_map(params, row)?.collect::<rusqlite::Result<_>>()?)
+        self.with(sql, |statement| statement.query_map(params, row)?.collect())
     }
 }
 

@@ -1,12 +1,13 @@
 //! The one thread that writes: whatever jobs have come in since the last commit share the next one, and no answer leaves before it.
 //!
 //! ```text
-//!            jobs waiting                 each in its savepoint        durable
+//!            jobs waiting                 one after another            durable
 //!   blocked ─────────────► BEGIN IMMEDIATE ───────────────────► COMMIT ───────► answers ──► log written back, if it has grown ──► blocked
 //!                               │ storage fault                   │
 //!                               └──────────► ROLLBACK ◄───────────┘ all jobs of the group are answered with the fault; nothing was applied
 //! ```
-//! A job that fails for its own reasons undoes only itself.
+//! A job that fails for its own reasons undoes only itself; a savepoint is made for that, but not for the decisions of logins, which are to fail
+//! before they write.
 //!
 //! Not here: what jobs do, how files are opened or set aside (`place`).
 
@@ -268,15 +269,29 @@ fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>], notes: &VecDeque<AuditEntry
     let before = tx.last_audit()?;
     notes.iter().try_for_each(|note| tx.audit(note))?;
     for job in jobs {
-        tx.run("SAVEPOINT job", [])?;
-        match job.run(tx) {
-            Some(fault) if fault.is_fault() => return Err(fault),
-            Some(_) => {
-                tx.run("ROLLBACK TO job", [])?;
+        if job.is_guarded() {
+            run_guarded(tx, job.as_mut())?;
+        } else {
+            tx.clean();
+            match job.run(tx) {
+                Some(error) if error.is_fault() || tx.wrote() => return Err(error),
+                _ => {}
             }
-            None => {}
         }
-        tx.run("RELEASE job", [])?;
     }
     Ok(before)
+}
+
+fn run_guarded(tx: &Tx<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
+    tx.run("SAVEPOINT job", [])?;
+    match job.run(tx) {
+        Some(fault) if fault.is_fault() => return Err(fault),
+        Some(_) => {
+            tx.run("ROLLBACK TO job", [])?;
+            tx.forget_seen();
+        }
+        None => {}
+    }
+    tx.run("RELEASE job", [])?;
+    Ok(())
 }

@@ -28,7 +28,10 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("engine");
         let starts = folder.path().join("starts").display().to_string();
-        fs::write(&program, format!("#!/bin/sh\necho $$ >> '{starts}'\nprintf '{words}' >&0\nexec sleep 1000\n")).unwrap();
+        let stderr = folder.path().join("stderr").display().to_string();
+        let script =
+            format!("#!/bin/sh\nreadlink /proc/$$/fd/2 > '{stderr}'\necho $$ >> '{starts}'\nprintf '{words}' >&0\nexec sleep 1000\n");
+        fs::write(&program, script).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let paths = Paths::scratch(folder.path());
         fs::create_dir(&paths.state).unwrap();
@@ -94,6 +97,7 @@ const READY: &str = r#"{"ready":{}}\000"#;
 async fn an_unknown_request_ends_the_engine() {
     is_ended(&format!(r#"{READY}{{"undo_press":{{}}}}\000"#)).await;
     is_ended(&format!(r"{READY}rubbish\000")).await;
+    is_ended(&format!(r#"{READY}{{"ask_clock":{{"set":true}}}}\000"#)).await;
 }
 
 #[tokio::test]
@@ -110,6 +114,7 @@ async fn an_oversized_request_ends_the_engine() {
 async fn a_request_out_of_its_state_ends_the_engine() {
     is_ended(r#"{"alive":{}}\000"#).await;
     is_ended(&format!(r#"{READY}{{"alive":{{}}}}\000"#)).await;
+    is_ended(r#"{"ask_clock":{}}\000"#).await;
     is_ended(r#"{"check_password":{"id":1,"account":"alice","password":"wonderland"}}\000"#).await;
     is_ended(&format!(r#"{READY}{{"check_password":{{"id":0,"account":"alice","password":"x"}}}}\000"#)).await;
     is_ended(&format!(r#"{READY}{{"check_password":{{"id":1,"account":"../alice","password":"x"}}}}\000"#)).await;
@@ -124,5 +129,15 @@ async fn an_engine_that_keeps_to_the_rules_runs_on_until_it_hangs() {
     assert_eq!(house.starts().len(), 1, "an engine in order is left alone");
     house.tell.send(Tell::Tick).unwrap();
     house.started(2).await;
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_engine_has_a_standard_error_of_its_own() {
+    let house = House::with(READY);
+    house.started(1).await;
+    let engines = fs::read_to_string(house.folder.path().join("stderr")).unwrap();
+    let ours = fs::read_link("/proc/self/fd/2").unwrap();
+    assert!(engines.starts_with("pipe:") && engines.trim() != ours.to_str().unwrap(), "{engines} and {}", ours.display());
     house.close().await;
 }

@@ -54,6 +54,7 @@ class Command:
         self.machine, self.number, self.text = machine, number, text
         self.status = None
         self.out, self.err = bytearray(), bytearray()
+        self.heard = None  # called with each piece of output the moment it comes
         self._changed = machine._changed
 
     def _await(self, ready, timeout, what):
@@ -181,6 +182,10 @@ class Machine:
             self._qemu.kill()
             self._qemu.wait()
         self._stopped()
+
+    def cut_now(self):
+        """Kills the emulator and does nothing else; `ended` follows. For whoever is called by what it says."""
+        self._qemu.kill()
 
     def ended(self, timeout=PATIENCE):
         """Waits until the guest has powered off or reset by itself (the emulator ends at both)."""
@@ -317,6 +322,8 @@ class Machine:
                 return
             elif kind == b"O":
                 command.out += payload
+                if command.heard is not None:
+                    command.heard(payload)
             elif kind == b"X":
                 command.err += payload
             elif kind == b"S":

@@ -23,7 +23,7 @@ def _pressed_with_a_log(bed, prepare):
     m = bed.machine(started=False)
     m.log_writes = m.folder / "writes"
     m.resume()
-    m.sh(prepare + "; sync")
+    m.sh(f"{prepare}; {writelog.SETTLE}")
     start = writelog.count(m.log_writes)
     m.sh("press-gpio 3200")
     m.until(RECOVERED)
@@ -36,14 +36,18 @@ def _pressed_with_a_log(bed, prepare):
 
 
 def _states(disk, early, late, groups_may_change):
-    """Every state of the files that a cut can leave, each with an image of the disk; checks what can be checked without a boot."""
-    paths = [*ACCOUNTS, RECORD, STAMP]
-    old = writelog.files(disk.after(early, "old.raw"), paths)
-    new = writelog.files(disk.after(early + late, "new.raw"), paths)
+    """Every state of the files that a cut can leave, each with the writes that lead to it; checks what can be checked without a boot."""
+    with writelog.in_memory() as folder:
+        paths = [*ACCOUNTS, RECORD, STAMP]
+        skeleton = writelog.Skeleton(disk.written(early, "early.raw"), paths, folder)
+        return _checked(lambda kept: writelog.files(skeleton.after(kept, thorough=True), paths), late, groups_may_change)
+
+
+def _checked(after, late, groups_may_change):
+    old, new = after([]), after(late)
     states = {}
     for number, (name, kept) in enumerate(writelog.cuts(late)):
-        image = disk.after(early + kept, f"cut-{number}.raw")
-        files = writelog.files(image, paths)
+        files = after(kept)
         for path in ACCOUNTS:
             if groups_may_change and "group" in path or "gshadow" in path and groups_may_change:
                 expect(files[path] in (old[path], new[path]), f"{name}: {path} is neither the old nor the new one: {files[path]!r}")
@@ -55,17 +59,14 @@ def _states(disk, early, late, groups_may_change):
             json.loads(files[RECORD])
         expect(intended or all(files[p] == old[p] for p in ACCOUNTS), f"{name}: accounts changed before the intent was written")
         expect(intended or files[STAMP] == old[STAMP], f"{name}: the stamp was renewed before the intent was written")
-        key = tuple(files[p] for p in paths)
-        if key in states:
-            image.unlink()
-        else:
-            states[key] = (name, image, intended)
+        states.setdefault(tuple(files.values()), (name, kept, intended))
     return list(states.values()), number + 1
 
 
-def _boots(bed, states, missing):
+def _boots(bed, disk, early, states, missing):
     """Boots each state: what was intended is done, what was not has not begun; and the button works."""
-    for name, image, intended in states:
+    for name, kept, intended in states:
+        image = disk.after(early + kept, "boot.raw")
         m = bed.machine(started=False, layer=Layer(image, "raw"))
         m.cold_boot()
         past_the_grace(m)
@@ -89,7 +90,7 @@ def a_power_cut_at_each_step_of_recovery(bed):
     disk, early, late = _pressed_with_a_log(bed, "true")
     states, cuts = _states(disk, early, late, groups_may_change=False)
     bed.note(f"{len(late)} writes, {cuts} cuts, {len(states)} different states, each booted")
-    _boots(bed, states, missing=False)
+    _boots(bed, disk, early, states, missing=False)
 
 
 def a_power_cut_at_each_step_of_making_admin(bed):
@@ -97,7 +98,7 @@ def a_power_cut_at_each_step_of_making_admin(bed):
     disk, early, late = _pressed_with_a_log(bed, "userdel -r admin")
     states, cuts = _states(disk, early, late, groups_may_change=True)
     bed.note(f"{len(late)} writes, {cuts} cuts, {len(states)} different states, each booted")
-    _boots(bed, states, missing=True)
+    _boots(bed, disk, early, states, missing=True)
 
 
 def a_power_cut_as_it_fires(bed):

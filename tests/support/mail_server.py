@@ -1,0 +1,44 @@
+"""A mail server (aiosmtpd) on loopback that takes mail over STARTTLS from one user alone.
+
+    mail_server.py CERTIFICATE KEY USER PASSWORD
+
+Prints its port, then for each mail one JSON object: who logged in, sender, recipients, text; and one for each login that it refused."""
+
+import asyncio
+import json
+import ssl
+import sys
+
+from aiosmtpd.smtp import SMTP, AuthResult
+
+CERTIFICATE, KEY, USER, PASSWORD = sys.argv[1:]
+
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+
+def authenticate(server, session, envelope, mechanism, data):
+    user, password = data.login.decode(), data.password.decode()
+    if (user, password) == (USER, PASSWORD):
+        return AuthResult(success=True, auth_data=user)
+    say(refused=user)
+    return AuthResult(success=False, handled=False)
+
+
+class Handler:
+    async def handle_DATA(self, server, session, envelope):
+        say(user=session.auth_data, encrypted=session.ssl is not None, sender=envelope.mail_from, to=envelope.rcpt_tos, text=envelope.content.decode())
+        return "250 taken"
+
+
+async def main():
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(CERTIFICATE, KEY)
+    options = {"hostname": "localhost", "tls_context": tls, "require_starttls": True, "auth_required": True, "authenticator": authenticate}
+    server = await asyncio.get_running_loop().create_server(lambda: SMTP(Handler(), **options), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+asyncio.run(main())
