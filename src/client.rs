@@ -181,10 +181,18 @@ impl Client {
     /// # Errors
     /// [`Error::NotRoot`]
     pub fn require_root(&self) -> Result<(), Error> {
-        match identify(self.socket.as_fd())?.uid {
+        match self.run_by()? {
             0 => Ok(()),
             uid => Err(Error::NotRoot { uid }),
         }
+    }
+
+    /// The uid that the service is run by; see [`require_root`](Self::require_root).
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub fn run_by(&self) -> Result<u32, Error> {
+        Ok(identify(self.socket.as_fd())?.uid)
     }
 
     /// Calls `method` (its full name) and waits for the reply. `parameters` is a struct, or [`Empty`](crate::proto::varlink::Empty).
@@ -194,6 +202,23 @@ impl Client {
     pub fn call<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize) -> Result<R, Error> {
         self.send(&Call { method, parameters, oneway: false, more: false })?;
         let (reply, continues) = self.receive()?;
+        if continues { Err(Error::Protocol("several replies to a call that asked for one".into())) } else { Ok(reply) }
+    }
+
+    /// Calls `method` and hands the reply as it came to `read`: the error's full name, if it is an error, and the parameters, as JSON text.
+    /// For a program that wants one form for all replies; [`call`](Self::call) brings a reader for each.
+    ///
+    /// # Errors
+    /// As with [`call`](Self::call), but none of the service's; [`Error::Protocol`] where `read` makes nothing of the reply.
+    pub fn call_raw<T>(
+        &mut self,
+        method: &str,
+        parameters: &impl Serialize,
+        read: impl FnOnce(Option<&str>, &str) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.send(&Call { method, parameters, oneway: false, more: false })?;
+        let (reply, continues) = self.take(|error, parameters| read(error, parameters).ok_or_else(unexpected))?;
+        self.spent = continues;
         if continues { Err(Error::Protocol("several replies to a call that asked for one".into())) } else { Ok(reply) }
     }
 
@@ -229,6 +254,27 @@ impl Client {
     }
 
     fn receive<R: DeserializeOwned>(&mut self) -> Result<(R, bool), Error> {
+        let (reply, continues) = self.take(|error, parameters| match error {
+            None => serde_json::from_str(parameters).map(Ok).map_err(|e| misfit(&e)),
+            Some(name) => {
+                let parameters = serde_json::from_str(parameters).map_err(|e| misfit(&e))?;
+                Ok(Err(ServiceFailure { name: name.to_owned(), parameters }))
+            }
+        })?;
+        self.spent = continues && reply.is_ok();
+        Ok((reply.map_err(Error::Service)?, continues))
+    }
+
+    /// Waits for a reply and has it read, with its error's name and its parameters; tells whether others follow.
+    fn take<T>(&mut self, read: impl FnOnce(Option<&str>, &str) -> Result<T, Error>) -> Result<(T, bool), Error> {
+        self.await_frame()?;
+        let Some(frame) = self.inbox.take().map_err(no_reply)? else { return Err(Error::Closed) };
+        let response = Response::read(&frame).ok_or_else(|| Error::Protocol("no object, or one with wrong members".into()))?;
+        let parameters = response.parameters.map_or("{}", |raw| raw.get());
+        Ok((read(response.error.as_deref(), parameters)?, response.continues))
+    }
+
+    fn await_frame(&mut self) -> Result<(), Error> {
         while !self.inbox.has_frame() {
             match self.socket.read(self.inbox.space().map_err(no_reply)?) {
                 Ok(0) => return Err(Error::Closed),
@@ -237,17 +283,7 @@ impl Client {
                 Err(error) => return Err(error.into()),
             }
         }
-        let Some(frame) = self.inbox.take().map_err(no_reply)? else { return Err(Error::Closed) };
-        let response = Response::read(&frame).ok_or_else(|| Error::Protocol("no object, or one with wrong members".into()))?;
-        let parameters = response.parameters.map_or("{}", |raw| raw.get());
-        if let Some(name) = response.error {
-            let parameters = serde_json::from_str(parameters).map_err(|error| misfit(&error))?;
-            self.spent = false;
-            return Err(Error::Service(ServiceFailure { name: name.into_owned(), parameters }));
-        }
-        let reply = serde_json::from_str(parameters).map_err(|error| misfit(&error))?;
-        self.spent = response.continues;
-        Ok((reply, response.continues))
+        Ok(())
     }
 }
 
@@ -274,6 +310,10 @@ impl<R: DeserializeOwned> Iterator for Stream<'_, R> {
 
 fn no_reply(error: frame::Error) -> Error {
     Error::Protocol(error.to_string())
+}
+
+fn unexpected() -> Error {
+    Error::Protocol("unexpected parameters".into())
 }
 
 /// Serde's own words might quote a secret from the reply, so only the place is told.
@@ -362,6 +402,17 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(call(&mut client).is_ok());
+    }
+
+    #[test]
+    fn a_reply_can_be_read_as_it_came() {
+        let (mut client, _service) = answered_with(b"{\"error\":\"org.example.Test.No\",\"parameters\":{\"a\":1}}\0{}\0{}\0");
+        let mut raw = |read: fn(Option<&str>, &str) -> Option<String>| client.call_raw("org.example.Test.Ask", &Empty {}, read);
+        let whole = |error: Option<&str>, parameters: &str| Some(format!("{error:?} {parameters}"));
+        assert_eq!(raw(whole).unwrap(), "Some(\"org.example.Test.No\") {\"a\":1}");
+        assert_eq!(raw(whole).unwrap(), "None {}");
+        assert!(matches!(raw(|_, _| None), Err(Error::Protocol(_))));
+        assert!(matches!(raw(whole), Err(Error::Protocol(_))), "an unread reply ends it");
     }
 
     #[test]

@@ -176,9 +176,23 @@ pub enum Command {
         #[arg(long, requires = "anew")]
         yes: bool,
     },
+    /// The second step of logins by PAM.
+    #[command(subcommand)]
+    Pam(Pam),
     /// The reset button and the account it brings back (root).
     #[command(subcommand)]
     Recovery(Recovery),
+}
+
+/// See [`Command::Pam`].
+#[derive(Debug, Subcommand)]
+pub enum Pam {
+    /// Tell for each service whether the second step is in force, doubled, or can be got round; exit code 1 where one is not as it should be.
+    Check {
+        /// The folder of PAM's services.
+        #[arg(long, value_name = "DIR", default_value = "/etc/pam.d")]
+        config: PathBuf,
+    },
 }
 
 /// Whose second step.

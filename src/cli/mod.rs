@@ -9,6 +9,7 @@ pub mod args;
 mod backup;
 pub mod identify;
 mod output;
+mod pam;
 mod recovery;
 mod terminal;
 mod verify;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::account::Account;
-use self::args::{Args, Command, Recovery, Whose};
+use self::args::{Args, Command, Pam, Recovery, Whose};
 use self::output::Failed;
 use self::verify::Asked;
 
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
             let asked = Asked { user, service, remote: remote.as_deref(), method: *method };
             verify::run(&args.dir, &asked, args.json)
         }
+        Command::Pam(Pam::Check { config }) => pam::check(config, args.json),
         Command::Recovery(Recovery::Identify(what)) => return identify::run(Path::new("/"), what),
         Command::Recovery(Recovery::Call(command)) => recovery::run(command, &args.dir, args.json),
         command => admin::run(command, &args.dir, args.json),

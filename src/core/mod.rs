@@ -15,6 +15,7 @@ pub mod import;
 pub mod lockout;
 pub mod login;
 pub mod otpauth;
+pub mod pam_stack;
 pub mod pattern;
 pub mod peer;
 pub mod policy;

@@ -300,7 +300,7 @@ impl Directory {
     pub async fn list(&self, kind: SubjectKind) -> Result<Vec<String>, Silent> {
         let files = self.read_files().await?;
         let local = if kind.is_group() { files.group } else { files.passwd };
-        let local = local.into_iter().filter_map(|line| line.into_iter().next());
+        let local = local.names().map(String::from);
         let nss = match kind {
             SubjectKind::LocalUser | SubjectKind::LocalGroup => return Ok(local.collect()),
             SubjectKind::DomainUser | SubjectKind::DomainGroup => self.nss.clone(),

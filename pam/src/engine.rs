@@ -1,0 +1,475 @@
+//! What the module asks the engine, and the engine at the other end of the socket.
+//!
+//! An engine that is being started again is waited for; one that answers with what is no decision is not asked twice.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use twostep::client::{Client, Error};
+use twostep::core::account::{Method, Status};
+use twostep::core::login::Outcome;
+use twostep::core::setup::Confirmation;
+use twostep::core::time::Monotonic;
+use twostep::proto::account::{Confirmed, SecurityCode};
+use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
+use twostep::proto::secret::Secret;
+use twostep::sys::clock;
+
+/// How long an absent engine is waited for.
+const RESTART: Duration = Duration::from_secs(5);
+/// Between two tries to reach it.
+const PAUSE: Duration = Duration::from_millis(100);
+/// What mailing a code may take more.
+const MAILING: Duration = Duration::from_secs(30);
+
+/// Why there is no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection was lost: the engine may be back in a moment, but knows nothing of this login any more.
+    Lost,
+    /// The engine gives no decision, and why.
+    Silent(String),
+    /// The engine does not know the account.
+    NoSuchAccount,
+    /// The login or setup is over.
+    Over,
+    /// The method can't be used now, and why.
+    Unavailable(String),
+    /// This may not be done, and why.
+    Refused(String),
+}
+
+/// The calls of `io.twostep.Login` and `io.twostep.Account` that a login needs. Each fails with a [`Failure`].
+pub trait Engine {
+    /// What this login needs.
+    fn start(&mut self, user: &str, service: &str, remote: Option<&str>) -> Result<Started, Failure>;
+    /// Begins a method.
+    fn challenge(&mut self, login: &Secret, method: Method) -> Result<Challenge, Failure>;
+    /// Judges a typed code.
+    fn answer(&mut self, login: &Secret, method: Method, code: &Secret) -> Result<Answered, Failure>;
+    /// What the authenticator has said so far.
+    fn wait(&mut self, login: &Secret) -> Result<WaitOutcome, Failure>;
+    /// Trusts the address of a verified login, for so many seconds.
+    fn trust_address(&mut self, login: &Secret, label: &str) -> Result<u64, Failure>;
+    /// Ends a login that was not verified.
+    fn cancel(&mut self, login: &Secret);
+    /// Whether the second step of an account is on.
+    fn status(&mut self, user: &str) -> Result<Status, Failure>;
+    /// Goes on with the setup that `start` gave, and names it.
+    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure>;
+    /// What the setup still needs.
+    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure>;
+    /// The secret to scan.
+    fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure>;
+    /// Judges the first code made with it.
+    fn confirm(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure>;
+    /// Puts the setup into force, and gives the recovery codes.
+    fn finish(&mut self, setup: &Secret) -> Result<Vec<Secret>, Failure>;
+}
+
+/// The engine at the shared socket.
+pub struct Socket {
+    path: PathBuf,
+    owner: u32,
+    timeout: Duration,
+    restart: Duration,
+    client: Option<Client>,
+}
+
+impl Socket {
+    /// In the folder `dir`. `owner` is who beside root may run the daemon (in a trial, whoever runs it).
+    pub fn new(dir: &Path, owner: u32, timeout: Duration) -> Self {
+        Self { path: dir.join("twostep.sock"), owner, timeout, restart: RESTART.min(timeout), client: None }
+    }
+
+    fn client(&mut self, limit: Duration) -> Result<&mut Client, Failure> {
+        if self.client.is_none() {
+            let client = Client::connect(&self.path, limit).map_err(|e| unreached(&e))?;
+            let run_by = client.run_by().map_err(|e| Failure::Silent(e.to_string()))?;
+            if run_by != 0 && run_by != self.owner {
+                return Err(Failure::Silent(Error::NotRoot { uid: run_by }.to_string()));
+            }
+            self.client = Some(client);
+        }
+        self.client.as_mut().ok_or(Failure::Lost)
+    }
+
+    fn call(&mut self, method: &str, parameters: &Parameters<'_>, limit: Duration) -> Result<Told, Failure> {
+        let client = self.client(limit)?;
+        let replied = client.set_time_limit(Some(limit)).and_then(|()| client.call_raw(method, parameters, Reply::read));
+        match replied {
+            Ok(Reply::Told(told)) => Ok(*told),
+            Ok(Reply::Failed(failure)) => Err(failure),
+            Err(error) => {
+                // Its next reply could be the one to this call.
+                self.client = None;
+                Err(match error {
+                    Error::Closed | Error::Io(_) => Failure::Lost,
+                    other => Failure::Silent(other.to_string()),
+                })
+            }
+        }
+    }
+
+    /// Asks until there is an answer, or until an absent engine has been waited for long enough.
+    fn call_patiently(&mut self, method: &str, parameters: &Parameters<'_>) -> Result<Told, Failure> {
+        let began = clock::monotonic();
+        loop {
+            match self.call(method, parameters, self.timeout) {
+                Err(Failure::Lost) if waited(began) < self.restart => sleep(PAUSE),
+                Err(Failure::Lost) => return Err(Failure::Silent("the service does not answer".into())),
+                decided => return decided,
+            }
+        }
+    }
+}
+
+fn waited(since: Monotonic) -> Duration {
+    clock::monotonic() - since
+}
+
+/// Nobody there is somebody who may come back; anything else is not.
+fn unreached(error: &Error) -> Failure {
+    match error {
+        Error::Connect { source, .. } if source.kind() != std::io::ErrorKind::WouldBlock => Failure::Lost,
+        other => Failure::Silent(other.to_string()),
+    }
+}
+
+/// What any call may say. One form for all calls, and one for all replies: each of its own would make the module larger by several KiB.
+#[derive(Default, Serialize)]
+struct Parameters<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    setup: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_address: Option<bool>,
+}
+
+impl<'a> Parameters<'a> {
+    fn login(login: &'a Secret) -> Self {
+        Self { login: Some(login), ..Self::default() }
+    }
+
+    fn setup(setup: &'a Secret) -> Self {
+        Self { setup: Some(setup), ..Self::default() }
+    }
+}
+
+/// What any reply may say, an error's parameters included.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Told {
+    decision: Option<Decision>,
+    login: Option<Secret>,
+    setup: Option<Secret>,
+    methods: Option<Vec<Method>>,
+    preferred: Option<Method>,
+    expires_in: Option<u64>,
+    retry_after: Option<u64>,
+    notice: Option<String>,
+    prompt: Option<String>,
+    qr: Option<Secret>,
+    number: Option<String>,
+    outcome: Option<String>,
+    attempts_left: Option<u32>,
+    hint: Option<String>,
+    status: Option<Status>,
+    missing: Option<Vec<Method>>,
+    secret: Option<Secret>,
+    uri: Option<Secret>,
+    recovery_codes: Option<Vec<Secret>>,
+    reason: Option<String>,
+}
+
+enum Reply {
+    Told(Box<Told>),
+    Failed(Failure),
+}
+
+impl Reply {
+    fn read(error: Option<&str>, parameters: &str) -> Option<Self> {
+        let told: Told = serde_json::from_str(parameters).ok()?;
+        Some(match error {
+            None => Self::Told(Box::new(told)),
+            Some(name) => Self::Failed(meaning(name, told.reason)),
+        })
+    }
+}
+
+fn meaning(name: &str, reason: Option<String>) -> Failure {
+    let reason = |without: &str| reason.unwrap_or_else(|| without.into());
+    let known = name.strip_prefix("io.twostep.Login.").or_else(|| name.strip_prefix("io.twostep.Account."));
+    match known {
+        Some("NoSuchAccount") => Failure::NoSuchAccount,
+        Some("NoSuchLogin" | "NoSuchSetup") => Failure::Over,
+        Some("MethodNotEnabled") => Failure::Unavailable("not enabled for this account".into()),
+        Some("MethodUnavailable") => Failure::Unavailable(reason("can't be used now")),
+        Some("StorageFailed") => Failure::Silent(reason("its state can't be read or written")),
+        Some("PermissionDenied" | "NotVerified" | "AlreadyEnabled" | "PasswordlessEnabled" | "SecurityCodeMissing") => {
+            Failure::Refused(name.into())
+        }
+        // No error of these interfaces: whatever answers there is not an engine that this module knows.
+        _ => Failure::Silent(name.into()),
+    }
+}
+
+/// A member that this reply must have.
+fn must<T>(member: Option<T>) -> Result<T, Failure> {
+    member.ok_or_else(|| Failure::Silent("the answer lacks what it must have".into()))
+}
+
+impl Engine for Socket {
+    fn start(&mut self, user: &str, service: &str, remote: Option<&str>) -> Result<Started, Failure> {
+        let parameters = Parameters { user: Some(user), service: Some(service), remote, ..Parameters::default() };
+        let told = self.call_patiently("io.twostep.Login.Start", &parameters)?;
+        Ok(Started {
+            decision: must(told.decision)?,
+            login: told.login,
+            methods: told.methods,
+            preferred: told.preferred,
+            expires_in: told.expires_in,
+            setup: told.setup,
+            retry_after: told.retry_after,
+            notice: told.notice,
+        })
+    }
+
+    fn challenge(&mut self, login: &Secret, method: Method) -> Result<Challenge, Failure> {
+        let limit = if method == Method::EmailCode { self.timeout + MAILING } else { self.timeout };
+        let parameters = Parameters { method: Some(method.as_str()), ..Parameters::login(login) };
+        let told = self.call("io.twostep.Login.Challenge", &parameters, limit)?;
+        let expires_in = told.expires_in.unwrap_or_default();
+        Ok(Challenge { prompt: must(told.prompt)?, qr: told.qr, number: told.number, sent_to: None, expires_in })
+    }
+
+    fn answer(&mut self, login: &Secret, method: Method, code: &Secret) -> Result<Answered, Failure> {
+        let parameters = Parameters { method: Some(method.as_str()), code: Some(code), ..Parameters::login(login) };
+        let told = self.call("io.twostep.Login.Answer", &parameters, self.timeout)?;
+        let outcome = must(match told.outcome.as_deref() {
+            Some("verified") => Some(Outcome::Verified),
+            Some("wrong") => Some(Outcome::Wrong),
+            Some("already_used") => Some(Outcome::AlreadyUsed),
+            Some("expired") => Some(Outcome::Expired),
+            Some("locked") => Some(Outcome::Locked),
+            _ => None,
+        })?;
+        Ok(Answered { outcome, attempts_left: told.attempts_left, retry_after: told.retry_after, hint: told.hint })
+    }
+
+    fn wait(&mut self, login: &Secret) -> Result<WaitOutcome, Failure> {
+        let told = self.call("io.twostep.Login.Wait", &Parameters::login(login), self.timeout)?;
+        must(match told.outcome.as_deref() {
+            Some("waiting") => Some(WaitOutcome::Waiting),
+            Some("verified") => Some(WaitOutcome::Verified),
+            Some("denied") => Some(WaitOutcome::Denied),
+            Some("expired") => Some(WaitOutcome::Expired),
+            Some("locked") => Some(WaitOutcome::Locked),
+            _ => None,
+        })
+    }
+
+    fn trust_address(&mut self, login: &Secret, label: &str) -> Result<u64, Failure> {
+        let parameters = Parameters { label: Some(label), by_address: Some(true), ..Parameters::login(login) };
+        must(self.call("io.twostep.Login.TrustDevice", &parameters, self.timeout)?.expires_in)
+    }
+
+    fn cancel(&mut self, login: &Secret) {
+        // It expires by itself in two minutes.
+        let _ = self.call("io.twostep.Login.Cancel", &Parameters::login(login), PAUSE);
+    }
+
+    fn status(&mut self, user: &str) -> Result<Status, Failure> {
+        let parameters = Parameters { user: Some(user), ..Parameters::default() };
+        must(self.call_patiently("io.twostep.Account.Status", &parameters)?.status)
+    }
+
+    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure> {
+        let parameters = Parameters { user: Some(user), ..Parameters::setup(setup) };
+        must(self.call("io.twostep.Account.BeginSetup", &parameters, self.timeout)?.setup)
+    }
+
+    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure> {
+        must(self.call("io.twostep.Account.SetupStatus", &Parameters::setup(setup), self.timeout)?.missing)
+    }
+
+    fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure> {
+        let told = self.call("io.twostep.Account.OfferSecurityCode", &Parameters::setup(setup), self.timeout)?;
+        Ok(SecurityCode { secret: must(told.secret)?, uri: must(told.uri)? })
+    }
+
+    fn confirm(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {
+        let parameters = Parameters { code: Some(code), ..Parameters::setup(setup) };
+        let told = self.call("io.twostep.Account.ConfirmSecurityCode", &parameters, self.timeout)?;
+        let outcome = must(match told.outcome.as_deref() {
+            Some("confirmed") => Some(Confirmation::Confirmed),
+            Some("wrong") => Some(Confirmation::Wrong),
+            Some("locked") => Some(Confirmation::Locked),
+            _ => None,
+        })?;
+        Ok(Confirmed { outcome, hint: told.hint })
+    }
+
+    fn finish(&mut self, setup: &Secret) -> Result<Vec<Secret>, Failure> {
+        must(self.call("io.twostep.Account.FinishSetup", &Parameters::setup(setup), self.timeout)?.recovery_codes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+    use std::path::Path;
+    use std::thread::JoinHandle;
+
+    use super::*;
+
+    /// For what must come.
+    const SOON: Duration = Duration::from_secs(20);
+    /// For what must not.
+    const SHORT: Duration = Duration::from_millis(300);
+
+    const NOT_REQUIRED: &str = r#"{"parameters":{"decision":"not_required"}}"#;
+
+    fn me() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    /// Takes one call on each of so many connections and answers with this; nothing closes without an answer.
+    fn serve(listener: UnixListener, answers: &'static [&'static str]) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut connection, _) = listener.accept().unwrap();
+                let mut byte = [0];
+                while connection.read(&mut byte).unwrap() == 1 && byte != [0] {}
+                connection.write_all(answer.as_bytes()).unwrap();
+                if !answer.is_empty() {
+                    connection.write_all(b"\0").unwrap();
+                }
+            }
+        })
+    }
+
+    fn at(folder: &Path) -> UnixListener {
+        UnixListener::bind(folder.join("twostep.sock")).unwrap()
+    }
+
+    fn start(engine: &mut Socket) -> Result<Started, Failure> {
+        engine.start("alice", "sshd", None)
+    }
+
+    #[test]
+    fn an_absent_engine_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let late = std::thread::spawn(move || {
+            sleep(SHORT);
+            serve(at(&path), &[NOT_REQUIRED]).join().unwrap();
+        });
+        let mut engine = Socket::new(folder.path(), me(), SOON);
+        assert!(start(&mut engine).is_ok());
+        late.join().unwrap();
+    }
+
+    #[test]
+    fn one_that_dies_with_the_question_is_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = serve(at(folder.path()), &["", "", NOT_REQUIRED]);
+        assert!(start(&mut Socket::new(folder.path(), me(), SOON)).is_ok());
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn one_that_stays_away_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(start(&mut Socket::new(folder.path(), me(), SHORT)), Err(Failure::Silent(_))));
+    }
+
+    #[test]
+    fn one_that_is_slow_decides_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let _listener = at(folder.path());
+        assert!(matches!(start(&mut Socket::new(folder.path(), me(), SHORT)), Err(Failure::Silent(_))));
+    }
+
+    #[test]
+    fn rubbish_is_no_decision_and_is_not_asked_for_twice() {
+        for rubbish in
+            ["hunter2", "{}", r#"{"parameters":{"decision":"welcome"}}"#, r#"{"parameters":{}}"#, r#"{"error":"org.example.No"}"#]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let answers: &'static [&'static str] = Box::leak(Box::new([rubbish]));
+            let server = serve(at(folder.path()), answers);
+            let told = start(&mut Socket::new(folder.path(), me(), SOON));
+            assert!(matches!(&told, Err(Failure::Silent(why)) if !why.contains("hunter2")), "{rubbish}: {told:?}");
+            server.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_engine_run_by_somebody_else_is_not_believed() {
+        if me() == 0 {
+            eprintln!("SKIPPED: everything here is run by root");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let _listener = at(folder.path());
+        assert!(matches!(start(&mut Socket::new(folder.path(), me() + 1, SOON)), Err(Failure::Silent(_))));
+    }
+
+    #[test]
+    fn each_error_of_the_interfaces_has_its_meaning() {
+        let silent = |why: &str| Failure::Silent(why.into());
+        let refused = |name: &str| Failure::Refused(name.into());
+        let unavailable = |why: &str| Failure::Unavailable(why.into());
+        for (name, reason, expected) in [
+            ("Login.NoSuchAccount", None, Failure::NoSuchAccount),
+            ("Login.NoSuchLogin", None, Failure::Over),
+            ("Login.MethodNotEnabled", None, unavailable("not enabled for this account")),
+            ("Login.MethodUnavailable", Some("no server"), unavailable("no server")),
+            ("Login.StorageFailed", Some("full"), silent("full")),
+            ("Login.PermissionDenied", None, refused("io.twostep.Login.PermissionDenied")),
+            ("Login.NotVerified", None, refused("io.twostep.Login.NotVerified")),
+            ("Account.NoSuchAccount", None, Failure::NoSuchAccount),
+            ("Account.NoSuchSetup", None, Failure::Over),
+            ("Account.MethodUnavailable", Some("the clock"), unavailable("the clock")),
+            ("Account.StorageFailed", Some("full"), silent("full")),
+            ("Account.AlreadyEnabled", None, refused("io.twostep.Account.AlreadyEnabled")),
+            ("Login.Unheard", None, silent("io.twostep.Login.Unheard")),
+        ] {
+            assert_eq!(meaning(&format!("io.twostep.{name}"), reason.map(str::to_owned)), expected, "{name}");
+        }
+        assert_eq!(meaning("org.varlink.service.MethodNotFound", None), silent("org.varlink.service.MethodNotFound"));
+    }
+
+    /// One form for all replies must not read one call's words as another's.
+    #[test]
+    fn a_word_that_this_call_does_not_know_is_no_decision() {
+        let folder = tempfile::tempdir().unwrap();
+        const WAITING: &str = r#"{"parameters":{"outcome":"waiting","prompt":"x","status":"disabled"}}"#;
+        let server = serve(at(folder.path()), &[WAITING, WAITING, WAITING]);
+        let (login, code) = (Secret::new("x".into()), Secret::new("1".into()));
+        let mut engine = Socket::new(folder.path(), me(), SOON);
+        assert!(matches!(engine.answer(&login, Method::SecurityCode, &code), Err(Failure::Silent(_))));
+        engine.client = None;
+        assert!(matches!(engine.confirm(&login, &code), Err(Failure::Silent(_))));
+        engine.client = None;
+        assert!(matches!(engine.start("alice", "sshd", None), Err(Failure::Silent(_))));
+        server.join().unwrap();
+    }
+}
