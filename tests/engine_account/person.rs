@@ -63,6 +63,13 @@ impl Twostep {
         command
     }
 
+    /// Ctrl-C counts, also where whoever runs the tests has had it ignored, as a shell's `&` does.
+    fn at_a_keyboard(&self) -> Command {
+        let mut command = self.as_somebody("env");
+        command.args(["--default-signal=INT,QUIT", "setsid", "--ctty"]);
+        command
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.as_somebody(self.program.to_str().unwrap());
         command.arg("--dir").arg(&self.folder).args(arguments);
@@ -71,15 +78,15 @@ impl Twostep {
 
     /// At a terminal of 80 columns.
     pub fn at_a_terminal(&self, arguments: &[&str]) -> Person {
-        let mut command = self.as_somebody("setsid");
-        command.arg("--ctty").arg(&self.program).arg("--dir").arg(&self.folder).args(arguments);
+        let mut command = self.at_a_keyboard();
+        command.arg(&self.program).arg("--dir").arg(&self.folder).args(arguments);
         Person::sits_down(command)
     }
 
     /// A shell's script, at a terminal.
     pub fn script_at_a_terminal(&self, script: &str) -> Person {
-        let mut command = self.as_somebody("setsid");
-        command.args(["--ctty", "bash", "-m", "-c", script]);
+        let mut command = self.at_a_keyboard();
+        command.args(["bash", "-m", "-c", script]);
         Person::sits_down(command)
     }
 

@@ -145,9 +145,13 @@ impl Terminal {
     fn open(mut command: Command) -> Self {
         let pty = openpty(None, None).unwrap();
         let side = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
-        // setsid gives the program this terminal, so that /dev/tty is it.
-        let mut on_terminal = Command::new("setsid");
-        on_terminal.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args()).env_clear();
+        // setsid gives the program this terminal, so that /dev/tty is it; env has Ctrl-C count, also where whoever runs the tests had it ignored.
+        let mut on_terminal = Command::new("env");
+        on_terminal
+            .args(["--default-signal=INT,QUIT", "setsid", "--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear();
         on_terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command = on_terminal;
         let child = command.stdin(side(&pty.slave)).stdout(side(&pty.slave)).stderr(side(&pty.slave)).spawn().unwrap();
