@@ -85,6 +85,11 @@ impl fmt::Display for ClockFault {
             Self::FarAhead { days } => write!(f, "this machine's clock is not synchronised and {days} days ahead of its last use")?,
             Self::FarFuture => f.write_str("this machine's clock is decades in the future")?,
         }
+        if let Self::FarAhead { .. } = self {
+            // A machine without any time server: systemd-timesyncd's own mark is what the supervisor looks at.
+            f.write_str("; have it synchronised (or, where it is right, root makes the file /run/systemd/timesync/synchronized)")?;
+            return f.write_str(", or use another method");
+        }
         f.write_str("; set the clock, or use another method")
     }
 }
@@ -192,7 +197,9 @@ mod tests {
     #[test]
     fn each_fault_says_the_way_out() {
         for fault in [ClockFault::BeforeEpoch, ClockFault::BeforeBuild, ClockFault::FarAhead { days: 400 }, ClockFault::FarFuture] {
-            assert!(fault.to_string().ends_with("set the clock, or use another method"));
+            let text = fault.to_string();
+            assert!(text.contains("; set the clock") || text.contains("; have it synchronised"), "{text}");
+            assert!(text.ends_with("or use another method"), "{text}");
         }
     }
 

@@ -114,8 +114,11 @@ impl<T> Sessions<T> {
     pub fn make_room(&mut self, may_go: impl Fn(&T) -> bool) {
         let mut old: Vec<(u64, String)> =
             self.entries.iter().filter(|(_, e)| may_go(&e.session)).map(|(name, e)| (e.age, name.clone())).collect();
-        old.sort_unstable();
-        for (_, name) in old.into_iter().take(self.caps.total.div_ceil(4)) {
+        let leave = self.caps.total.div_ceil(4);
+        if old.len() > leave {
+            old.select_nth_unstable(leave);
+        }
+        for (_, name) in old.into_iter().take(leave) {
             self.close(&name);
         }
     }

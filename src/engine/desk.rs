@@ -171,8 +171,8 @@ impl Desk {
     ///
     /// # Errors
     /// Where there is no room for its owner, or no randomness.
-    pub fn open_login(&self, owner: Owner, login: Login) -> Result<Secret, Trouble> {
-        let (name, now) = (name()?, (self.moment)().boot);
+    pub fn open_login(&self, owner: Owner, login: Login, now: BootTime) -> Result<Secret, Trouble> {
+        let name = name()?;
         let mut logins = self.logins();
         // Once a second: to look at all for each new one would make many slow.
         if self.swept.swap(now.0.as_secs(), Ordering::Relaxed) != now.0.as_secs() {

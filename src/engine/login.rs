@@ -184,7 +184,7 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
         decision::Decision::Verify { methods, preferred } => {
             let login = Login::open(origin, moment.boot);
             let expires_in = login.expires_in(moment.boot);
-            let name = desk.open_login(owner, login)?;
+            let name = desk.open_login(owner, login, moment.boot)?;
             Started {
                 login: Some(name),
                 methods: Some(methods.iter().collect()),

@@ -296,7 +296,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
 /// The login that the setup belongs to, as verified.
 fn verified_login(desk: &Desk, open: &Open, moment: Moment) -> Result<Option<Secret>, Trouble> {
     let Some(origin) = open.setup.login() else { return Ok(None) };
-    desk.open_login(open.owner, Login::verified(origin.clone(), moment.boot)).map(Some)
+    desk.open_login(open.owner, Login::verified(origin.clone(), moment.boot), moment.boot).map(Some)
 }
 
 type Committed = Result<(logic::Finished, AuditEntry), Error>;
