@@ -17,7 +17,7 @@ use crate::config::paths::Paths;
 use crate::core::time::Wall;
 use crate::proto::admin::{Backup, Backups, Error, StartedAnew};
 use crate::proto::varlink::Empty;
-use crate::sys::carry::{Fault, Folder};
+use crate::sys::carry::{self, Fault, Folder};
 use crate::sys::clock;
 
 /// A large database on a slow disk.
@@ -53,7 +53,7 @@ fn refused(fault: &Fault) -> Failed {
     Failed::Refused(match fault {
         Fault::Exists(_) => format!("{fault} (--force replaces it)"),
         Fault::Foreign(path) => format!("{} is no backup of twostep", path.display()),
-        Fault::NotPlain(_) | Fault::Io(..) => fault.to_string(),
+        Fault::NotPlain(_) | Fault::NotAName(_) | Fault::Io(..) => fault.to_string(),
     })
 }
 
@@ -75,7 +75,7 @@ pub fn make(dir: &Path, file: Option<&Path>, force: bool, json: bool) -> Result<
     let Some(file) = file else {
         return if json { output::json(&made) } else { output::line(made.name) };
     };
-    let file = if file.is_dir() { file.join(&made.name) } else { file.into() };
+    let file = if file.is_dir() { carry::within(file, &made.name).map_err(|fault| refused(&fault))? } else { file.into() };
     let size = backups(dir)?.carry_out(&made.name, &file, force).map_err(|fault| refused(&fault))?;
     if json {
         return output::json(&json!({ "name": made.name, "file": file.to_string_lossy(), "size": size }));

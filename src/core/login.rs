@@ -168,8 +168,17 @@ pub struct Now {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
-    Open { until: BootTime, mailed: Option<MailedCode> },
-    Verified { at: BootTime, by: Method, trusted: bool },
+    Open {
+        until: BootTime,
+        mailed: Option<MailedCode>,
+    },
+    /// `generation`: that of the account then.
+    Verified {
+        at: BootTime,
+        by: Method,
+        trusted: bool,
+        generation: u64,
+    },
 }
 
 /// Whose login, and where.
@@ -202,10 +211,10 @@ impl Login {
         Self { origin, state: State::Open { until: now + LIFE, mailed: None } }
     }
 
-    /// A login that a finished setup has verified (the Security Code was proven in it).
+    /// A login that a finished setup has verified (the Security Code was proven in it); `generation` is that of the account from then on.
     #[must_use]
-    pub fn verified(origin: Origin, now: BootTime) -> Self {
-        Self { origin, state: State::Verified { at: now, by: Method::SecurityCode, trusted: false } }
+    pub fn verified(origin: Origin, now: BootTime, generation: u64) -> Self {
+        Self { origin, state: State::Verified { at: now, by: Method::SecurityCode, trusted: false, generation } }
     }
 
     /// Seconds until it expires; 0 where it is not open.
@@ -237,8 +246,11 @@ impl Login {
 
     /// Whether it vouches for changes of the account `uid` (B13).
     #[must_use]
-    pub fn vouches_for(&self, uid: u32, now: BootTime) -> bool {
-        self.origin.uid == uid && self.verified_by().is_some() && !self.is_over(now)
+    pub fn vouches_for(&self, uid: u32, now: BootTime) -> Option<u64> {
+        match &self.state {
+            State::Verified { generation, .. } if self.origin.uid == uid && !self.is_over(now) => Some(*generation),
+            _ => None,
+        }
     }
 
     /// Takes the one chance to trust the device of this login.
@@ -247,8 +259,9 @@ impl Login {
     /// [`LoginFault::NotVerified`]: never was, was trusted already, or longer than a minute ago.
     pub fn trust_device(&self, now: BootTime) -> Result<Self, LoginFault> {
         match &self.state {
-            State::Verified { at, by, trusted: false } if now - *at < TRUST_WITHIN => {
-                Ok(Self { origin: self.origin.clone(), state: State::Verified { at: *at, by: *by, trusted: true } })
+            State::Verified { at, by, trusted: false, generation } if now - *at < TRUST_WITHIN => {
+                let state = State::Verified { at: *at, by: *by, trusted: true, generation: *generation };
+                Ok(Self { origin: self.origin.clone(), state })
             }
             _ => Err(LoginFault::NotVerified),
         }
@@ -416,7 +429,7 @@ impl Answered {
         match self.outcome {
             Outcome::Verified => {
                 self.account.failures.reset();
-                self.login.state = State::Verified { at: now.boot, by: method, trusted: false };
+                self.login.state = State::Verified { at: now.boot, by: method, trusted: false, generation: self.account.generation };
             }
             Outcome::Wrong => {
                 self.account.failures.count(now);
@@ -651,10 +664,10 @@ mod tests {
 
     #[test]
     fn a_verified_login_vouches_for_its_own_account_for_ten_minutes() {
-        let login = Login::verified(open(0).origin, now(0).moment.boot);
+        let login = Login::verified(open(0).origin, now(0).moment.boot, 7);
         let boot = |seconds| now(seconds).moment.boot;
-        assert!(login.vouches_for(1000, boot(599)));
-        assert!(!login.vouches_for(1001, boot(1)) && !login.vouches_for(1000, boot(600)));
-        assert!(!open(0).vouches_for(1000, boot(1)), "an open login vouches for nothing");
+        assert_eq!(login.vouches_for(1000, boot(599)), Some(7));
+        assert_eq!((login.vouches_for(1001, boot(1)), login.vouches_for(1000, boot(600))), (None, None));
+        assert_eq!(open(0).vouches_for(1000, boot(1)), None, "an open login vouches for nothing");
     }
 }

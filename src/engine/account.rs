@@ -22,6 +22,7 @@ use super::desk::{Desk, Trouble, enforcing_groups, stored};
 use super::directory::Person;
 use super::login::by;
 use super::store::{AuditEntry, StoreError};
+use crate::core::account::Account;
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AccountCall, Denied, Standing, Target};
 use crate::core::time::Wall;
@@ -97,15 +98,17 @@ struct Caller {
     kind: AccountCall,
     person: Arc<Person>,
     own: bool,
-    /// A login of the account that was verified recently is named.
-    vouched: bool,
+    /// The generation of the account for which a recently verified login vouches that is named.
+    vouched: Option<u64>,
     by: String,
 }
 
 impl Caller {
-    /// Whether the call may go on, where 2-step verification of the account is on or off.
-    fn allowed(&self, enabled: bool) -> Result<(), Denied> {
-        let target = Target::Account { own: self.own, administrator: false, enabled, vouched: self.vouched };
+    /// Whether the call may go on, with the account as it is. A second step that was passed before the account was set up anew, or turned off, was
+    /// another one's.
+    fn allowed(&self, account: &Account) -> Result<(), Denied> {
+        let vouched = self.vouched == Some(account.generation);
+        let target = Target::Account { own: self.own, administrator: false, enabled: account.is_enabled(), vouched };
         policy::allow(&self.rank, policy::Call::Account(self.kind), &target)
     }
 
@@ -130,21 +133,21 @@ async fn caller(desk: &Desk, peer: &Peer, kind: AccountCall, user: Option<&str>,
     // Whoever may not ask is not told whether there is such an account.
     policy::allow(&rank, policy::Call::Account(kind), &target).map_err(Error::from)?;
     let person = person.filter(|person| is_account(&person.name)).ok_or(Error::NoSuchAccount {})?;
-    let vouched = is_vouched(desk, &person, login).await;
+    let vouched = vouched(desk, &person, login).await;
     Ok(Caller { rank, kind, person, own, vouched, by: by(peer) })
 }
 
-async fn is_vouched(desk: &Desk, person: &Person, login: Option<&Secret>) -> bool {
-    let Some(open) = login.and_then(|name| desk.logins().get(name.expose()).cloned()) else { return false };
+async fn vouched(desk: &Desk, person: &Person, login: Option<&Secret>) -> Option<u64> {
+    let open = login.and_then(|name| desk.logins().get(name.expose()).cloned())?;
     let login = open.lock().await;
-    login.origin.user == person.name && login.vouches_for(person.uid, (desk.moment)().boot)
+    login.vouches_for(person.uid, (desk.moment)().boot).filter(|_| login.origin.user == person.name)
 }
 
 /// Lets a change go on to its password, or asks for the second step first.
 async fn admit(desk: &Desk, caller: &Caller) -> Answer<()> {
     let person = Arc::clone(&caller.person);
-    let enabled = desk.store.read(move |view| Ok(stored(view, &person)?.account.is_enabled())).await.map_err(Error::from)?;
-    caller.allowed(enabled).map_err(|denied| refused(desk, caller, denied).into())
+    let account = desk.store.read(move |view| Ok(stored(view, &person)?.account)).await.map_err(Error::from)?;
+    caller.allowed(&account).map_err(|denied| refused(desk, caller, denied).into())
 }
 
 /// Writes a refusal down: somebody without the second step is at an account that has one.

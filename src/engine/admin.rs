@@ -131,7 +131,7 @@ impl Asker {
         let mut rank = desk.rank(peer);
         let mut person = None;
         if !rank.root {
-            person = desk.directory.by_uid(peer.uid).await.map_err(Trouble::from)?;
+            person = desk.directory.asked_by(&rank, peer.uid).by_uid(peer.uid).await.map_err(Trouble::from)?;
             rank.administrator = person.as_deref().is_some_and(|person| desk.is_administrator(person));
         }
         let asker = Self { uid: peer.uid, rank, person, moment: desk.moment };

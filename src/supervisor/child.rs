@@ -45,7 +45,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// How long an engine may take to read a message.
 const SENDING: Duration = Duration::from_secs(5);
 /// How long the last lines of an engine that has ended are waited for.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// An engine that ran this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(60);
 

@@ -12,7 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2};
@@ -32,6 +32,8 @@ pub struct Folder {
 pub enum Fault {
     /// There is a file of that name, which was not to be replaced.
     Exists(PathBuf),
+    /// More than a name: it would lead out of the folder.
+    NotAName(String),
     /// A folder, a device, or in the other's folder a link or a file that is not the owner's.
     NotPlain(PathBuf),
     /// It does not begin as it should.
@@ -44,6 +46,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exists(path) => write!(f, "{} exists already", path.display()),
+            Self::NotAName(name) => write!(f, "{name:?} is no file's name"),
             Self::NotPlain(path) => write!(f, "{} is no plain file, or not its folder's owner's", path.display()),
             Self::Foreign(path) => write!(f, "{} is no such file", path.display()),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
@@ -55,6 +58,14 @@ impl std::error::Error for Fault {}
 
 fn at(path: &Path) -> impl Fn(io::Error) -> Fault {
     move |error| Fault::Io(path.into(), error)
+}
+
+/// The place of a file of this name, which may be somebody else's word, in `folder`.
+///
+/// # Errors
+/// [`Fault::NotAName`] where it would lie elsewhere.
+pub fn within(folder: &Path, name: &str) -> Result<PathBuf, Fault> {
+    plain_name(name).map(|()| folder.join(name))
 }
 
 impl Folder {
@@ -76,6 +87,7 @@ impl Folder {
     /// # Errors
     /// [`Fault::Exists`] unless it may be replaced; nothing is left behind then, nor on any other error.
     pub fn carry_out(&self, name: &str, to: &Path, replace: bool) -> Result<u64, Fault> {
+        plain_name(name)?;
         let from = self.path.join(name);
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = File::from(openat(&self.folder, name, flags, Mode::empty()).map_err(|e| at(&from)(e.into()))?);
@@ -88,7 +100,7 @@ impl Folder {
             return Err(Fault::NotPlain(to.into()));
         }
         let draft = draft(to)?;
-        let carried = fill(&draft, file.take(found.len())).map_err(at(&draft)).and_then(|()| put(&draft, to, replace));
+        let carried = fill(&draft, file, found.len()).map_err(at(&draft)).and_then(|()| put(&draft, to, replace));
         if carried.is_err() {
             // It may be in its place already, or never have been made.
             let _ = fs::remove_file(&draft);
@@ -101,6 +113,7 @@ impl Folder {
     /// # Errors
     /// Where there is one of that name already, too; what was begun is removed.
     pub fn carry_in(&self, from: &Path, magic: &[u8], name: &str) -> Result<(), Fault> {
+        plain_name(name)?;
         let mut file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(from).map_err(at(from))?;
         let found = file.metadata().map_err(at(from))?;
         if !found.is_file() {
@@ -137,7 +150,17 @@ impl Folder {
     /// # Errors
     /// The kernel's.
     pub fn remove(&self, name: &str) -> Result<(), Fault> {
+        plain_name(name)?;
         unlinkat(self.folder.as_fd(), name, UnlinkatFlags::NoRemoveDir).map_err(|e| at(&self.path.join(name))(e.into()))
+    }
+}
+
+/// A name may come from whoever owns the folder.
+fn plain_name(name: &str) -> Result<(), Fault> {
+    let mut parts = Path::new(name).components();
+    match (parts.next(), parts.next()) {
+        (Some(Component::Normal(only)), None) if only == name => Ok(()),
+        _ => Err(Fault::NotAName(name.to_owned())),
     }
 }
 
@@ -154,9 +177,11 @@ fn draft(to: &Path) -> Result<PathBuf, Fault> {
     }
 }
 
-fn fill(draft: &Path, mut from: impl Read) -> io::Result<()> {
+fn fill(draft: &Path, from: impl Read, length: u64) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(draft)?;
-    io::copy(&mut from, &mut file)?;
+    if io::copy(&mut from.take(length), &mut file)? != length {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it was cut short meanwhile"));
+    }
     file.sync_all()
 }
 
@@ -167,7 +192,13 @@ fn put(draft: &Path, to: &Path, replace: bool) -> Result<(), Fault> {
         put_new(draft, to)?;
     }
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        // Some network and FUSE file systems sync no folders; the file is in its place.
+        Err(error) if !matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::EOPNOTSUPP)) => {
+            Err(at(folder)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn put_new(draft: &Path, to: &Path) -> Result<(), Fault> {
@@ -186,6 +217,19 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_name_that_leads_out_of_the_folder_is_refused() {
+        let (scratch, theirs, folder) = scene();
+        fs::create_dir_all(theirs.join("etc")).unwrap();
+        fs::write(theirs.join("etc/job"), "x").unwrap();
+        fs::write(scratch.path().join("job"), "x").unwrap();
+        for name in ["../job", "etc/job", "/etc/passwd", "..", ".", "", "./etc", "etc/"] {
+            assert!(matches!(folder.carry_out(name, &scratch.path().join("out"), true), Err(Fault::NotAName(_))), "{name:?}");
+            assert!(matches!(folder.remove(name), Err(Fault::NotAName(_))), "{name:?}");
+        }
+        assert!(!scratch.path().join("out").exists());
+    }
 
     /// A scratch folder with `theirs` in it, and an opened handle on that.
     fn scene() -> (tempfile::TempDir, PathBuf, Folder) {

@@ -64,6 +64,21 @@ fn without_a_second_step_there_is_nothing_to_show() {
 }
 
 #[test]
+fn a_login_from_before_a_new_setup_does_not_vouch_for_its_secret() {
+    let engine = Engine::start();
+    let (mut alice, mut thief) = (engine.alice(), engine.alice());
+    let (_, codes) = alice.set_up();
+    let stolen = thief.verified(&codes[0]);
+    let own = alice.verified(&codes[1]);
+    alice.call("Account.Disable", json!({ "password": PASSWORD, "login": own }));
+    let (_, codes) = alice.set_up();
+    assert_eq!(thief.refused("Account.ExportSecurityCode", export(&stolen, PASSWORD)).0, "SecondStepRequired");
+    assert_eq!(thief.refused("Account.Disable", json!({ "password": PASSWORD, "login": stolen })).0, "SecondStepRequired");
+    let own = alice.verified(&codes[0]);
+    alice.call("Account.ExportSecurityCode", export(&own, PASSWORD));
+}
+
+#[test]
 fn a_second_step_that_came_in_force_during_the_password_check_is_asked_for() {
     let engine = Engine::start();
     let (mut alice, mut slow) = (engine.alice(), engine.alice());

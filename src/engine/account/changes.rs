@@ -147,7 +147,7 @@ where
 fn commit(tx: &Tx<'_>, caller: &Caller, act: impl FnOnce(&mut Hand<'_, '_>) -> Result<(), Stop>) -> Result<(), Stop> {
     let stored = stored(tx, &caller.person)?;
     // Again, in the very commit: it may have been turned on while the password was checked.
-    caller.allowed(stored.account.is_enabled()).map_err(|denied| Stop::Refused(Error::from(denied).into()))?;
+    caller.allowed(&stored.account).map_err(|denied| Stop::Refused(Error::from(denied).into()))?;
     let by_group = !enforcing_groups(tx, &caller.person)?.is_empty();
     let before = stored.account.clone();
     let mut hand = Hand { tx, stored, by_group };

@@ -43,7 +43,7 @@ pub(super) async fn answer(desk: &Arc<Desk>, caller: Caller, password: Secret) -
 fn take(tx: &Tx<'_>, caller: &Caller, now: &Moment) -> Result<Result<Enrolment, Error>, StoreError> {
     let stored = stored(tx, &caller.person)?;
     // Again, in the very commit: all of it may have changed while the password was checked.
-    if let Err(denied) = caller.allowed(stored.account.is_enabled()) {
+    if let Err(denied) = caller.allowed(&stored.account) {
         return Ok(Err(denied.into()));
     }
     match stored.account.failures.gate(now) {

@@ -143,7 +143,7 @@ async fn begin(
         let person = Arc::clone(&caller.person);
         let account = desk.store.read(move |view| Ok(stored(view, &person)?.account)).await.map_err(Error::from)?;
         // Again: it may have been turned on while the password was checked.
-        caller.allowed(account.is_enabled()).map_err(Error::from)?;
+        caller.allowed(&account).map_err(Error::from)?;
         let account_of = (caller.person.uid, caller.person.name.as_str());
         let setup = Setup::begin(account_of, purpose, &account, desk.facilities(), (desk.moment)().boot).map_err(Error::from)?;
         let setup = match address {
@@ -296,7 +296,8 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
 /// The login that the setup belongs to, as verified.
 fn verified_login(desk: &Desk, open: &Open, moment: Moment) -> Result<Option<Secret>, Trouble> {
     let Some(origin) = open.setup.login() else { return Ok(None) };
-    desk.open_login(open.owner, Login::verified(origin.clone(), moment.boot), moment.boot).map(Some)
+    let login = Login::verified(origin.clone(), moment.boot, open.account.generation + 1);
+    desk.open_login(open.owner, login, moment.boot).map(Some)
 }
 
 type Committed = Result<(logic::Finished, AuditEntry), Error>;

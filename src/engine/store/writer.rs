@@ -275,7 +275,12 @@ fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>], notes: &VecDeque<AuditEntry
         } else {
             tx.clean();
             match job.run(tx) {
-                Some(error) if error.is_fault() || tx.wrote() => return Err(error),
+                Some(fault) if fault.is_fault() => return Err(fault),
+                // Another's reason is nobody's business.
+                Some(error) if tx.wrote() => {
+                    log::error!("a decision broke off after it had written: {error}");
+                    return Err(StoreError::Io("another decision of the same commit broke off".into()));
+                }
                 _ => {}
             }
         }
