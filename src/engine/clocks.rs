@@ -26,6 +26,11 @@ impl Believed {
         u64::try_from(lead).is_ok_and(|lead| lead <= FAR_AHEAD.as_secs())
     }
 
+    /// Another database is in force.
+    pub(super) fn forget(&self) {
+        self.0.store(i64::MIN, Ordering::Relaxed);
+    }
+
     /// What is committed next may be as early as `wall`.
     fn keep(&self, stored: Wall, wall: Wall) {
         self.0.store(stored.0.min(wall.0), Ordering::Relaxed);

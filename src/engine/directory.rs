@@ -168,9 +168,7 @@ impl Asked {
             None => true,
         }
     }
-}
 
-impl Asked {
     /// Answered with all that there is to know.
     fn is_whole(&self) -> bool {
         matches!(&*self.answer.borrow(), Some(Ok(person)) if person.as_ref().is_none_or(|person| !person.partial))

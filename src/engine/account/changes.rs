@@ -148,7 +148,8 @@ fn commit(tx: &Tx<'_>, caller: &Caller, act: impl FnOnce(&mut Hand<'_, '_>) -> R
     let stored = stored(tx, &caller.person)?;
     // Again, in the very commit: it may have been turned on while the password was checked.
     caller.allowed(&stored.account).map_err(|denied| Stop::Refused(Error::from(denied).into()))?;
-    let by_group = !enforcing_groups(tx, &caller.person)?.is_empty();
+    // Where the domain gave no answer, any enforced group may be one of theirs.
+    let by_group = caller.person.partial && tx.enforces_groups()? || !enforcing_groups(tx, &caller.person)?.is_empty();
     let before = stored.account.clone();
     let mut hand = Hand { tx, stored, by_group };
     act(&mut hand)?;

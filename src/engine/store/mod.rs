@@ -160,7 +160,8 @@ impl Store {
     }
 
     /// As [`write`](Self::write), for what every login does: `work` ends with an error only before it has written anything; a later one undoes the
-    /// whole commit. Once the outcome is durable, `then` is given it, also where this future has been dropped meanwhile.
+    /// whole commit. Once the outcome is durable, `then` is given it, also where this future has been dropped meanwhile; it
+    /// must not panic, since it runs where all outcomes are handed out.
     ///
     /// # Errors
     /// As [`write`](Self::write); `then` does not run.

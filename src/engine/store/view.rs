@@ -14,7 +14,7 @@ pub struct View<'a> {
     pub(super) db: &'a Connection,
     pub(super) keys: &'a Keys,
     pub(super) seen: Seen,
-    /// Whether a statement that may write has run; see [`Tx::clean`].
+    /// Whether a statement that may write has run; see [`Tx::begin_job`].
     wrote: Cell<bool>,
     /// Statements that are at rest, with the text that each was made of: to find one by the text's place is far quicker than by the text.
     statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
@@ -27,7 +27,7 @@ pub(super) struct Seen {
     pub(super) enforced_groups: Cell<Option<bool>>,
 }
 
-/// One job's part of a commit. What it did is undone when the job returns an error.
+/// One job's part of a commit. What it did is undone when the job returns an error: alone, or with the whole commit (`Store::decide`).
 pub struct Tx<'a>(View<'a>);
 
 impl<'a> Tx<'a> {
@@ -36,7 +36,7 @@ impl<'a> Tx<'a> {
     }
 
     /// A job begins.
-    pub(super) fn clean(&self) {
+    pub(super) fn begin_job(&self) {
         self.wrote.set(false);
     }
 

@@ -273,7 +273,7 @@ fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>], notes: &VecDeque<AuditEntry
         if job.is_guarded() {
             run_guarded(tx, job.as_mut())?;
         } else {
-            tx.clean();
+            tx.begin_job();
             match job.run(tx) {
                 Some(fault) if fault.is_fault() => return Err(fault),
                 // Another's reason is nobody's business.
