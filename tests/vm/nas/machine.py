@@ -393,17 +393,21 @@ class Machine:
 
     # ---- logins over the network ----
 
+    def ssh_client(self, *options):
+        """OpenSSH's client for this machine, as the beginning of a command."""
+        return ["ssh", "-F", "none", "-p", str(self.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+                "-o", "NumberOfPasswordPrompts=1", "-o", "IdentityAgent=none", *options]
+
     def ssh(self, user, password, command="id -un", timeout=PATIENCE, key=None):
         """Logs in with OpenSSH's client. Returns (exit status, output); 255 or 5 mean that the login was refused."""
-        options = ["-F", "none", "-p", str(self.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-                   "-o", f"ConnectTimeout={int(timeout)}", "-o", "NumberOfPasswordPrompts=1", "-o", "IdentityAgent=none"]
+        options = ["-o", "LogLevel=ERROR", "-o", f"ConnectTimeout={int(timeout)}"]
         if key is None:
             options += ["-o", "PreferredAuthentications=password,keyboard-interactive", "-o", "PubkeyAuthentication=no"]
             front = ["sshpass", "-p", password]
         else:
             options += ["-o", "PreferredAuthentications=publickey", "-o", "IdentitiesOnly=yes", "-i", str(key)]
             front = []
-        done = subprocess.run([*front, "ssh", *options, f"{user}@127.0.0.1", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run([*front, *self.ssh_client(*options), f"{user}@127.0.0.1", command], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False)
         return done.returncode, (done.stdout + done.stderr).decode(errors="replace").strip()
 
 

@@ -23,14 +23,14 @@ SOCKET = "/run/twostep/twostep.sock"
 class App:
     """One account's authenticator app."""
 
-    def __init__(self, user):
-        self.user = user
-        self.secret = hashlib.sha1(user.encode()).digest()
+    def __init__(self, user, secret=None, period=PERIOD):
+        self.user, self.period = user, period
+        self.secret = hashlib.sha1(user.encode()).digest() if secret is None else base64.b32decode(secret + "=" * (-len(secret) % 8))
 
     @property
     def uri(self):
         """What is imported."""
-        return f"otpauth://totp/NAS:{self.user}?secret={base64.b32encode(self.secret).decode()}&issuer=NAS&period={PERIOD}"
+        return f"otpauth://totp/NAS:{self.user}?secret={base64.b32encode(self.secret).decode()}&issuer=NAS&period={self.period}"
 
     def code(self, step):
         """The code of a time step (RFC 6238)."""
