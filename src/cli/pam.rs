@@ -109,6 +109,10 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>) -> Option<Told> {
             notes.push("No password is checked before pam_twostep.so: put its line after the password's.".into());
             "by_passable"
         }
+        Verdict::MayBeMissing => {
+            notes.push("The dash before its line leaves it out where pam_twostep.so is missing: take the dash away.".into());
+            "by_passable"
+        }
         Verdict::ByPassable(Some(by)) => {
             notes.push(format!("{by} lets in without it: put the line of pam_twostep.so before, or change that control."));
             "by_passable"
@@ -190,6 +194,7 @@ mod tests {
             (format!("{AUTH}\n@include common-auth\n"), "by_passable", "after the password's"),
             (format!("auth sufficient pam_unix.so\n{AUTH}\n"), "by_passable", "pam_unix.so"),
             ("@include common-auth\nauth optional pam_twostep.so\n".into(), "by_passable", "default=die"),
+            (format!("@include common-auth\n-{AUTH}\n"), "by_passable", "dash"),
             ("@include nothing\n".into(), "unreadable", "nothing"),
             ("auth perhaps pam_unix.so\n".into(), "unreadable", "line 1"),
         ] {

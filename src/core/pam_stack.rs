@@ -57,10 +57,19 @@ enum Action {
     Jump(usize),
 }
 
+/// What a control makes of each outcome that a module may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Actions {
+    success: Action,
+    ignore: Action,
+    /// Of every other outcome that is named, and of those that are not. A module says in more than one way that it failed.
+    failures: Vec<Action>,
+}
+
 /// A line of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Line {
-    Module { success: Action, ignore: Action, failure: Action, name: String, words: Vec<String> },
+    Module { actions: Actions, name: String, words: Vec<String>, may_be_missing: bool },
     Substack(Vec<Self>),
 }
 
@@ -86,6 +95,8 @@ pub enum Verdict {
     Doubled,
     /// It comes before a password was checked, or without one.
     BeforePassword,
+    /// A dash stands before its line: it is left out, and nothing said, where the module is missing.
+    MayBeMissing,
     /// Somebody may get in without it; by this module, where one is to blame.
     ByPassable(Option<String>),
 }
@@ -142,6 +153,9 @@ impl Service {
         if !names[..place].iter().any(|name| PASSWORDS.contains(name)) {
             return Verdict::BeforePassword;
         }
+        if may_be_missing(&self.auth) {
+            return Verdict::MayBeMissing;
+        }
         let ends = follow(&self.auth, &End { impression: Impression::Undefined, over: false, by: None });
         match ends.into_iter().find(|end| end.impression == Impression::Positive) {
             Some(end) => Verdict::ByPassable(end.by),
@@ -156,6 +170,14 @@ fn modules(lines: &[Line]) -> Box<dyn Iterator<Item = (&str, &[String])> + '_> {
         Line::Module { name, words, .. } => Box::new(std::iter::once((name.as_str(), words.as_slice()))),
         Line::Substack(lines) => modules(lines),
     }))
+}
+
+/// Whether the module's line is left out where the module is not there.
+fn may_be_missing(lines: &[Line]) -> bool {
+    lines.iter().any(|line| match line {
+        Line::Module { name, may_be_missing, .. } => name == OURS && *may_be_missing,
+        Line::Substack(lines) => may_be_missing(lines),
+    })
 }
 
 fn ours(lines: &[Line]) -> impl Iterator<Item = &[String]> {
@@ -175,6 +197,7 @@ fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth:
         let unreadable = || Fault::Unreadable(file.into(), number);
         let (of, rest) = line.split_once(char::is_whitespace).ok_or_else(unreadable)?;
         // A leading dash is for modules that may be absent.
+        let may_be_missing = of.starts_with('-');
         if of.trim_start_matches('-').eq_ignore_ascii_case(kind.word()) {
             let (control, rest) = control(rest.trim_start()).ok_or_else(unreadable)?;
             let mut words = rest.split_whitespace().map(str::to_owned);
@@ -186,9 +209,9 @@ fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth:
                     include(&module, kind, read, depth + 1, &mut lines)?;
                     into.push(Line::Substack(lines));
                 }
-                Control::Actions { success, ignore, failure } => {
+                Control::Actions(actions) => {
                     let name = module.rsplit('/').next().unwrap_or_default().to_owned();
-                    into.push(Line::Module { success, ignore, failure, name, words: words.collect() });
+                    into.push(Line::Module { actions, name, words: words.collect(), may_be_missing });
                 }
             }
         }
@@ -226,7 +249,7 @@ fn joined(text: &str) -> Vec<(String, usize)> {
 enum Control {
     Include,
     Substack,
-    Actions { success: Action, ignore: Action, failure: Action },
+    Actions(Actions),
 }
 
 fn control(text: &str) -> Option<(Control, &str)> {
@@ -244,12 +267,12 @@ fn control(text: &str) -> Option<(Control, &str)> {
         "substack" => return Some((Control::Substack, rest)),
         _ => return None,
     };
-    Some((Control::Actions { success, ignore: Action::Ignore, failure }, rest))
+    Some((Control::Actions(Actions { success, ignore: Action::Ignore, failures: vec![failure] }), rest))
 }
 
 /// `success=ok ignore=ignore default=die`; what is not named is bad.
 fn bracketed(inside: &str) -> Option<Control> {
-    let (mut success, mut ignore, mut auth_err, mut default) = (None, None, None, Action::Bad);
+    let (mut success, mut ignore, mut default, mut failures) = (None, None, None, Vec::new());
     for word in inside.split_whitespace() {
         let (outcome, action) = word.split_once('=')?;
         let action = match action {
@@ -264,13 +287,16 @@ fn bracketed(inside: &str) -> Option<Control> {
         match outcome {
             "success" => success = Some(action),
             "ignore" => ignore = Some(action),
-            "auth_err" => auth_err = Some(action),
-            "default" => default = action,
-            _ => {}
+            // Of more than one, libpam takes the first.
+            "default" => default = default.or(Some(action)),
+            // As good as success, but for the application.
+            "new_authtok_reqd" => {}
+            _ => failures.push(action),
         }
     }
-    let (success, ignore) = (success.unwrap_or(default), ignore.unwrap_or(default));
-    Some(Control::Actions { success, ignore, failure: auth_err.unwrap_or(default) })
+    let default = default.unwrap_or(Action::Bad);
+    failures.push(default);
+    Some(Control::Actions(Actions { success: success.unwrap_or(default), ignore: ignore.unwrap_or(default), failures }))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -308,7 +334,7 @@ fn follow(lines: &[Line], from: &End) -> Vec<End> {
                 // What is over in a substack is not over for the stack around it.
                 open.extend(follow(inner, &state).into_iter().map(|end| (at + 1, End { over: false, ..end })));
             }
-            Line::Module { name, success, ignore, failure, .. } => {
+            Line::Module { name, actions, .. } => {
                 let skips =
                     |count: usize| lines.iter().skip(at + 1).take(count).any(|line| ours(std::slice::from_ref(line)).next().is_some());
                 let later = || skips(lines.len());
@@ -325,9 +351,9 @@ fn follow(lines: &[Line], from: &End) -> Vec<End> {
                     }
                 };
                 match name.as_str() {
-                    OURS | "pam_deny.so" | "pam_rootok.so" => go(*failure),
-                    "pam_permit.so" => go(*success),
-                    _ => [*failure, *ignore, *success].into_iter().for_each(&mut go),
+                    OURS | "pam_deny.so" | "pam_rootok.so" => actions.failures.iter().copied().for_each(&mut go),
+                    "pam_permit.so" => go(actions.success),
+                    _ => actions.failures.iter().copied().chain([actions.ignore, actions.success]).for_each(&mut go),
                 }
             }
         }
@@ -397,6 +423,36 @@ mod tests {
     }
 
     #[test]
+    fn each_way_to_fail_has_to_end_the_login() {
+        for control in [
+            "success=ok ignore=ignore authinfo_unavail=ignore default=die",
+            "success=ok ignore=ignore default=die maxtries=reset",
+            "success=ok ignore=ignore conv_err=1 default=die",
+            "success=ok ignore=ignore module_unknown=ignore default=die",
+            "success=ok auth_err=die default=ignore",
+            "success=ok auth_err=die default=ignore default=die",
+        ] {
+            let found = verdict(&format!("@include common-auth\nauth [{control}] pam_twostep.so\nauth required pam_permit.so\n"));
+            assert!(matches!(found, Verdict::ByPassable(None)), "{control}: {found:?}");
+        }
+        for control in
+            ["success=ok new_authtok_reqd=ok ignore=ignore user_unknown=bad default=die", "success=ok ignore=ignore auth_err=bad"]
+        {
+            let found = verdict(&format!("@include common-auth\nauth [{control}] pam_twostep.so\nauth required pam_permit.so\n"));
+            assert_eq!(found, Verdict::InForce, "{control}");
+        }
+        // Another module's too: this one lets in past the line while a directory is down.
+        let past = "auth [success=ok authinfo_unavail=1 default=die] pam_sss.so\n";
+        assert_eq!(verdict(&format!("auth required pam_unix.so\n{past}{LINE}\n")), by("pam_sss.so"));
+    }
+
+    #[test]
+    fn a_line_that_is_left_out_where_the_module_is_missing_is_found() {
+        assert_eq!(verdict(&format!("@include common-auth\n-{LINE}\n")), Verdict::MayBeMissing);
+        assert_eq!(verdict(&format!("-auth optional pam_cap.so\n@include common-auth\n{LINE}\n")), Verdict::InForce);
+    }
+
+    #[test]
     fn a_module_that_ends_or_jumps_past_it_is_named() {
         let unix = "auth required pam_unix.so\n";
         assert_eq!(verdict(&format!("{unix}auth sufficient pam_ssh_agent_auth.so\n{LINE}\n")), by("pam_ssh_agent_auth.so"));
@@ -443,7 +499,7 @@ mod tests {
     fn comments_and_continued_lines_are_read_as_pam_does() {
         assert_eq!(verdict("@include common-auth\n# auth required pam_twostep.so\n"), Verdict::Absent);
         assert_eq!(verdict("@include common-auth # the password\nauth \\\n  required \\\n  pam_twostep.so\n"), Verdict::InForce);
-        assert_eq!(verdict("@include common-auth\n-AUTH Required pam_twostep.so\n"), Verdict::InForce);
+        assert_eq!(verdict("@include common-auth\nAUTH Required pam_twostep.so\n"), Verdict::InForce);
     }
 
     #[test]
