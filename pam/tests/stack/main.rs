@@ -185,10 +185,31 @@ fn a_line_that_cant_be_obeyed_lets_nobody_in_and_says_so() {
 fn exceptions_are_made_by_name_and_by_group() {
     let nas = Nas::start();
     nas.enrol("alice");
-    for (options, code) in [("users=bob", SUCCESS), ("users=bob,alice", CONV_ERR), ("exclude_group=no-such-group", CONV_ERR)] {
-        let lines = format!("auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twostep {options}\n");
-        ends(&Service::new("sshd", nas.folder.path(), &lines).login("alice", &[]), code);
+    // Only root and daemon are people of the machine too, and the NAS knows no daemon.
+    for (user, options, code) in [
+        ("daemon", "users=root", SUCCESS),
+        ("daemon", "users=root,daemon", USER_UNKNOWN),
+        ("daemon", "exclude_group=daemon", SUCCESS),
+        ("daemon", "exclude_group=root", USER_UNKNOWN),
+        ("alice", "users=alice,root", CONV_ERR),
+        ("alice", "exclude_group=no-such-group", CONV_ERR),
+    ] {
+        ends(&excepting(&nas, options).login(user, &[]), code);
     }
+}
+
+fn excepting(nas: &Nas, options: &str) -> Service {
+    let lines = format!("auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twostep {options}\n");
+    Service::new("sshd", nas.folder.path(), &lines)
+}
+
+#[test]
+fn where_nobody_knows_who_a_name_is_no_exception_is_made() {
+    let nas = Nas::start();
+    nas.enrol("alice");
+    // The machine knows no alice, or no such listed name: as while a directory is down.
+    ends(&excepting(&nas, "users=root").login("alice", &[]), CONV_ERR);
+    ends(&excepting(&nas, "users=root,no-such-user").login("daemon", &[]), USER_UNKNOWN);
 }
 
 #[test]

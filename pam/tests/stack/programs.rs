@@ -554,6 +554,38 @@ fn pamtester_agrees() {
     assert!(!stopped.end().0);
 }
 
+/// Another spelling is an account's second name here, as in a directory that does not care for case.
+#[test]
+fn another_name_of_an_account_is_no_way_round_its_second_step() {
+    if lacks(&["/usr/bin/pamtester"]) {
+        return;
+    }
+    let names = "Alice:x:1001:1001::/:/bin/sh\nrobot:x:1001:1001::/:/bin/sh\n";
+    let app = App::with_key("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP");
+    let people = format!("alice:x:1001:1001::/:/bin/sh\nbob:x:1002:1002::/:/bin/sh\n{names}");
+    let nas = Nas::with_people(Config::default(), &people, &[(1001, "alice".into(), app)]);
+    let place = Place::new(&nas);
+    place.add_people(names);
+    let mut groups = fs::File::options().append(true).open(place.path("group")).unwrap();
+    groups.write_all(b"robots:x:2000:bob,robot\n").unwrap();
+    for (service, options) in [("listed", "users=alice"), ("grouped", "exclude_group=robots")] {
+        let line = format!("auth [success=ok ignore=ignore default=die] {}", module(&nas, options));
+        fs::write(place.path("pam.d").join(service), format!("auth required pam_permit.so\n{line}\n")).unwrap();
+        let login = |user: &str| Terminal::open(place.command(&["/usr/bin/pamtester", service, user, "authenticate"]));
+        let (well, words) = login("bob").end();
+        assert!(well, "{service}: {words}");
+        let mut asked = login("alice");
+        asked.expect("app shows");
+        asked.interrupt();
+        assert!(!asked.end().0, "{service}");
+        // The engine, which is asked now, has stored the account by its other name, and decides nothing.
+        for user in ["Alice", "robot"] {
+            let (well, words) = login(user).end();
+            assert!(!well && words.contains("can't be checked now"), "{service}: {user}: {words}");
+        }
+    }
+}
+
 #[test]
 fn the_command_finds_the_shipped_lines_in_force_and_what_is_wrong_with_others() {
     if lacks(&SSH) {
