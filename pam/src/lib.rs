@@ -32,6 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use twostep::sys::clock;
 
+use account::Passed;
 use engine::Socket;
 use ffi::{Item, Level, Pam, log};
 use options::Options;
@@ -58,8 +59,8 @@ pub unsafe fn authenticate(handle: *mut Handle, flags: c_int, argc: c_int, argv:
             return SYSTEM_ERR;
         }
         let result = second_step(&mut pam, words);
-        if let (Ok(_), Some(user)) = (&result, pam.name(Item::User))
-            && !pam.remember(Some(&user))
+        if let (Ok(pass), Some(user)) = (&result, pam.name(Item::User))
+            && !pam.remember(Some(&Passed { user, is_verified: pass.is_verified() }))
         {
             return SYSTEM_ERR;
         }
@@ -159,7 +160,7 @@ fn check_account(pam: &mut Pam, words: Option<Vec<&str>>) -> Result<Pass, Denial
         Ok(Before::Pass(pass)) => return Ok(pass),
         Err(denial) => return Err(refused(pam, denial)),
     };
-    let passed = pam.passed().as_deref() == Some(line.user.as_str());
+    let passed = pam.passed().filter(|passed| passed.user == line.user).map(|passed| passed.pass());
     let owner = nix::unistd::geteuid().as_raw();
     let mut engine = Socket::new(&line.options.dir, owner, line.options.timeout);
     let is_recovered = |user: &str| recovered::admits(&line.options.dir, owner, user, clock::boot_time());

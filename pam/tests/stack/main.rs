@@ -111,6 +111,25 @@ fn whoever_left_the_second_step_out_is_stopped_by_the_account_line() {
 }
 
 #[test]
+fn the_account_line_vouches_only_for_what_was_verified() {
+    let nas = Nas::start();
+    let app = nas.enrol("alice");
+    let alone = |options: &str| {
+        let lines = format!("auth required pam_permit.so\nauth required pam_twostep {options}\naccount required pam_twostep\n");
+        Service::new("sshd", nas.folder.path(), &lines)
+    };
+    let code = app.code(0);
+    let done = alone("").run("alice", &[Do::Authenticate, Do::Account], |_| Reply::typed(&*code));
+    assert_eq!(done.codes, [SUCCESS; 2], "{:?}", done.shown);
+    // Nothing was asked: a stack of which nothing else has a say is then one that refuses.
+    for (user, options) in [("bob", ""), ("daemon", "users=root")] {
+        let done = alone(options).run(user, &[Do::Authenticate, Do::Account], |text| panic!("{text}"));
+        assert_eq!(done.codes[0], SUCCESS, "{user}");
+        assert_ne!(done.codes[1], SUCCESS, "{user}");
+    }
+}
+
+#[test]
 fn no_kind_of_answer_lets_in_or_uses_up_tries() {
     let nas = Nas::start();
     let (app, service) = (nas.enrol("alice"), sshd(&nas));
