@@ -160,7 +160,8 @@ fn check_account(pam: &mut Pam, words: Option<Vec<&str>>) -> Result<Pass, Denial
         Ok(Before::Pass(pass)) => return Ok(pass),
         Err(denial) => return Err(refused(pam, denial)),
     };
-    let passed = pam.passed().filter(|passed| passed.user == line.user).map(|passed| passed.pass());
+    // A module in between may have put the directory's spelling of the name in the place of the one that was typed.
+    let passed = pam.passed().filter(|passed| people::is_same(&passed.user, &line.user, people::uid)).map(|passed| passed.pass());
     let owner = nix::unistd::geteuid().as_raw();
     let mut engine = Socket::new(&line.options.dir, owner, line.options.timeout);
     let is_recovered = |user: &str| recovered::admits(&line.options.dir, owner, user, clock::boot_time());

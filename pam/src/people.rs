@@ -12,6 +12,11 @@ pub fn uid(name: &str) -> Option<u32> {
     User::from_name(name).ok().flatten().map(|user| user.uid.as_raw())
 }
 
+/// Whether both names stand for one account. `uid` looks a name up.
+pub fn is_same(one: &str, other: &str, uid: impl Fn(&str) -> Option<u32>) -> bool {
+    one == other || uid(one).is_some_and(|one| uid(other) == Some(one))
+}
+
 /// Whether an account belongs to a group, as its own or a further one, by the name that was typed and by the name that its uid has. Nobody belongs
 /// to a group that there is not.
 pub fn is_member(name: &str, group: &str) -> bool {
@@ -38,5 +43,12 @@ mod tests {
     fn names_are_looked_up() {
         assert_eq!(uid("root"), Some(0));
         assert_eq!(uid("no-such-user"), None);
+    }
+
+    #[test]
+    fn two_names_are_one_account_only_where_both_are_known() {
+        let uid = |name: &str| [("alice", 1), ("Alice", 1), ("bob", 2)].iter().find(|(known, _)| *known == name).map(|(_, uid)| *uid);
+        assert!(is_same("alice", "Alice", uid) && is_same("mallory", "mallory", uid));
+        assert!(!is_same("alice", "bob", uid) && !is_same("alice", "mallory", uid) && !is_same("mallory", "trudy", uid));
     }
 }
