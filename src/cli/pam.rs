@@ -109,10 +109,6 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>) -> Option<Told> {
             notes.push("No password is checked before pam_twostep.so: put its line after the password's.".into());
             "by_passable"
         }
-        Verdict::MayBeMissing => {
-            notes.push("The dash before its line leaves it out where pam_twostep.so is missing: take the dash away.".into());
-            "by_passable"
-        }
         Verdict::ByPassable(Some(by)) => {
             notes.push(format!("{by} lets in without it: put the line of pam_twostep.so before, or change that control."));
             "by_passable"
@@ -130,6 +126,9 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>) -> Option<Told> {
     if service.guards_account() && WITHOUT_ASKING.contains(&name.as_str()) {
         notes.push("The account line refuses those who were not asked this time: take it out here.".into());
         is_fault = true;
+    }
+    if service.is_quiet() {
+        notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
     }
     notes.extend(service.exceptions().into_iter().map(|exception| format!("An exception is made: {exception}")));
     Some(Told { service: name, state, notes, is_fault })
@@ -194,7 +193,6 @@ mod tests {
             (format!("{AUTH}\n@include common-auth\n"), "by_passable", "after the password's"),
             (format!("auth sufficient pam_unix.so\n{AUTH}\n"), "by_passable", "pam_unix.so"),
             ("@include common-auth\nauth optional pam_twostep.so\n".into(), "by_passable", "default=die"),
-            (format!("@include common-auth\n-{AUTH}\n"), "by_passable", "dash"),
             ("@include nothing\n".into(), "unreadable", "nothing"),
             ("auth perhaps pam_unix.so\n".into(), "unreadable", "line 1"),
         ] {
@@ -203,5 +201,7 @@ mod tests {
         }
         let excepted = one("login", &format!("@include common-auth\n{AUTH} exclude_group=robots\n"));
         assert!(!excepted.is_fault && excepted.notes[0].contains("robots"), "{excepted:?}");
+        let quiet = one("login", &format!("@include common-auth\n-{AUTH}\n"));
+        assert!(!quiet.is_fault && quiet.notes[0].contains("dash"), "{quiet:?}");
     }
 }

@@ -69,7 +69,7 @@ struct Actions {
 /// A line of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Line {
-    Module { actions: Actions, name: String, words: Vec<String>, may_be_missing: bool },
+    Module { actions: Actions, name: String, words: Vec<String>, is_quiet: bool },
     Substack(Vec<Self>),
 }
 
@@ -95,8 +95,6 @@ pub enum Verdict {
     Doubled,
     /// It comes before a password was checked, or without one.
     BeforePassword,
-    /// A dash stands before its line: it is left out, and nothing said, where the module is missing.
-    MayBeMissing,
     /// Somebody may get in without it; by this module, where one is to blame.
     ByPassable(Option<String>),
 }
@@ -133,6 +131,13 @@ impl Service {
         ours(&self.account).next().is_some()
     }
 
+    /// Whether a dash before one of the module's lines keeps it out of the log where the module is missing. That still is a failure, of which the
+    /// control decides.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        is_quiet(&self.auth) || is_quiet(&self.account)
+    }
+
     /// The exceptions that a line makes by itself, as they are written.
     #[must_use]
     pub fn exceptions(&self) -> Vec<String> {
@@ -153,9 +158,6 @@ impl Service {
         if !names[..place].iter().any(|name| PASSWORDS.contains(name)) {
             return Verdict::BeforePassword;
         }
-        if may_be_missing(&self.auth) {
-            return Verdict::MayBeMissing;
-        }
         let ends = follow(&self.auth, &End { impression: Impression::Undefined, over: false, by: None });
         match ends.into_iter().find(|end| end.impression == Impression::Positive) {
             Some(end) => Verdict::ByPassable(end.by),
@@ -172,11 +174,10 @@ fn modules(lines: &[Line]) -> Box<dyn Iterator<Item = (&str, &[String])> + '_> {
     }))
 }
 
-/// Whether the module's line is left out where the module is not there.
-fn may_be_missing(lines: &[Line]) -> bool {
+fn is_quiet(lines: &[Line]) -> bool {
     lines.iter().any(|line| match line {
-        Line::Module { name, may_be_missing, .. } => name == OURS && *may_be_missing,
-        Line::Substack(lines) => may_be_missing(lines),
+        Line::Module { name, is_quiet, .. } => name == OURS && *is_quiet,
+        Line::Substack(lines) => is_quiet(lines),
     })
 }
 
@@ -196,8 +197,8 @@ fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth:
         }
         let unreadable = || Fault::Unreadable(file.into(), number);
         let (of, rest) = line.split_once(char::is_whitespace).ok_or_else(unreadable)?;
-        // A leading dash is for modules that may be absent.
-        let may_be_missing = of.starts_with('-');
+        // A leading dash is for modules that may be absent: nothing is logged then.
+        let is_quiet = of.starts_with('-');
         if of.trim_start_matches('-').eq_ignore_ascii_case(kind.word()) {
             let (control, rest) = control(rest.trim_start()).ok_or_else(unreadable)?;
             let mut words = rest.split_whitespace().map(str::to_owned);
@@ -211,7 +212,7 @@ fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth:
                 }
                 Control::Actions(actions) => {
                     let name = module.rsplit('/').next().unwrap_or_default().to_owned();
-                    into.push(Line::Module { actions, name, words: words.collect(), may_be_missing });
+                    into.push(Line::Module { actions, name, words: words.collect(), is_quiet });
                 }
             }
         }
@@ -447,9 +448,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_left_out_where_the_module_is_missing_is_found() {
-        assert_eq!(verdict(&format!("@include common-auth\n-{LINE}\n")), Verdict::MayBeMissing);
-        assert_eq!(verdict(&format!("-auth optional pam_cap.so\n@include common-auth\n{LINE}\n")), Verdict::InForce);
+    fn a_dash_is_seen_and_leaves_the_line_in_force() {
+        let quiet = service(&format!("@include common-auth\n-{LINE}\n"));
+        assert!(quiet.is_quiet() && quiet.verdict() == Verdict::InForce);
+        assert!(service(&format!("@include common-auth\n{LINE}\n-account required pam_twostep.so\n")).is_quiet());
+        assert!(!service(&format!("-auth optional pam_cap.so\n@include common-auth\n{LINE}\n")).is_quiet());
     }
 
     #[test]
