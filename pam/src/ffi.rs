@@ -10,6 +10,7 @@ use std::ptr;
 use twostep::proto::secret::Secret;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::account::Passed;
 use crate::talk::{LONGEST_ANSWER, Reply, Silence, Talk, Tone};
 
 /// A PAM transaction; only libpam looks inside.
@@ -172,9 +173,9 @@ impl Pam {
         (code == SUCCESS && !value.is_null()).then_some(value)
     }
 
-    /// Notes who passed the auth line, or that nobody did. Tells whether that worked.
-    pub fn remember(&self, passed: Option<&str>) -> bool {
-        let note = passed.and_then(|user| CString::new(user).ok()).map_or(ptr::null_mut(), CString::into_raw);
+    /// Notes who passed the auth line and how, or that nobody did. Tells whether that worked.
+    pub fn remember(&self, passed: Option<&Passed>) -> bool {
+        let note = passed.and_then(|passed| CString::new(passed.note()).ok()).map_or(ptr::null_mut(), CString::into_raw);
         // SAFETY: the handle is valid, the name ends in NUL, and `forget` takes the note back as it was made.
         let code = unsafe { (self.library.set_data)(self.handle, PASSED.as_ptr(), note.cast(), Some(forget)) };
         if code != SUCCESS && !note.is_null() {
@@ -184,8 +185,8 @@ impl Pam {
         code == SUCCESS
     }
 
-    /// Who passed the auth line in this transaction.
-    pub fn passed(&self) -> Option<String> {
+    /// Who passed the auth line in this transaction, and how.
+    pub fn passed(&self) -> Option<Passed> {
         let mut note = ptr::null();
         // SAFETY: the handle is valid, the name ends in NUL, and libpam writes one pointer.
         let code = unsafe { (self.library.get_data)(self.handle, PASSED.as_ptr(), &raw mut note) };
@@ -193,7 +194,7 @@ impl Pam {
             return None;
         }
         // SAFETY: `remember` put a text there that ends in NUL and lives until it is replaced.
-        unsafe { CStr::from_ptr(note.cast()) }.to_str().ok().map(str::to_owned)
+        unsafe { CStr::from_ptr(note.cast()) }.to_str().ok().and_then(Passed::from_note)
     }
 
     /// One message; the answer, where one is wanted.

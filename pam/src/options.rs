@@ -19,7 +19,7 @@ pub struct Options {
     pub debug: bool,
     /// `timeout=`: how long the engine may take for an answer.
     pub timeout: Duration,
-    /// `users=`: nobody else is asked.
+    /// `users=`: no other account is asked.
     pub users: Option<Vec<String>>,
     /// `exclude_group=`: its members are not asked.
     pub exclude_groups: Vec<String>,
@@ -96,10 +96,19 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether this line makes an exception of an account. `is_member` looks a group up.
-    pub fn excepts(&self, user: &str, is_member: impl Fn(&str) -> bool) -> bool {
-        let others = self.users.as_ref().is_some_and(|users| !users.iter().any(|name| name == user));
-        others || self.exclude_groups.iter().any(|group| is_member(group))
+    /// The exception that this line makes of an account, in words for the log. `uid` looks a name up, `is_member` a group.
+    ///
+    /// It is made only of accounts that are known, by their uid: another spelling of a name is no way round. Where it is not known whether a
+    /// listed name is this account, it may be.
+    pub fn exception(&self, user: &str, uid: impl Fn(&str) -> Option<u32>, is_member: impl Fn(&str) -> bool) -> Option<String> {
+        if let Some(listed) = &self.users
+            && let Some(own) = uid(user)
+            && listed.iter().all(|name| uid(name).is_some_and(|other| other != own))
+        {
+            return Some("users= does not name this account".into());
+        }
+        let group = self.exclude_groups.iter().find(|group| is_member(group))?;
+        Some(format!("exclude_group= names {group}"))
     }
 }
 
@@ -130,7 +139,7 @@ mod tests {
     fn a_line_without_options_asks_everybody() {
         let options = parse("").unwrap();
         assert_eq!(options, Options::default());
-        assert!(!options.excepts("alice", |_| true));
+        assert_eq!(options.exception("alice", uid, |_| true), None);
     }
 
     #[test]
@@ -150,12 +159,39 @@ mod tests {
         assert_eq!(options, expected);
     }
 
+    /// A directory that does not care for case, and an account with two names.
+    fn uid(name: &str) -> Option<u32> {
+        match name.to_lowercase().as_str() {
+            "alice" | "alice@nas" | "twin" => Some(1001),
+            "bob" => Some(1002),
+            "carol" => Some(1003),
+            _ => None,
+        }
+    }
+
     #[test]
     fn exceptions_are_only_those_named() {
         let options = parse("users=alice,bob exclude_group=robots").unwrap();
-        assert!(!options.excepts("alice", |_| false));
-        assert!(options.excepts("carol", |_| false));
-        assert!(options.excepts("alice", |group| group == "robots"));
+        assert_eq!(options.exception("alice", uid, |_| false), None);
+        assert!(options.exception("carol", uid, |_| false).unwrap().contains("users="));
+        assert!(options.exception("alice", uid, |group| group == "robots").unwrap().contains("robots"));
+    }
+
+    #[test]
+    fn another_spelling_or_name_of_a_listed_account_is_no_exception() {
+        let options = parse("users=alice,bob").unwrap();
+        for name in ["Alice", "ALICE", "alice@nas", "twin", "Bob"] {
+            assert_eq!(options.exception(name, uid, |_| false), None, "{name}");
+        }
+        assert_eq!(parse("users=Twin").unwrap().exception("alice", uid, |_| false), None);
+    }
+
+    #[test]
+    fn where_a_name_is_not_known_everybody_is_asked() {
+        let options = parse("users=alice,gone").unwrap();
+        assert_eq!(options.exception("carol", uid, |_| false), None);
+        assert_eq!(parse("users=alice").unwrap().exception("mallory", uid, |_| false), None);
+        assert_eq!(parse("users=alice").unwrap().exception("carol", |_| None, |_| false), None);
     }
 
     #[test]

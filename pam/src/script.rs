@@ -85,7 +85,7 @@ pub fn play(facts: Facts<'_>, lines: Vec<Line>) -> Played {
 }
 
 /// Plays an account line.
-pub fn play_account(user: &str, passed: bool, lines: Vec<Line>) -> Result<Pass, Denial> {
+pub fn play_account(user: &str, passed: Option<Pass>, lines: Vec<Line>) -> Result<Pass, Denial> {
     play_with(lines, |engine, talk| account::check(user, passed, engine, talk, &|user| user == "admin")).result
 }
 

@@ -19,6 +19,13 @@ pub enum Pass {
     Excepted,
 }
 
+impl Pass {
+    /// Whether the module vouches for it.
+    pub fn is_verified(self) -> bool {
+        matches!(self, Self::Verified | Self::SetUp | Self::Trusted | Self::Recovered)
+    }
+}
+
 /// Not let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Denial {
@@ -74,8 +81,8 @@ pub const IGNORE: c_int = 25;
 /// the password.
 pub fn code(result: &Result<Pass, Denial>) -> c_int {
     match result {
-        Ok(Pass::Verified | Pass::SetUp | Pass::Trusted | Pass::Recovered) => SUCCESS,
-        Ok(Pass::NotRequired | Pass::Excepted) => IGNORE,
+        Ok(pass) if pass.is_verified() => SUCCESS,
+        Ok(_) => IGNORE,
         Err(denial) => match denial.why {
             Why::Wrong => AUTH_ERR,
             // sshd and login don't ask again after this one.

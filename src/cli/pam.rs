@@ -127,6 +127,9 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>) -> Option<Told> {
         notes.push("The account line refuses those who were not asked this time: take it out here.".into());
         is_fault = true;
     }
+    if service.is_quiet() {
+        notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
+    }
     notes.extend(service.exceptions().into_iter().map(|exception| format!("An exception is made: {exception}")));
     Some(Told { service: name, state, notes, is_fault })
 }
@@ -198,5 +201,7 @@ mod tests {
         }
         let excepted = one("login", &format!("@include common-auth\n{AUTH} exclude_group=robots\n"));
         assert!(!excepted.is_fault && excepted.notes[0].contains("robots"), "{excepted:?}");
+        let quiet = one("login", &format!("@include common-auth\n-{AUTH}\n"));
+        assert!(!quiet.is_fault && quiet.notes[0].contains("dash"), "{quiet:?}");
     }
 }

@@ -57,10 +57,19 @@ enum Action {
     Jump(usize),
 }
 
+/// What a control makes of each outcome that a module may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Actions {
+    success: Action,
+    ignore: Action,
+    /// Of every other outcome that is named, and of those that are not. A module says in more than one way that it failed.
+    failures: Vec<Action>,
+}
+
 /// A line of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Line {
-    Module { success: Action, ignore: Action, failure: Action, name: String, words: Vec<String> },
+    Module { actions: Actions, name: String, words: Vec<String>, is_quiet: bool },
     Substack(Vec<Self>),
 }
 
@@ -122,6 +131,13 @@ impl Service {
         ours(&self.account).next().is_some()
     }
 
+    /// Whether a dash before one of the module's lines keeps it out of the log where the module is missing. That still is a failure, of which the
+    /// control decides.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        is_quiet(&self.auth) || is_quiet(&self.account)
+    }
+
     /// The exceptions that a line makes by itself, as they are written.
     #[must_use]
     pub fn exceptions(&self) -> Vec<String> {
@@ -158,6 +174,13 @@ fn modules(lines: &[Line]) -> Box<dyn Iterator<Item = (&str, &[String])> + '_> {
     }))
 }
 
+fn is_quiet(lines: &[Line]) -> bool {
+    lines.iter().any(|line| match line {
+        Line::Module { name, is_quiet, .. } => name == OURS && *is_quiet,
+        Line::Substack(lines) => is_quiet(lines),
+    })
+}
+
 fn ours(lines: &[Line]) -> impl Iterator<Item = &[String]> {
     modules(lines).filter(|(name, _)| *name == OURS).map(|(_, words)| words)
 }
@@ -174,7 +197,8 @@ fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth:
         }
         let unreadable = || Fault::Unreadable(file.into(), number);
         let (of, rest) = line.split_once(char::is_whitespace).ok_or_else(unreadable)?;
-        // A leading dash is for modules that may be absent.
+        // A leading dash is for modules that may be absent: nothing is logged then.
+        let is_quiet = of.starts_with('-');
         if of.trim_start_matches('-').eq_ignore_ascii_case(kind.word()) {
             let (control, rest) = control(rest.trim_start()).ok_or_else(unreadable)?;
             let mut words = rest.split_whitespace().map(str::to_owned);
@@ -186,9 +210,9 @@ fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth:
                     include(&module, kind, read, depth + 1, &mut lines)?;
                     into.push(Line::Substack(lines));
                 }
-                Control::Actions { success, ignore, failure } => {
+                Control::Actions(actions) => {
                     let name = module.rsplit('/').next().unwrap_or_default().to_owned();
-                    into.push(Line::Module { success, ignore, failure, name, words: words.collect() });
+                    into.push(Line::Module { actions, name, words: words.collect(), is_quiet });
                 }
             }
         }
@@ -226,7 +250,7 @@ fn joined(text: &str) -> Vec<(String, usize)> {
 enum Control {
     Include,
     Substack,
-    Actions { success: Action, ignore: Action, failure: Action },
+    Actions(Actions),
 }
 
 fn control(text: &str) -> Option<(Control, &str)> {
@@ -244,12 +268,12 @@ fn control(text: &str) -> Option<(Control, &str)> {
         "substack" => return Some((Control::Substack, rest)),
         _ => return None,
     };
-    Some((Control::Actions { success, ignore: Action::Ignore, failure }, rest))
+    Some((Control::Actions(Actions { success, ignore: Action::Ignore, failures: vec![failure] }), rest))
 }
 
 /// `success=ok ignore=ignore default=die`; what is not named is bad.
 fn bracketed(inside: &str) -> Option<Control> {
-    let (mut success, mut ignore, mut auth_err, mut default) = (None, None, None, Action::Bad);
+    let (mut success, mut ignore, mut default, mut failures) = (None, None, None, Vec::new());
     for word in inside.split_whitespace() {
         let (outcome, action) = word.split_once('=')?;
         let action = match action {
@@ -264,13 +288,16 @@ fn bracketed(inside: &str) -> Option<Control> {
         match outcome {
             "success" => success = Some(action),
             "ignore" => ignore = Some(action),
-            "auth_err" => auth_err = Some(action),
-            "default" => default = action,
-            _ => {}
+            // Of more than one, libpam takes the first.
+            "default" => default = default.or(Some(action)),
+            // As good as success, but for the application.
+            "new_authtok_reqd" => {}
+            _ => failures.push(action),
         }
     }
-    let (success, ignore) = (success.unwrap_or(default), ignore.unwrap_or(default));
-    Some(Control::Actions { success, ignore, failure: auth_err.unwrap_or(default) })
+    let default = default.unwrap_or(Action::Bad);
+    failures.push(default);
+    Some(Control::Actions(Actions { success: success.unwrap_or(default), ignore: ignore.unwrap_or(default), failures }))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -308,7 +335,7 @@ fn follow(lines: &[Line], from: &End) -> Vec<End> {
                 // What is over in a substack is not over for the stack around it.
                 open.extend(follow(inner, &state).into_iter().map(|end| (at + 1, End { over: false, ..end })));
             }
-            Line::Module { name, success, ignore, failure, .. } => {
+            Line::Module { name, actions, .. } => {
                 let skips =
                     |count: usize| lines.iter().skip(at + 1).take(count).any(|line| ours(std::slice::from_ref(line)).next().is_some());
                 let later = || skips(lines.len());
@@ -325,9 +352,9 @@ fn follow(lines: &[Line], from: &End) -> Vec<End> {
                     }
                 };
                 match name.as_str() {
-                    OURS | "pam_deny.so" | "pam_rootok.so" => go(*failure),
-                    "pam_permit.so" => go(*success),
-                    _ => [*failure, *ignore, *success].into_iter().for_each(&mut go),
+                    OURS | "pam_deny.so" | "pam_rootok.so" => actions.failures.iter().copied().for_each(&mut go),
+                    "pam_permit.so" => go(actions.success),
+                    _ => actions.failures.iter().copied().chain([actions.ignore, actions.success]).for_each(&mut go),
                 }
             }
         }
@@ -397,6 +424,38 @@ mod tests {
     }
 
     #[test]
+    fn each_way_to_fail_has_to_end_the_login() {
+        for control in [
+            "success=ok ignore=ignore authinfo_unavail=ignore default=die",
+            "success=ok ignore=ignore default=die maxtries=reset",
+            "success=ok ignore=ignore conv_err=1 default=die",
+            "success=ok ignore=ignore module_unknown=ignore default=die",
+            "success=ok auth_err=die default=ignore",
+            "success=ok auth_err=die default=ignore default=die",
+        ] {
+            let found = verdict(&format!("@include common-auth\nauth [{control}] pam_twostep.so\nauth required pam_permit.so\n"));
+            assert!(matches!(found, Verdict::ByPassable(None)), "{control}: {found:?}");
+        }
+        for control in
+            ["success=ok new_authtok_reqd=ok ignore=ignore user_unknown=bad default=die", "success=ok ignore=ignore auth_err=bad"]
+        {
+            let found = verdict(&format!("@include common-auth\nauth [{control}] pam_twostep.so\nauth required pam_permit.so\n"));
+            assert_eq!(found, Verdict::InForce, "{control}");
+        }
+        // Another module's too: this one lets in past the line while a directory is down.
+        let past = "auth [success=ok authinfo_unavail=1 default=die] pam_sss.so\n";
+        assert_eq!(verdict(&format!("auth required pam_unix.so\n{past}{LINE}\n")), by("pam_sss.so"));
+    }
+
+    #[test]
+    fn a_dash_is_seen_and_leaves_the_line_in_force() {
+        let quiet = service(&format!("@include common-auth\n-{LINE}\n"));
+        assert!(quiet.is_quiet() && quiet.verdict() == Verdict::InForce);
+        assert!(service(&format!("@include common-auth\n{LINE}\n-account required pam_twostep.so\n")).is_quiet());
+        assert!(!service(&format!("-auth optional pam_cap.so\n@include common-auth\n{LINE}\n")).is_quiet());
+    }
+
+    #[test]
     fn a_module_that_ends_or_jumps_past_it_is_named() {
         let unix = "auth required pam_unix.so\n";
         assert_eq!(verdict(&format!("{unix}auth sufficient pam_ssh_agent_auth.so\n{LINE}\n")), by("pam_ssh_agent_auth.so"));
@@ -443,7 +502,7 @@ mod tests {
     fn comments_and_continued_lines_are_read_as_pam_does() {
         assert_eq!(verdict("@include common-auth\n# auth required pam_twostep.so\n"), Verdict::Absent);
         assert_eq!(verdict("@include common-auth # the password\nauth \\\n  required \\\n  pam_twostep.so\n"), Verdict::InForce);
-        assert_eq!(verdict("@include common-auth\n-AUTH Required pam_twostep.so\n"), Verdict::InForce);
+        assert_eq!(verdict("@include common-auth\nAUTH Required pam_twostep.so\n"), Verdict::InForce);
     }
 
     #[test]

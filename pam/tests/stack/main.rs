@@ -111,6 +111,25 @@ fn whoever_left_the_second_step_out_is_stopped_by_the_account_line() {
 }
 
 #[test]
+fn the_account_line_vouches_only_for_what_was_verified() {
+    let nas = Nas::start();
+    let app = nas.enrol("alice");
+    let alone = |options: &str| {
+        let lines = format!("auth required pam_permit.so\nauth required pam_twostep {options}\naccount required pam_twostep\n");
+        Service::new("sshd", nas.folder.path(), &lines)
+    };
+    let code = app.code(0);
+    let done = alone("").run("alice", &[Do::Authenticate, Do::Account], |_| Reply::typed(&*code));
+    assert_eq!(done.codes, [SUCCESS; 2], "{:?}", done.shown);
+    // Nothing was asked: a stack of which nothing else has a say is then one that refuses.
+    for (user, options) in [("bob", ""), ("daemon", "users=root")] {
+        let done = alone(options).run(user, &[Do::Authenticate, Do::Account], |text| panic!("{text}"));
+        assert_eq!(done.codes[0], SUCCESS, "{user}");
+        assert_ne!(done.codes[1], SUCCESS, "{user}");
+    }
+}
+
+#[test]
 fn no_kind_of_answer_lets_in_or_uses_up_tries() {
     let nas = Nas::start();
     let (app, service) = (nas.enrol("alice"), sshd(&nas));
@@ -185,10 +204,31 @@ fn a_line_that_cant_be_obeyed_lets_nobody_in_and_says_so() {
 fn exceptions_are_made_by_name_and_by_group() {
     let nas = Nas::start();
     nas.enrol("alice");
-    for (options, code) in [("users=bob", SUCCESS), ("users=bob,alice", CONV_ERR), ("exclude_group=no-such-group", CONV_ERR)] {
-        let lines = format!("auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twostep {options}\n");
-        ends(&Service::new("sshd", nas.folder.path(), &lines).login("alice", &[]), code);
+    // Only root and daemon are people of the machine too, and the NAS knows no daemon.
+    for (user, options, code) in [
+        ("daemon", "users=root", SUCCESS),
+        ("daemon", "users=root,daemon", USER_UNKNOWN),
+        ("daemon", "exclude_group=daemon", SUCCESS),
+        ("daemon", "exclude_group=root", USER_UNKNOWN),
+        ("alice", "users=alice,root", CONV_ERR),
+        ("alice", "exclude_group=no-such-group", CONV_ERR),
+    ] {
+        ends(&excepting(&nas, options).login(user, &[]), code);
     }
+}
+
+fn excepting(nas: &Nas, options: &str) -> Service {
+    let lines = format!("auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twostep {options}\n");
+    Service::new("sshd", nas.folder.path(), &lines)
+}
+
+#[test]
+fn where_nobody_knows_who_a_name_is_no_exception_is_made() {
+    let nas = Nas::start();
+    nas.enrol("alice");
+    // The machine knows no alice, or no such listed name: as while a directory is down.
+    ends(&excepting(&nas, "users=root").login("alice", &[]), CONV_ERR);
+    ends(&excepting(&nas, "users=root,no-such-user").login("daemon", &[]), USER_UNKNOWN);
 }
 
 #[test]
