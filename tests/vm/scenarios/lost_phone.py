@@ -4,7 +4,7 @@ import contextlib
 import re
 import subprocess
 
-from nas.installation import account_state, expect_admin_in, expect_admin_out, past_the_grace
+from nas.installation import account_state, configure, expect_admin_in, expect_admin_out, past_the_grace
 from nas.machine import MAC_PASSWORD, TOP, expect
 from nas.secondstep import App
 from nas.terminal import Terminal
@@ -14,6 +14,25 @@ NEEDS_PACKAGE = True
 RECOVERED = "twostep --json recovery status | grep -q '\"state\":\"recovered\"'"
 ENGINE = "/var/lib/twostep/engine"
 PASSWORDS = {"admin": MAC_PASSWORD, "alice": "wonderland", "bob": "builder"}
+
+MAIL = '\n[mail]\nhost = "localhost"\nport = 2525\nsecurity = "none"\nfrom = "nas@nas.test"\n'
+
+# The mail server on the NAS: takes every mail and shows its text.
+MAIL_SERVER = r"""
+use strict; use IO::Socket::INET;
+my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1:2525", Listen => 8, ReuseAddr => 1) or die "$!";
+syswrite STDOUT, "ready\n";
+while (my $client = $server->accept) {
+    my $text = 0;
+    print $client "220 nas\r\n";
+    while (<$client>) {
+        s/\r?\n$//;
+        if ($text && $_ ne ".") { syswrite STDOUT, "$_\n" }
+        elsif (/^QUIT/i) { last }
+        else { $text = /^DATA/i; print $client $text ? "354 go on\r\n" : "250 nas\r\n" }
+    }
+}
+"""
 
 
 class _Readme:
@@ -102,10 +121,22 @@ def _step(m, app):
     return int(m.sh("date +%s")) // app.period
 
 
-def _enrol(m, readme):
-    """alice runs `twostep setup` in a login of hers; her phone."""
-    with _ssh(m, "alice", readme.setup) as shell:
+def _mail_server(m):
+    """The NAS has a mail server of its own, and codes go by it."""
+    m.push(MAIL_SERVER, "/run/mail.pl")
+    server = m.start("exec perl /run/mail.pl")
+    server.line_like("ready")
+    configure(m, MAIL)
+    return server
+
+
+def _enrol(m, readme, mail=None):
+    """alice runs `twostep setup` in a login of hers, with an address where there is mail; her phone."""
+    with _ssh(m, "alice", readme.setup + (" --email alice@nas.test" if mail else "")) as shell:
         shell.answers(("Password: ", PASSWORDS["alice"]))
+        if mail:
+            shell.until("Code from the e-mail")
+            shell.type(mail.line_like(r"^ {4}\d+$").strip())
         shell.until("Code that the app shows: ")
         secret = re.search(r"otpauth://totp/\S*[?&]secret=([A-Z2-7]+)", shell.shown)[1]
         app = App("alice", secret, 30)
@@ -133,7 +164,7 @@ def _with_the_phone(m, app):
 
 
 def _without_the_phone(m, app):
-    """Neither guesses nor Enter let alice in, and there is no e-mail to fall back on."""
+    """Neither guesses nor Enter let alice in, and no mail goes out any more."""
     accepted = "journalctl -q -u ssh | grep -c 'Accepted .* for alice'"
     before = m.sh(accepted)
     with _ssh(m, "alice", "id -un") as login:
@@ -141,10 +172,11 @@ def _without_the_phone(m, app):
             login.answers(("authenticator app shows", app.wrong(_step(m, app))))
         status, said = login.end()
         expect(status != 0 and "Too many wrong codes." in said and "\nalice\n" not in said, f"alice by guessing: {status} {said}")
+    m.sh("sleep 30")  # so long after one mail no other is sent
     with _ssh(m, "alice", "id -un") as login:
-        login.answers(("authenticator app shows", ""))
-        ways = login.until("Which one")
-        expect("recovery code" in ways and "mail" not in ways, f"ways to verify: {ways}")
+        login.answers(("authenticator app shows", ""), ("e-mail code\n", "e-mail"))
+        login.until("the mail server can't be reached")
+        login.until("Which one")
     expect(m.sh(accepted) == before, "sshd let her in")
 
 
@@ -164,13 +196,16 @@ def _press(m):
 
 
 def a_lost_phone_is_got_over_with_the_button(bed):
-    """Q15, Q18, Q28, C2: README's "Protect ssh" word for word; alice's phone is lost, the button brings admin back, admin helps her, and is off again."""
+    """Q15, Q18, Q28, C2: README's "Protect ssh" word for word; alice's phone is lost and the mail dead, the button brings admin back, admin helps her, and is off again."""
     m = bed.machine()
     readme = _Readme()
     _as_on_a_fresh_debian(m)
     _protect_ssh(m, readme)
-    app = _enrol(m, readme)
+    mail = _mail_server(m)
+    app = _enrol(m, readme, mail)
     _with_the_phone(m, app)
+    mail.kill()
+    mail.wait()
     _without_the_phone(m, app)
     expect_admin_out(m)
 
