@@ -122,7 +122,7 @@ impl Drop for Library {
 /// One transaction, as long as a call of it lasts.
 pub struct Pam {
     handle: *mut Handle,
-    library: Library,
+    libpam: Library,
     silent: bool,
 }
 
@@ -132,15 +132,15 @@ impl Pam {
     /// # Safety
     /// `handle` is the one that libpam gave to the entry that is running, and is used no longer than that.
     pub unsafe fn new(handle: *mut Handle, flags: c_int) -> Option<Self> {
-        let library = Library::present()?;
-        (!handle.is_null()).then_some(Self { handle, library, silent: flags & SILENT != 0 })
+        let libpam = Library::present()?;
+        (!handle.is_null()).then_some(Self { handle, libpam, silent: flags & SILENT != 0 })
     }
 
     /// Who logs in; asked for where PAM does not know yet. None where that fails or the name is no text.
     pub fn ask_user(&self) -> Option<String> {
         let mut user = ptr::null();
         // SAFETY: the handle is valid (see `new`); libpam has its own prompt where none is given.
-        let code = unsafe { (self.library.get_user)(self.handle, &raw mut user, ptr::null()) };
+        let code = unsafe { (self.libpam.get_user)(self.handle, &raw mut user, ptr::null()) };
         if code != SUCCESS || user.is_null() {
             return None;
         }
@@ -169,7 +169,7 @@ impl Pam {
     fn item(&self, item: c_int) -> Option<*const c_void> {
         let mut value = ptr::null();
         // SAFETY: the handle is valid (see `new`), and libpam writes one pointer.
-        let code = unsafe { (self.library.get_item)(self.handle, item, &raw mut value) };
+        let code = unsafe { (self.libpam.get_item)(self.handle, item, &raw mut value) };
         (code == SUCCESS && !value.is_null()).then_some(value)
     }
 
@@ -177,7 +177,7 @@ impl Pam {
     pub fn remember(&self, passed: Option<&Passed>) -> bool {
         let note = passed.and_then(|passed| CString::new(passed.note()).ok()).map_or(ptr::null_mut(), CString::into_raw);
         // SAFETY: the handle is valid, the name ends in NUL, and `forget` takes the note back as it was made.
-        let code = unsafe { (self.library.set_data)(self.handle, PASSED.as_ptr(), note.cast(), Some(forget)) };
+        let code = unsafe { (self.libpam.set_data)(self.handle, PASSED.as_ptr(), note.cast(), Some(forget)) };
         if code != SUCCESS && !note.is_null() {
             // SAFETY: made by into_raw above, and not taken over by libpam.
             drop(unsafe { CString::from_raw(note) });
@@ -189,7 +189,7 @@ impl Pam {
     pub fn passed(&self) -> Option<Passed> {
         let mut note = ptr::null();
         // SAFETY: the handle is valid, the name ends in NUL, and libpam writes one pointer.
-        let code = unsafe { (self.library.get_data)(self.handle, PASSED.as_ptr(), &raw mut note) };
+        let code = unsafe { (self.libpam.get_data)(self.handle, PASSED.as_ptr(), &raw mut note) };
         if code != SUCCESS || note.is_null() {
             return None;
         }
