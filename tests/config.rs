@@ -76,7 +76,7 @@ fn keys(value: &serde_json::Value, each: &mut impl FnMut(&str, bool)) {
 fn an_unknown_key_is_told_with_file_line_and_the_nearest_known_one() {
     assert_eq!(refusal("\n\n[recovry]\n"), "twostepd.toml:3: unknown key \"recovry\": did you mean \"recovery\"?");
     assert_eq!(refusal("[button]\nenabled = true\nhodl = \"3s\""), "twostepd.toml:3: unknown key \"hodl\": did you mean \"hold\"?");
-    assert!(refusal("phone = 1").starts_with("twostepd.toml:1: unknown key \"phone\": known here are log, button, recovery"));
+    assert!(refusal("router = 1").starts_with("twostepd.toml:1: unknown key \"router\": known here are log, button, recovery"));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::document::Finding;
-use super::{Button, Config, Grant, Mail, MailSecurity, Password, Recovery, Socket};
+use super::phone::is_address;
+use super::{Button, Config, Grant, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
 use crate::core::adapter::Mac;
 use crate::core::email::Address;
 
@@ -26,6 +27,7 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
     rules.socket(&config.socket);
     rules.grant(&config.grant);
     rules.mail(&config.mail);
+    rules.phone(&config.phone, &config.web);
     rules.0
 }
 
@@ -115,6 +117,19 @@ impl Rules {
         }
     }
 
+    fn phone(&mut self, phone: &Phone, web: &Web) {
+        let fits = phone.address.as_deref().is_none_or(is_address);
+        self.want(fits, "phone.address", "write it like https://nas.example.org:8443, without a path");
+        self.want(web.listen.port() != 0, "web.listen", "0 is no port: give 1 to 65535");
+        let text = "give both web.certificate and web.key, or neither";
+        self.want(web.certificate.is_some() == web.key.is_some(), "web.certificate", text);
+        let text = "the reverse proxy has the certificate: give web.socket, or web.certificate";
+        self.want(web.socket.is_none() || web.certificate.is_none(), "web.socket", text);
+        for (key, file) in [("web.socket", &web.socket), ("web.certificate", &web.certificate), ("web.key", &web.key)] {
+            self.want(file.as_deref().is_none_or(full_path), key, "give a full path");
+        }
+    }
+
     fn mail(&mut self, mail: &Mail) {
         let Some(host) = &mail.host else {
             let others = [&mail.from, &mail.user, &mail.password_file, &mail.ca_file].iter().any(|value| value.is_some());
@@ -148,7 +163,7 @@ fn full_path(path: &str) -> bool {
 }
 
 /// The name or the address of a server.
-fn host_name(name: &str) -> bool {
+pub(super) fn host_name(name: &str) -> bool {
     let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     name.parse::<IpAddr>().is_ok() || name.len() <= 253 && name.trim_end_matches('.').split('.').all(label)
 }

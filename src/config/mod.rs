@@ -12,6 +12,7 @@ mod error;
 mod fault;
 mod nearest;
 pub mod paths;
+mod phone;
 mod place;
 pub mod validate;
 
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use self::document::Document;
 use self::duration::human;
 pub use self::error::{Error, Problem};
+pub use self::phone::{NumberEntry, Phone, Web};
 
 /// The whole of `twostepd.toml`. Every key has a default: an empty file is a valid configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,10 @@ pub struct Config {
     pub login: Login,
     /// Codes by e-mail.
     pub mail: Mail,
+    /// The methods that need a phone.
+    pub phone: Phone,
+    /// How the phone's pages are served.
+    pub web: Web,
 }
 
 /// What the supervisor hands to the engine at its start.

@@ -9,7 +9,7 @@ use zlink::idl::{Interface, Type};
 
 use super::parameters::{Mismatch, decode};
 use super::varlink::Empty;
-use super::{account, admin, login};
+use super::{account, admin, authenticator, login};
 
 /// Objects of one shape: the first has all members, the others differ from it in one.
 fn objects<'a>(interface: &Interface<'_>, members: impl Iterator<Item = (String, &'a Type<'a>)>) -> Vec<Value> {
@@ -172,6 +172,25 @@ fn admin_agrees_with_its_file() {
             ("Import", through::<Empty>),
             ("ListBackups", through::<admin::Backups>),
             ("StartAnew", through::<admin::StartedAnew>),
+        ],
+    );
+}
+
+#[test]
+fn authenticator_agrees_with_its_file() {
+    agree::<authenticator::Call, authenticator::Error>(
+        authenticator::DESCRIPTION,
+        |call| format!("{call:?}").split(' ').next().unwrap().to_owned(),
+        &[
+            ("Pair", through::<authenticator::Paired>),
+            ("ConfirmPairing", through::<authenticator::PairingConfirmed>),
+            ("Nonce", through::<authenticator::Nonce>),
+            ("Pending", through::<authenticator::Requests>),
+            ("Scan", through::<authenticator::Scanned>),
+            ("Decide", through::<authenticator::Decided>),
+            ("OnlineCode", through::<authenticator::OnlineCode>),
+            ("Unpair", through::<Empty>),
+            ("Carry", through::<authenticator::Carrying>),
         ],
     );
 }

@@ -5,6 +5,7 @@ pub mod account;
 pub mod admin;
 #[cfg(test)]
 mod agreement;
+pub mod authenticator;
 mod connection;
 pub mod frame;
 pub mod login;
