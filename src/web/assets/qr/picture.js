@@ -1,0 +1,62 @@
+/**
+ * Pictures in grey, and what is dark in them.
+ *
+ * @typedef {{ grey: Uint8Array, width: number, height: number }} Grey brightness, one byte for each pixel, row by row
+ */
+
+/** How much darker than its neighbourhood a pixel must be, of 255: noise on an even surface is no pattern. */
+const CLEARLY = 6;
+
+/** @param {{ data: Uint8ClampedArray, width: number, height: number }} image RGBA */
+export function greyOf({ data, width, height }) {
+  const grey = new Uint8Array(width * height);
+  // The weights of ITU-R BT.601, in 256ths.
+  for (let at = 0, from = 0; at < grey.length; at++, from += 4) grey[at] = (77 * data[from] + 150 * data[from + 1] + 29 * data[from + 2]) >> 8;
+  return { grey, width, height };
+}
+
+/** Half as wide and high: quick to search, and without much of the noise. */
+export function halved({ grey, width, height }) {
+  const half = { grey: new Uint8Array((width >> 1) * (height >> 1)), width: width >> 1, height: height >> 1 };
+  for (let y = 0, to = 0; y < half.height; y++) {
+    for (let x = 0; x < half.width; x++, to++) {
+      const at = 2 * y * width + 2 * x;
+      half.grey[to] = (grey[at] + grey[at + 1] + grey[at + width] + grey[at + width + 1] + 2) >> 2;
+    }
+  }
+  return half;
+}
+
+export function inverted({ grey, width, height }) {
+  return { grey: grey.map((value) => 255 - value), width, height };
+}
+
+/** The mean around each value of a table, up to `reach` columns and rows away. */
+export function means(values, width, height, reach) {
+  const wide = width + 1, sums = new Float64Array(wide * (height + 1)), out = new Float32Array(width * height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0, row = 0; x < width; x++) {
+      row += values[y * width + x];
+      sums[(y + 1) * wide + x + 1] = sums[y * wide + x + 1] + row;
+    }
+  }
+  for (let y = 0; y < height; y++) {
+    const top = Math.max(0, y - reach) * wide, bottom = Math.min(height, y + reach + 1) * wide, rows = (bottom - top) / wide;
+    for (let x = 0; x < width; x++) {
+      const left = Math.max(0, x - reach), right = Math.min(width, x + reach + 1);
+      out[y * width + x] = (sums[bottom + right] - sums[bottom + left] - sums[top + right] + sums[top + left]) / (rows * (right - left));
+    }
+  }
+  return out;
+}
+
+/**
+ * What is darker than its neighbourhood, so that a shadow over part of the picture does no harm.
+ * @param {number} reach pixels to each side that count as neighbourhood: it must be wider than a finder pattern is
+ * @returns {import('./detect.js').Picture}
+ */
+export function searchable({ grey, width, height }, reach) {
+  const level = means(grey, width, height, reach), dark = new Uint8Array(grey.length);
+  for (let at = 0; at < dark.length; at++) dark[at] = grey[at] < level[at] - CLEARLY ? 1 : 0;
+  return { grey, level, dark, width, height };
+}
