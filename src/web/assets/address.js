@@ -1,0 +1,19 @@
+/** Takes a link's secret out of the address bar and the history before anything else happens. It stays in this module until it is asked for. */
+
+let arrived = location.hash ? location.href : null;
+if (location.hash || location.pathname !== '/') history.replaceState(null, '', '/');
+
+/** The address with which the page was opened, if that was a link of ours; once. */
+export function takeArrival() {
+  const link = arrived;
+  arrived = null;
+  return link;
+}
+
+// A link opened while the page is there already changes only the fragment.
+addEventListener('hashchange', () => {
+  if (!location.hash) return;
+  arrived = location.href;
+  history.replaceState(null, '', '/');
+  dispatchEvent(new Event('arrival'));
+});
