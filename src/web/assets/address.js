@@ -9,11 +9,3 @@ export function takeArrival() {
   arrived = null;
   return link;
 }
-
-// A link opened while the page is there already changes only the fragment.
-addEventListener('hashchange', () => {
-  if (!location.hash) return;
-  arrived = location.href;
-  history.replaceState(null, '', '/');
-  dispatchEvent(new Event('arrival'));
-});

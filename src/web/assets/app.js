@@ -4,7 +4,7 @@ import { takeArrival } from './address.js';
 import { scanLogin } from './api.js';
 import { canHoldKeys, startWorker } from './device.js';
 import { button, h } from './dom.js';
-import { homeScreen, setAccounts, take, takeScanned } from './home.js';
+import { homeScreen, setAccounts, take, takeScanned, unsure } from './home.js';
 import { listen } from './live.js';
 import { pairScreen } from './pair.js';
 import { readLink } from './protocol.js';
@@ -22,6 +22,7 @@ async function reload() {
 
 /** Streams are for a page that is seen: in the background nothing is held open. */
 function hear() {
+  if (document.hidden) unsure();
   listen(document.hidden ? [] : accounts, take);
 }
 
@@ -63,7 +64,7 @@ function arrive() {
   const text = takeArrival();
   const link = text && readLink(text);
   if (link) open(link);
-  else if (text) show(ending('bad', t.pair.failedTitle, t.errors.NoSuchPairing, closeButton()));
+  else if (text) show(ending('bad', ...t.scan.unreadable, closeButton()));
 }
 
 function refuse(text, ...more) {
@@ -83,7 +84,6 @@ async function start() {
     return refuse(t.insecure.storage);
   }
   addEventListener('accounts', reload);
-  addEventListener('arrival', arrive);
   document.addEventListener('visibilitychange', hear);
   // Only to say whether the certificate is trusted: not worth a wait.
   await Promise.race([startWorker(), new Promise((resolve) => setTimeout(resolve, 1000))]);

@@ -43,7 +43,7 @@ export class Card {
 
   question() {
     const { method, number } = this.request;
-    if (method !== 'login_approval') return h('div', {});
+    if (method !== 'login_approval') return h('div', { hidden: true });
     if (number) return h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, number));
     this.input = h('input', {
       class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 4, 'aria-describedby': 'type-error', test: 'number-input',
@@ -54,16 +54,15 @@ export class Card {
 
   details() {
     const { service, service_claimed: claimed, remote, account, host } = this.request;
-    const named = claimed ? [h('b', { test: 'service' }, service), ' ', h('span', { class: 'badge', test: 'claimed' }, words.claimed)] : h('b', { test: 'service' }, service);
-    return h('div', {},
-      facts(
-        [words.service, h('span', {}, named)],
-        [words.remote, h('span', { test: 'remote' }, remote ?? words.here)],
-        [words.account, h('span', { test: 'account' }, account)],
-        [words.host, host],
-        [words.age, this.age],
-      ),
-      claimed && h('p', { class: 'small' }, words.claimedWhy));
+    const named = [h('b', { test: 'service' }, service)];
+    if (claimed) named.push(' ', h('span', { class: 'badge', test: 'claimed' }, words.claimed), h('p', { class: 'small' }, words.claimedWhy));
+    return facts(
+      [words.service, named],
+      [words.remote, h('span', { test: 'remote' }, remote ?? words.here)],
+      [words.account, h('span', { test: 'account' }, account)],
+      [words.host, host],
+      [words.age, this.age],
+    );
   }
 
   choices() {

@@ -75,6 +75,8 @@ function draw() {
   empty.hidden = accounts.length > 0;
   accountsTitle.hidden = rows.hidden = !accounts.length;
   install.hidden = !installOffer();
+  // One thing at a time: an open request has the only coloured button.
+  scanButton.className = `button wide ${open ? 'plain' : 'primary'}`;
   count(open);
   drawStatus();
   drawHints();
@@ -82,21 +84,31 @@ function draw() {
   if (!open) ticking = clearInterval(ticking);
 }
 
-function closed(card) {
+function drop(card) {
   cards.delete(card.key);
   card.element.remove();
+}
+
+function closed(card) {
+  drop(card);
   title.focus();
   draw();
 }
 
-function add(account, request, replaced) {
+/** A card never comes between the finger and another's button: it stands last, or in the place of the account's card before it. */
+function add(account, request) {
   const key = `${account.account}\n${request.login}`;
-  const card = new Card(account, request, { closed, replaces: Boolean(replaced) });
+  const before = [...cards.values()].filter((card) => card.state === 'over' && card.account.account === account.account);
+  const card = new Card(account, request, { closed, replaces: before.length > 0 });
   Object.assign(card, { key, onend: draw });
-  cards.set(key, card);
-  // The old card says what became of it, below the new one.
-  if (replaced) replaced.element.before(card.element);
+  if (before.length) before[before.length - 1].element.before(card.element);
   else list.append(card.element);
+  for (const old of before) {
+    // What became of the login just replaced is still to be read, below the new one.
+    if (old.element.dataset.outcome === 'superseded' && !old.seen) old.seen = true;
+    else drop(old);
+  }
+  cards.set(key, card);
   announce(t.request.announce(request));
   return card;
 }
@@ -118,7 +130,7 @@ function takeRequests(account, requests) {
   const newer = fresh.some(({ method }) => method !== 'qr_code');
   for (const card of missing) card.gone(newer);
   for (const request of requests) {
-    const card = cards.get(`${account.account}\n${request.login}`) ?? add(account, request, missing[0]);
+    const card = cards.get(`${account.account}\n${request.login}`) ?? add(account, request);
     card.listed = true;
     card.update(request);
   }
@@ -129,6 +141,12 @@ export function takeScanned(account, request) {
   const card = cards.get(`${account.account}\n${request.login}`) ?? add(account, request);
   draw();
   return card;
+}
+
+/** Nobody listens for a while: what was told is no longer sure. */
+export function unsure() {
+  for (const [authenticator, { error }] of told) if (error !== 'NoSuchAuthenticator') told.delete(authenticator);
+  drawStatus();
 }
 
 /** The accounts are others than before. */

@@ -10,7 +10,7 @@ import { eventParser } from './events.js';
 
 /** Comments come every 25 s: after this long without a word the connection is dead. In milliseconds. */
 const SILENCE = 60_000;
-const SHORTEST = 1_000, LONGEST = 30_000;
+const SHORTEST = 1_000, LONGEST = 15_000;
 /** A browser opens six connections to a host without HTTP/2, and the calls need some: further accounts look in at intervals. */
 const STREAMS = 4, LOOK_IN = 10_000;
 /** A phone may be unknown for as long as its setup on the NAS lasts. In milliseconds. */

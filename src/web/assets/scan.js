@@ -83,7 +83,7 @@ export function scanScreen(found) {
   const video = h('video', { muted: true, playsinline: true, autoplay: true, 'aria-hidden': 'true' });
   video.muted = true;
   const finder = h('div', { class: 'finder' }, video);
-  const problem = h('div', {});
+  const problem = h('div', { class: 'hints' });
   const start = () => {
     finder.hidden = false;
     problem.replaceChildren();

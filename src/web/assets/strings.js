@@ -118,7 +118,7 @@ export const t = {
 
   ios: {
     title: 'First, put twostep on your home screen',
-    why: 'Safari forgets a page’s keys after a week without a visit. An app on the home screen keeps them.',
+    why: 'On iPhone and iPad the browser forgets a page’s keys after a week without a visit. An app on the home screen keeps them.',
     steps: ['Tap Share in the browser’s bar.', 'Choose “Add to Home Screen”.', 'Open twostep there, tap “Scan a QR code”, and scan the same code again.'],
     apart: 'The code is still unused. The app has storage of its own; what you pair here stays here.',
     anyway: 'Pair in this browser all the same',
@@ -144,6 +144,7 @@ export const t = {
     none: 'There is no camera here. Take or choose a picture of the code, or enter its text.',
     broken: 'The camera does not start; another app may be using it. Close that and try again, or take a picture instead.',
     foreign: 'This QR code is none of twostep’s. Point the camera at the one on the login screen, or in the setup.',
+    unreadable: ['Not a whole link', 'The link with which this page was opened is cut short, or none of twostep’s. Scan the QR code once more.'],
     otherTitle: 'Another NAS',
     other: (host) => `This code belongs to ${host}. Each NAS has its own page, with its own key.`,
     otherOpen: (host) => `Open ${host}`,
@@ -156,7 +157,7 @@ export const t = {
   },
 
   account: {
-    phone: 'This phone’s name',
+    phone: 'Phone’s name',
     host: 'NAS',
     address: 'Address',
     since: 'Paired',
