@@ -77,7 +77,7 @@ test('typed digits may have gaps', () => {
 });
 
 test('events are read whatever the pieces they come in', () => {
-  const stream = ':\r\n\r\ndata: {"requests":[]}\n\nevent: error\ndata: {"error":\ndata: "x"}\r\rdata:bare\n\n: talk\n\nid: 7\n\n';
+  const stream = ':\r\n\r\ndata: {"requests":[]}\n\nevent: error\ndata: {"error":\r\ndata: "x"}\r\rdata:bare\n\n: talk\n\nid: 7\n\n';
   const wanted = [
     { event: 'message', data: '{"requests":[]}' }, { event: 'error', data: '{"error":\n"x"}' }, { event: 'message', data: 'bare' },
   ];

@@ -9,7 +9,7 @@ import { listen } from './live.js';
 import { pairScreen } from './pair.js';
 import { readLink } from './protocol.js';
 import { ending, goHome, setHome, show } from './screen.js';
-import { loadAccounts } from './store.js';
+import { dropAccount, loadAccounts } from './store.js';
 import { explain, t } from './strings.js';
 
 let accounts = [];
@@ -17,13 +17,21 @@ let accounts = [];
 async function reload() {
   accounts = await loadAccounts();
   setAccounts(accounts);
-  hear();
+  attend();
+}
+
+/** What a stream tells. An account paired anew, once its old pairing is gone, stands here once. */
+async function hear(account, news) {
+  const anew = ({ account: name, host, pairedAt }) => name === account.account && host === account.host && pairedAt > account.pairedAt;
+  if (news.error !== 'NoSuchAuthenticator' || !accounts.some(anew)) return take(account, news);
+  await dropAccount(account.authenticator);
+  return reload();
 }
 
 /** Streams are for a page that is seen: in the background nothing is held open. */
-function hear() {
+function attend() {
   if (document.hidden) unsure();
-  listen(document.hidden ? [] : accounts, take);
+  listen(document.hidden ? [] : accounts, hear);
 }
 
 const closeButton = () => button('primary wide', t.close, goHome, { test: 'done' });
@@ -56,8 +64,12 @@ function open(link) {
 }
 
 async function openScan() {
-  const { scanScreen } = await import('./scan.js');
-  show(scanScreen(open));
+  try {
+    const { scanScreen } = await import('./scan.js');
+    show(scanScreen(open));
+  } catch {
+    show(ending('bad', t.scan.title, t.errors.Unreachable, closeButton()));
+  }
 }
 
 function arrive() {
@@ -84,7 +96,7 @@ async function start() {
     return refuse(t.insecure.storage);
   }
   addEventListener('accounts', reload);
-  document.addEventListener('visibilitychange', hear);
+  document.addEventListener('visibilitychange', attend);
   // Only to say whether the certificate is trusted: not worth a wait.
   await Promise.race([startWorker(), new Promise((resolve) => setTimeout(resolve, 1000))]);
   arrive();

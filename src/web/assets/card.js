@@ -121,7 +121,7 @@ export class Card {
     try {
       await busy(this.buttons, work);
     } catch (error) {
-      if (error.kind === 'NoSuchRequest') this.end('expired', 'plain');
+      if (error.kind === 'NoSuchRequest') this.end(left(this.deadline) === 0 ? 'expired' : 'over', 'plain');
       else this.error.textContent = `${explain(error)}${error.kind === 'Unreachable' ? ` ${t.errors.uncertain}` : ''}`;
     } finally {
       this.asking = false;

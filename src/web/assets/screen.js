@@ -4,6 +4,9 @@ import { button, h } from './dom.js';
 import { t } from './strings.js';
 
 const main = document.querySelector('#main');
+/** A login must not wait unseen behind another screen. */
+const waiting = document.querySelector('#waiting');
+waiting.addEventListener('click', goHome);
 let current = null, home = null, open = 0;
 
 /** The document's title counts the open requests. */
@@ -14,6 +17,8 @@ export function count(requests) {
 
 function retitle() {
   document.title = `${open ? `(${open}) ` : ''}${current?.title ? `${current.title} · ` : ''}${t.app}`;
+  waiting.hidden = !open || Boolean(current?.home);
+  waiting.textContent = t.home.title(open);
 }
 
 function put(screen, focus) {
@@ -38,8 +43,9 @@ export function show(screen) {
 }
 
 export function goHome() {
-  if (history.state?.inside) history.back();
-  else if (!current?.home) put({ ...home(), home: true }, true);
+  const { inside } = history.state ?? {};
+  if (!current?.home) put({ ...home(), home: true }, true);
+  if (inside) history.back();
 }
 
 addEventListener('popstate', () => {

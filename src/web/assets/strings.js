@@ -79,7 +79,7 @@ export const t = {
     expired: ['Too late', 'The request ran out and nobody was let in. Begin the login anew.'],
     locked: ['Account locked', 'After too many wrong answers the NAS takes no second step for this account. Ask an administrator to unlock it.'],
     superseded: ['Replaced', 'A newer login of this account took its place. Only the newest can be approved.'],
-    over: ['Over', 'This login was answered elsewhere, or given up.'],
+    over: ['Over', 'This login was answered elsewhere, given up, or replaced by a newer one.'],
     codeOver: ['Over', 'The code was used, or the login was given up.'],
   },
 
