@@ -1,0 +1,158 @@
+/**
+ * One login that waits, as a card.
+ *
+ *   open ──Deny, Approve──► answered
+ *   open (online code) ──Show code──► code shown ──used, ran out──► over
+ *   open ──ran out, replaced, answered elsewhere──► over
+ */
+
+import { decide, onlineCode } from './api.js';
+import { left, nasTime, now } from './clock.js';
+import { busy, button, facts, h, icon, ring } from './dom.js';
+import { digits } from './protocol.js';
+import { announce } from './screen.js';
+import { explain, t } from './strings.js';
+
+/** A card that takes another's place must not catch the tap that was meant for that. In milliseconds. */
+const SETTLE = 800;
+
+const words = t.request;
+/** Six digits are read in two threes. */
+export const spaced = (code) => code.replace(/^(\d{3})(\d{3})$/, '$1 $2');
+
+export class Card {
+  /** `account` is the paired account that the request came to; `closed(card)` is called when the user has seen the end. */
+  constructor(account, request, { closed, replaces = false }) {
+    Object.assign(this, { account, request, closed, state: 'open' });
+    this.deadline = now() + request.expires_in * 1000;
+    this.whole = request.expires_in;
+    this.ring = ring();
+    this.age = h('span', {});
+    this.error = h('p', { class: 'error', role: 'alert', test: 'card-error' });
+    this.title = h('h2', { tabindex: -1 }, words.titles[request.method] ?? words.otherTitle);
+    this.element = h('article', { class: 'card', test: 'request', 'data-method': request.method, 'aria-label': words.announce(request) });
+    this.middle = this.question();
+    this.buttons = this.choices();
+    this.element.append(
+      h('header', {}, this.title, this.ring.element),
+      this.middle, this.details(), this.error, h('div', { class: 'actions' }, this.buttons),
+    );
+    if (replaces) busy(this.buttons, () => new Promise((resolve) => setTimeout(resolve, SETTLE)));
+    this.tick();
+  }
+
+  question() {
+    const { method, number } = this.request;
+    if (method !== 'login_approval') return h('div', { hidden: true });
+    if (number) return h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, number));
+    this.input = h('input', {
+      class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 4, 'aria-describedby': 'type-error', test: 'number-input',
+      onkeydown: (event) => event.key === 'Enter' && this.answer(true),
+    });
+    return h('label', { class: 'middle' }, h('span', {}, words.type), this.input);
+  }
+
+  details() {
+    const { service, service_claimed: claimed, remote, account, host } = this.request;
+    const named = [h('b', { test: 'service' }, service)];
+    if (claimed) named.push(' ', h('span', { class: 'badge', test: 'claimed' }, words.claimed), h('p', { class: 'small' }, words.claimedWhy));
+    return facts(
+      [words.service, named],
+      [words.remote, h('span', { test: 'remote' }, remote ?? words.here)],
+      [words.account, h('span', { test: 'account' }, account)],
+      [words.host, host],
+      [words.age, this.age],
+    );
+  }
+
+  choices() {
+    const deny = button('deny', words.deny, () => this.answer(false), { test: 'deny', picture: 'deny' });
+    if (this.request.method === 'online_code') return [deny, button('primary', words.showCode, () => this.showCode(), { test: 'show-code' })];
+    return [deny, button('primary', words.approve, () => this.answer(true), { test: 'approve', picture: 'approve' })];
+  }
+
+  /** The NAS told of the same request again. */
+  update(request) {
+    if (this.state !== 'open' && this.state !== 'code') return;
+    this.request = request;
+    if (this.state === 'open') this.deadline = now() + request.expires_in * 1000;
+  }
+
+  tick() {
+    if (this.state !== 'open' && this.state !== 'code') return;
+    const seconds = left(this.deadline);
+    this.ring.set(seconds, this.whole, words.left(seconds));
+    this.age.textContent = words.ago(Math.max(0, Math.round(nasTime() - this.request.requested_at)));
+    if (seconds === 0 && !this.asking) this.end('expired', 'plain');
+  }
+
+  async answer(approve) {
+    const typed = approve && this.input ? digits(this.input.value) : this.request.number;
+    if (approve && this.input && !/^\d{2}$/.test(typed)) {
+      this.error.textContent = words.typeMissing;
+      this.input.focus();
+      return;
+    }
+    await this.ask(async () => {
+      const { outcome } = await decide(this.account.authenticator, this.request, approve, approve ? typed : undefined);
+      if (outcome === 'accepted') this.end(approve ? 'approved' : 'denied', approve ? 'good' : 'plain');
+      else this.end(outcome, 'bad');
+    });
+  }
+
+  async showCode() {
+    await this.ask(async () => {
+      const { code, expires_in: lifetime } = await onlineCode(this.account.authenticator, this.request);
+      this.state = 'code';
+      this.deadline = now() + lifetime * 1000;
+      this.whole = lifetime;
+      const shown = h('div', { class: 'middle', tabindex: -1 },
+        h('p', {}, words.code), h('p', { class: 'big code', test: 'code', 'aria-label': code.split('').join(' ') }, spaced(code)));
+      this.middle.replaceWith(shown);
+      this.buttons.pop().remove();
+      shown.focus();
+      this.tick();
+    });
+  }
+
+  async ask(work) {
+    this.error.textContent = '';
+    this.asking = true;
+    try {
+      await busy(this.buttons, work);
+    } catch (error) {
+      if (error.kind === 'NoSuchRequest') this.end(left(this.deadline) === 0 ? 'expired' : 'over', 'plain');
+      else this.error.textContent = `${explain(error)}${error.kind === 'Unreachable' ? ` ${t.errors.uncertain}` : ''}`;
+    } finally {
+      this.asking = false;
+    }
+  }
+
+  /** It stands no longer in what the NAS tells: why? */
+  gone(newer) {
+    if (this.asking || this.state === 'over') return;
+    if (newer) this.end('superseded', 'plain');
+    else if (left(this.deadline) === 0) this.end('expired', 'plain');
+    else this.end(this.state === 'code' ? 'codeOver' : 'over', 'plain');
+  }
+
+  end(name, tone) {
+    if (this.state === 'over') return;
+    const focused = this.element.contains(document.activeElement);
+    this.state = 'over';
+    const [title, text] = words[name];
+    this.title.textContent = title;
+    this.element.className = `card over ${tone}`;
+    this.element.dataset.outcome = name;
+    this.element.setAttribute('aria-label', title);
+    this.element.replaceChildren(
+      h('header', {}, icon(tone === 'good' ? 'approve' : tone === 'bad' ? 'warn' : 'info'), this.title),
+      h('p', { test: 'outcome' }, text),
+      h('p', { class: 'small' }, `${this.request.service} · ${t.home.account(this.request.account, this.request.host)}`),
+      button('plain', t.close, () => this.closed(this), { test: 'close' }),
+    );
+    announce(`${title}. ${text}`);
+    if (focused) this.title.focus();
+    this.onend?.();
+  }
+}

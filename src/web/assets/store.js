@@ -1,0 +1,57 @@
+/** What this phone keeps for this NAS: one key, which cannot be read out, and the accounts paired with it. In IndexedDB. */
+
+const KEY = 'phone';
+let opened;
+
+function promised(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+function database() {
+  opened ??= new Promise((resolve, reject) => {
+    const request = indexedDB.open('twostep', 1);
+    request.onupgradeneeded = () => {
+      request.result.createObjectStore('keys');
+      request.result.createObjectStore('accounts', { keyPath: 'authenticator' });
+    };
+    request.onsuccess = () => {
+      // Another window with a newer page must not wait for this one.
+      request.result.onversionchange = () => request.result.close();
+      resolve(request.result);
+    };
+    request.onerror = () => reject(request.error);
+  });
+  return opened;
+}
+
+/** Runs `work` with one store, and is done when it is on the disk. */
+async function inStore(name, mode, work) {
+  const transaction = (await database()).transaction(name, mode);
+  const written = new Promise((resolve, reject) => {
+    transaction.oncomplete = resolve;
+    transaction.onabort = () => reject(transaction.error);
+  });
+  const [result] = await Promise.all([work(transaction.objectStore(name)), written]);
+  return result;
+}
+
+export const loadKey = () => inStore('keys', 'readonly', (keys) => promised(keys.get(KEY)));
+export const saveKey = (pair) => inStore('keys', 'readwrite', (keys) => promised(keys.put(pair, KEY)));
+const dropKey = () => inStore('keys', 'readwrite', (keys) => promised(keys.delete(KEY)));
+
+/** The oldest pairing first. */
+export async function loadAccounts() {
+  const accounts = await inStore('accounts', 'readonly', (store) => promised(store.getAll()));
+  return accounts.sort((one, other) => one.pairedAt - other.pairedAt);
+}
+
+export const saveAccount = (account) => inStore('accounts', 'readwrite', (store) => promised(store.put(account)));
+
+/** Forgets an account, and the key with the last one. */
+export async function dropAccount(authenticator) {
+  await inStore('accounts', 'readwrite', (store) => promised(store.delete(authenticator)));
+  if ((await loadAccounts()).length === 0) await dropKey();
+}
