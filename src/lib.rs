@@ -23,3 +23,4 @@ pub mod log;
 pub mod proto;
 pub mod supervisor;
 pub mod sys;
+pub mod web;
