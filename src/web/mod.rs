@@ -39,12 +39,9 @@ use self::certificate::Source;
 use self::engine::Engine;
 use self::listener::{Bound, Tls};
 use self::pages::{App, Limits};
-use crate::config::{self, Config};
+use crate::config::{self, Config, WEB_USER};
 use crate::sys::sandbox;
 use crate::sys::{clock, systemd};
-
-/// The user that it becomes where root starts it.
-const USER: &str = "twostep-web";
 
 /// Nothing is to be served.
 const NOT_CONFIGURED: u8 = 3;
@@ -83,7 +80,7 @@ impl fmt::Display for Fault {
             Self::Socket(path, error) => write!(f, "web.socket: {}: {error}", path.display()),
             Self::State(path, error) => write!(f, "--state {}: {error}", path.display()),
             Self::NoUser => {
-                write!(f, "there is no user {USER} to become: make it (the package does), or start it as another user than root")
+                write!(f, "there is no user {WEB_USER} to become: make it (the package does), or start it as another user than root")
             }
             Self::Sandbox(fault) => fault.fmt(f),
             Self::Certificate(fault) => fault.fmt(f),
@@ -184,7 +181,7 @@ fn bind(web: &config::Web) -> Result<Bound, Fault> {
 /// Where it is root, it makes the state folder, gives it to its user and becomes that user; else the folder is made as it is.
 fn become_user(state: Option<&Path>) -> Result<(), Fault> {
     let user = match geteuid().is_root() {
-        true => Some(User::from_name(USER).map_err(io::Error::from)?.ok_or(Fault::NoUser)?),
+        true => Some(User::from_name(WEB_USER).map_err(io::Error::from)?.ok_or(Fault::NoUser)?),
         false => None,
     };
     if let Some(folder) = state {
