@@ -1,4 +1,4 @@
-//! Writes the manual pages and the shell completions of both programs into a folder: `cargo run --example manual -- FOLDER`.
+//! Writes the manual pages and the shell completions of the programs into a folder: `cargo run --example manual -- FOLDER`.
 //!
 //! They are made from the command-line definitions, so that they can't say anything else than the programs do. A program of its own keeps the
 //! generators out of the installed binaries.
@@ -13,7 +13,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     // An operator's command is in section 1, a daemon in section 8.
     write(twostep::cli::args::command(), "1", &folder)?;
-    write(twostep::supervisor::args::command(), "8", &folder)
+    write(twostep::supervisor::args::command(), "8", &folder)?;
+    write(twostep::web::args::command(), "8", &folder)
 }
 
 fn write(command: clap::Command, section: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
@@ -36,8 +37,10 @@ fn render(mut command: clap::Command, section: &str, page: &mut Vec<u8>) -> Resu
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    page.extend_from_slice(b".SH COMMANDS\n");
-    commands(&command, page)?;
+    if command.has_subcommands() {
+        page.extend_from_slice(b".SH COMMANDS\n");
+        commands(&command, page)?;
+    }
     if let Some(codes) = command.get_after_help() {
         page.extend_from_slice(format!(".SH EXIT STATUS\n{}\n", escape(&codes.to_string())).as_bytes());
     }
@@ -50,8 +53,9 @@ const SEE_ALSO: &str = ".SH FILES\n.TP\n/etc/twostep/twostepd.toml\nThe configur
 .TP\n/etc/twostep/recovery.d/\nPrograms that run once after each press.\n\
 .TP\n/var/lib/twostep/key, /var/lib/twostep/key.cred\nThe key that seals the second steps: a backup is worth nothing without it.\n\
 .TP\n/var/lib/twostep/engine/backups/\nBackups: those asked for, one a day by itself, and those before a restore or a new version; the last five of each.\n\
+.TP\n/var/lib/twostep-web/self-signed.pem\nThe certificate that twostep-web has made, with its key, where none is configured.\n\
 .TP\n/run/twostep/twostep.sock, /run/twostep/recovery.sock\nThe sockets (Varlink): for every service, and for root alone.\n\
-.SH SEE ALSO\n.BR twostep (1),\n.BR twostepd (8),\n.BR logind.conf (5)\n";
+.SH SEE ALSO\n.BR twostep (1),\n.BR twostepd (8),\n.BR twostep-web (8),\n.BR logind.conf (5)\n";
 
 fn commands(command: &clap::Command, page: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {

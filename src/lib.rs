@@ -13,6 +13,7 @@
 //! | [`supervisor`] | the root process: button, recovery, accounts, the engine's keeper |
 //! | [`engine`] | the unprivileged process that answers the shared socket |
 //! | [`cli`] | the operator's command |
+//! | [`web`] | the unprivileged process that serves paired phones |
 
 pub mod cli;
 pub mod client;
@@ -23,3 +24,4 @@ pub mod log;
 pub mod proto;
 pub mod supervisor;
 pub mod sys;
+pub mod web;

@@ -1,6 +1,7 @@
 //! What an operator sees who writes the configuration file.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -377,4 +378,41 @@ fn validate_notes_a_home_folder_that_the_shipped_unit_keeps_out_of_reach() {
     assert!(said("/home/admin").contains("ProtectHome=yes") && said("/root").contains("ProtectHome=yes"));
     assert!(said("/srv/admin").contains("ProtectSystem=strict") && said("/homes/admin").contains("ProtectSystem=strict"));
     assert_eq!(said("/var/lib/twostep/home"), format!("{}: ok\n", file.display()));
+}
+
+#[test]
+fn validate_notes_what_would_keep_phones_from_the_pages() {
+    let unit = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/twostep-web.service")).unwrap();
+    for line in ["ProtectSystem=strict", "RuntimeDirectory=twostep-web", "User=twostep-web", "CapabilityBoundingSet="] {
+        assert!(unit.lines().any(|l| l == line), "the notes speak of {line}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twostepd.toml");
+    let (certificate, key) = (folder.path().join("certificate.pem"), folder.path().join("key.pem"));
+    let said = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let mut out = Vec::new();
+        assert!(validate(std::slice::from_ref(&file), &Paths::scratch(folder.path()), &mut out).unwrap());
+        String::from_utf8(out).unwrap().lines().skip(1).map(|line| line.rsplit_once(": note: ").unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    let phone = "[phone]\naddress = \"https://nas.example:8443\"\n[web]\n";
+    assert_eq!(said(phone), [""; 0]);
+    assert!(said("[web]\nlisten = \"[::]:443\"")[0].contains("phone.address is not set"));
+    assert!(said("[phone]\naddress = \"https://nas.example\"")[0].contains("phones open port 443"));
+    assert!(said("[phone]\naddress = \"https://nas.example\"\n[web]\nlisten = \"[::]:443\"")[0].contains("CAP_NET_BIND_SERVICE"));
+    assert!(said(&format!("{phone}socket = \"/srv/web.sock\""))[0].contains("/run/twostep-web"));
+    assert_eq!(said(&format!("{phone}socket = \"/run/twostep-web/web.sock\"")), [""; 0]);
+    let files = format!("{phone}certificate = \"{}\"\nkey = \"{}\"", certificate.display(), key.display());
+    let missing = said(&files);
+    assert!(missing[0].starts_with("web.certificate: /") && missing[1].starts_with("web.key: /"), "{missing:?}");
+    for file in [&certificate, &key] {
+        fs::write(file, "").unwrap();
+        fs::set_permissions(file, PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    assert!(said(&files)[0].starts_with("web.key: everybody"));
+    fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    match fs::metadata(&key).unwrap().uid() {
+        0 => assert!(said(&files)[0].contains("chgrp twostep-web")),
+        _ => assert_eq!(said(&files), [""; 0]),
+    }
 }

@@ -27,7 +27,8 @@ const MASKS: [MaskPattern; 8] = [
     MaskPattern::Meadow,
 ];
 /// Text that the densest mode for each part makes into one of digits, capitals, bytes, two- and three-byte letters, and a mixture.
-const TEXTS: [&str; 5] = ["0123456789", "HTTPS://NAS:8443/ $%*+-.", "https://nas.example/pair#", "Größe Ελλάδα 日本語 ", "ab12345678CDEFGHIJKé"];
+const TEXTS: [&str; 5] =
+    ["0123456789", "HTTPS://NAS:8443/ $%*+-.", "https://nas.example/pair#", "Größe Ελλάδα 日本語 ", "ab12345678CDEFGHIJKé"];
 /// What a phone scans to be paired with a NAS.
 const PAIRING: &str = "https://nas.example:8443/pair#1.AAAAAAAAAAAAAAAAAAAAAA.BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 

@@ -11,6 +11,7 @@ mod duration;
 mod error;
 mod fault;
 mod nearest;
+mod notes;
 pub mod paths;
 mod phone;
 mod place;
@@ -252,7 +253,7 @@ pub enum MailSecurity {
 }
 
 /// Which local users may speak for others.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grant {
     /// Login services: they may start logins of any account.
@@ -260,6 +261,9 @@ pub struct Grant {
     /// Carriers between the phone and the engine.
     pub authenticator: Vec<String>,
 }
+
+/// The user of twostep-web.
+pub const WEB_USER: &str = "twostep-web";
 
 impl Config {
     /// Reads the configuration file. A missing one means the defaults.
@@ -347,6 +351,13 @@ impl Default for Recovery {
 impl Default for Password {
     fn default() -> Self {
         Self { template: "{mac}".into(), file: None, mac: None, interface: None }
+    }
+}
+
+impl Default for Grant {
+    /// twostep-web carries what it can't decide, and its user is made by the package alone: where there is no such user, nothing is granted.
+    fn default() -> Self {
+        Self { login: Vec::new(), authenticator: vec![WEB_USER.into()] }
     }
 }
 

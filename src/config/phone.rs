@@ -46,6 +46,13 @@ impl Default for Web {
     }
 }
 
+impl Phone {
+    /// The port of a checked address.
+    pub(super) fn port(address: &str) -> u16 {
+        address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or(443)
+    }
+}
+
 /// Whether `address` is `https://`, a host, and perhaps a port: what a QR code begins with.
 #[must_use]
 pub(super) fn is_address(address: &str) -> bool {
@@ -66,6 +73,12 @@ pub(super) fn is_address(address: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_port_of_an_address_is_443_where_it_has_none() {
+        let addresses = ["https://nas.example", "https://nas.example:8443", "https://[2001:db8::7]", "https://[2001:db8::7]:8443"];
+        assert_eq!(addresses.map(Phone::port), [443, 8443, 443, 8443]);
+    }
 
     #[test]
     fn an_address_is_what_a_phone_opens() {

@@ -8,7 +8,7 @@ use super::board::Board;
 use super::detect::profiles;
 use super::document::Document;
 use super::paths::Paths;
-use super::{Config, Error, text_of};
+use super::{Config, Error, notes, text_of};
 
 /// What a file is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub fn run(files: &[PathBuf], paths: &Paths) -> ExitCode {
     }
 }
 
-/// Checks the files, or without any all that are installed, and prints a line `FILE: ok` or the errors for each, and a note where the shipped
-/// unit would not let the daemon do what a good file says. The answer is whether all are good.
+/// Checks the files, or without any all that are installed, and prints a line `FILE: ok` or the errors for each, and notes (see
+/// [`notes`]) on a good file. The answer is whether all are good.
 ///
 /// # Errors
 /// Where `out` takes nothing more.
@@ -46,9 +46,9 @@ pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write) -> io::R
     }
     for (file, kind) in chosen {
         match check(&file, kind) {
-            Ok(note) => {
+            Ok(notes) => {
                 writeln!(out, "{}: ok", file.display())?;
-                if let Some(note) = note {
+                for note in notes {
                     writeln!(out, "{}: note: {note}", file.display())?;
                 }
             }
@@ -67,31 +67,13 @@ fn own(paths: &Paths) -> Vec<(PathBuf, Option<Kind>)> {
     own.into_iter().filter(|(file, _)| file.symlink_metadata().is_ok()).collect()
 }
 
-fn check(file: &Path, kind: Option<Kind>) -> Result<Option<String>, Error> {
+fn check(file: &Path, kind: Option<Kind>) -> Result<Vec<String>, Error> {
     let text = text_of(file)?;
     let name = file.to_string_lossy();
     match kind.unwrap_or_else(|| kind_of(file, &text)) {
-        Kind::Configuration => Config::parse(&text, &name).map(|config| home_out_of_reach(&config.recovery.home)),
-        Kind::Profile => Board::parse(&text, &name).map(|_| None),
+        Kind::Configuration => Config::parse(&text, &name).map(|config| notes::of(&config)),
+        Kind::Profile => Board::parse(&text, &name).map(|_| Vec::new()),
     }
-}
-
-/// Why the daemon could not make this home folder under the shipped unit; under another init it can, so the file is good.
-fn home_out_of_reach(home: &str) -> Option<String> {
-    let below = |folders: &[&str]| folders.iter().any(|folder| Path::new(home).starts_with(folder));
-    let instead = "name a folder below /var/lib/twostep";
-    if below(&["/home", "/root", "/run/user"]) {
-        return Some(format!(
-            "recovery.home: twostepd.service does not see {home} (ProtectHome=yes), so a press could not make it: {instead}, or give the \
-             unit ProtectHome=no and ReadWritePaths= with the folder it stands in"
-        ));
-    }
-    (!below(&["/var/lib/twostep"])).then(|| {
-        format!(
-            "recovery.home: twostepd.service may not write there (ProtectSystem=strict), so {home} must exist before a press: {instead}, or \
-             give the unit ReadWritePaths= with the folder it stands in"
-        )
-    })
 }
 
 /// By the name where it says it, else by keys that only a profile has.

@@ -15,7 +15,7 @@ use super::mail::Mailer;
 use super::phones::Phones;
 use super::root::Root;
 use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
-use crate::config::Config;
+use crate::config::{Config, WEB_USER};
 use crate::core::base64url;
 use crate::core::clock::{Horizon, Moment, plausible};
 use crate::core::decision::Facilities;
@@ -346,6 +346,8 @@ async fn numbers(directory: &Directory, names: &[String]) -> Vec<u32> {
     for name in names {
         match directory.by_name(name).await {
             Ok(Some(person)) => numbers.push(person.uid),
+            // Granted by default, and made with the phone's pages.
+            Ok(None) if name == WEB_USER => {}
             Ok(None) => error!("grant: there is no user {name}"),
             Err(Silent(reason)) => error!("grant: {name}: {reason}"),
         }

@@ -1,0 +1,223 @@
+//! Connections: accepted, counted, and served HTTP/1.1, over TLS or behind a reverse proxy.
+//!
+//! ```text
+//! accepted ──► counted ──► TLS handshake ──► request ⇄ answer ──► closed
+//!                 │ too many      │ too slow     │ too slow, too large, hang-up
+//!                 └───────────────┴──────────────┴────────────────────────────► closed
+//! ```
+//! Without a connection there is no timer. One that asks for nothing is closed after the time for a request's head.
+#![forbid(unsafe_code)]
+
+use std::convert::Infallible;
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::{setsockopt, sockopt};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::limits::{Place, Places, Quiet, Remote};
+use super::pages::Limits;
+use super::patience::Patient;
+use crate::sys::clock;
+
+/// How long accepting rests where the process has no descriptor or memory left.
+const REST: Duration = Duration::from_millis(200);
+
+/// The longest head of a request in bytes.
+const LONGEST_HEAD: usize = 16 * 1024;
+
+/// The most header fields.
+const MOST_FIELDS: usize = 64;
+
+/// After this many milliseconds without the other end's acknowledgement a connection is over: a phone that left the network says no good-bye.
+const UNACKNOWLEDGED: u32 = 60_000;
+
+/// A socket that listens, before there is a runtime.
+#[derive(Debug)]
+pub enum Bound {
+    /// For TLS.
+    Tcp(std::net::TcpListener),
+    /// For a reverse proxy.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Bound {
+    /// Listens at a TCP address. `[::]` takes IPv4 as well, and where there is no IPv6 that alone.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it.
+    pub fn tcp(address: SocketAddr) -> io::Result<Self> {
+        let bound = match std::net::TcpListener::bind(address) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) && address.ip().is_unspecified() => {
+                std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port()))
+            }
+            other => other,
+        }?;
+        bound.set_nonblocking(true)?;
+        Ok(Self::Tcp(bound))
+    }
+
+    /// Listens at a Unix socket for everybody on this machine: what is served there is what the network gets. A socket that nobody listens on any
+    /// more is replaced.
+    ///
+    /// # Errors
+    /// Where the kernel refuses it, or somebody listens there.
+    pub fn unix(path: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            fs::remove_file(path)?;
+        }
+        let bound = std::os::unix::net::UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        bound.set_nonblocking(true)?;
+        Ok(Self::Unix(bound))
+    }
+}
+
+/// The TLS configuration in force; a new one is for new connections.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<Mutex<Arc<ServerConfig>>>);
+
+impl Tls {
+    /// With this to begin with.
+    #[must_use]
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(Mutex::new(config)))
+    }
+
+    /// From now on this.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+/// What every connection is served with.
+#[derive(Clone)]
+struct Serving {
+    router: Router,
+    limits: Limits,
+    /// On a Unix socket the proxy tells who asks.
+    behind_proxy: bool,
+}
+
+/// Serves until it is dropped; connections under way end with the runtime.
+///
+/// # Errors
+/// Where the socket can't be watched.
+pub async fn serve(bound: Bound, tls: Option<Tls>, router: Router, limits: Limits) -> io::Result<Infallible> {
+    let behind_proxy = matches!(bound, Bound::Unix(_));
+    let serving = Serving { router, limits, behind_proxy };
+    let each = if behind_proxy { limits.connections } else { limits.connections_each };
+    let places = Places::new(limits.connections, each);
+    let refused = Quiet::default();
+    match bound {
+        Bound::Unix(listener) => {
+            let listener = UnixListener::from_std(listener)?;
+            loop {
+                if let Some((stream, _)) = rested(listener.accept().await).await
+                    && let Some(place) = admitted(&places, Remote::UNKNOWN, &refused)
+                {
+                    tokio::spawn(serving.clone().over(stream, None, Remote::UNKNOWN, place));
+                }
+            }
+        }
+        Bound::Tcp(listener) => {
+            let listener = TcpListener::from_std(listener)?;
+            loop {
+                let Some((stream, from)) = rested(listener.accept().await).await else { continue };
+                let remote = Remote::at(from.ip());
+                let Some(place) = admitted(&places, remote, &refused) else { continue };
+                // A socket that refuses these is served without them.
+                let _ = stream.set_nodelay(true);
+                let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED);
+                tokio::spawn(serving.clone().over(stream, tls.as_ref().map(Tls::acceptor), remote, place));
+            }
+        }
+    }
+}
+
+async fn rested<T>(accepted: io::Result<T>) -> Option<T> {
+    match accepted {
+        Ok(accepted) => Some(accepted),
+        Err(error) => {
+            log::debug!("no connection accepted: {error}");
+            sleep(REST).await;
+            None
+        }
+    }
+}
+
+fn admitted(places: &Arc<Places>, remote: Remote, refused: &Quiet) -> Option<Place> {
+    let place = places.take(remote);
+    if place.is_none()
+        && let Some(before) = refused.says(clock::monotonic())
+    {
+        log::warn!("connection of {remote} refused: too many are open (and {before} more since this was last said)");
+    }
+    place
+}
+
+impl Serving {
+    async fn over(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        tls: Option<TlsAcceptor>,
+        remote: Remote,
+        _place: Place,
+    ) {
+        let Some(acceptor) = tls else { return self.http(stream, remote).await };
+        match timeout(self.limits.read, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => self.http(stream, remote).await,
+            Ok(Err(error)) => log::debug!("TLS with {remote}: {error}"),
+            Err(_) => log::debug!("TLS with {remote}: the handshake took too long"),
+        }
+    }
+
+    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: Remote) {
+        let Self { router, limits, behind_proxy } = self;
+        let service = TowerToHyperService::new(router);
+        let answer = service_fn(move |mut request: Request<Incoming>| {
+            let remote = if behind_proxy { forwarded(request.headers()) } else { remote };
+            request.extensions_mut().insert(remote);
+            service.call(request.map(Body::new))
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.read)
+            .max_buf_size(LONGEST_HEAD)
+            .max_headers(MOST_FIELDS)
+            .serve_connection(TokioIo::new(Patient::new(stream, limits.write)), answer);
+        if let Err(error) = served.await {
+            log::debug!("connection of {remote}: {error}");
+        }
+    }
+}
+
+/// Who asks the proxy. Of several such fields the last one is the proxy's.
+fn forwarded(headers: &HeaderMap) -> Remote {
+    let last = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
+    last.map_or(Remote::UNKNOWN, Remote::forwarded)
+}

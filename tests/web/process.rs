@@ -1,0 +1,292 @@
+//! The program as it is started: its configuration, its certificate, its socket, its log.
+
+use std::fs::{self, Permissions};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::json;
+
+use crate::SOON;
+use crate::browser::{Browser, handshake};
+use crate::scene::{ADDRESS, FakeEngine, Told, certificate};
+
+/// Who it runs as where root runs the test: as root it would become a user that may not exist here.
+const NOBODY: u32 = 65_534;
+
+/// A folder with a configuration, and a program that everybody may run.
+struct Place {
+    folder: tempfile::TempDir,
+    listen: SocketAddr,
+}
+
+impl Place {
+    fn new() -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(8443);
+        let folder = tempfile::tempdir().unwrap();
+        let [_, b, c, d] = std::process::id().to_be_bytes();
+        let listen = ([127, 64 | b, c, d], NEXT.fetch_add(1, Ordering::Relaxed)).into();
+        let place = Self { folder, listen };
+        fs::set_permissions(place.folder.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_twostep-web"), place.path("twostep-web")).unwrap();
+        fs::create_dir(place.path("state")).unwrap();
+        fs::create_dir(place.path("run")).unwrap();
+        if geteuid().is_root() {
+            for folder in ["state", "run"] {
+                std::os::unix::fs::chown(place.path(folder), Some(NOBODY), Some(NOBODY)).unwrap();
+            }
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn configure(&self, web: &str) {
+        let text = format!("[log]\ntarget = \"stderr\"\nlevel = \"debug\"\n[phone]\naddress = \"{ADDRESS}\"\n[web]\n{web}\n");
+        fs::write(self.path("twostepd.toml"), text).unwrap();
+    }
+
+    /// On the network, with this beside `listen`.
+    fn listening(&self, web: &str) {
+        self.configure(&format!("listen = \"{}\"\n{web}", self.listen));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.path("twostep-web"));
+        command.env_clear().current_dir("/").arg("--config").arg(self.path("twostepd.toml"));
+        command.arg("--socket").arg(self.path("engine.sock")).arg("--state").arg(self.path("state")).args(arguments);
+        if geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Started, and ready.
+    fn start(&self) -> Running<'_> {
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        let path = self.path(&format!("notify{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let notify = UnixDatagram::bind(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        notify.set_read_timeout(Some(SOON)).unwrap();
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let child = self.command(&[]).env("NOTIFY_SOCKET", &path).stderr(Stdio::from(log)).spawn().unwrap();
+        let running = Running { child, place: self };
+        let mut message = [0; 64];
+        let length = notify.recv(&mut message).unwrap_or_else(|e| panic!("not ready: {e}\n{}", self.log()));
+        assert_eq!(message[..length], *b"READY=1\n");
+        running
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn certificate(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(&fs::read(self.path("state/self-signed.pem")).unwrap()).unwrap()
+    }
+
+    fn write_pair(&self) -> CertificateDer<'static> {
+        let (certificate, key, pem) = certificate();
+        fs::write(self.path("certificate.pem"), pem).unwrap();
+        fs::write(self.path("key.pem"), key.serialize_pem()).unwrap();
+        certificate
+    }
+
+    fn files(&self) -> String {
+        let path = |name: &str| self.path(name).display().to_string();
+        format!("certificate = \"{}\"\nkey = \"{}\"", path("certificate.pem"), path("key.pem"))
+    }
+}
+
+struct Running<'a> {
+    child: Child,
+    place: &'a Place,
+}
+
+impl Running<'_> {
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("{}", self.place.log());
+        }
+    }
+}
+
+fn engine(place: &Place) -> FakeEngine {
+    let path = place.path("engine.sock");
+    let engine = FakeEngine::at(&path);
+    fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+    engine
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Asks until the program has found the engine.
+fn post(browser: &mut Browser, authenticator: &str) -> u16 {
+    let asked = (0..100).map(|_| browser.post("Nonce", &json!({ "authenticator": authenticator })).status).find(|status| *status != 503);
+    asked.expect("the engine is found")
+}
+
+#[test]
+fn without_an_address_it_says_which_key_to_set_and_ends_in_a_way_of_its_own() {
+    let place = Place::new();
+    for arguments in [&[][..], &["--configured"], &["--fingerprint"]] {
+        let output = place.output(arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        let said = text(&output.stderr);
+        assert!(said.contains("twostepd.toml: phone.address is not set"), "{said}");
+    }
+    place.listening("");
+    assert_eq!(place.output(&["--configured"]).status.code(), Some(0));
+}
+
+#[test]
+fn what_is_wrong_is_told_with_file_and_key() {
+    let place = Place::new();
+    let refused = |configuration: &str| {
+        place.configure(configuration);
+        // Whether to start it at all is another question.
+        assert_eq!(place.output(&["--configured"]).status.code(), Some(0));
+        let output = place.output(&[]);
+        assert_eq!(output.status.code(), Some(1));
+        text(&output.stderr)
+    };
+    assert!(refused("lisen = 1").contains("twostepd.toml:7: unknown key \"lisen\": did you mean \"listen\"?"));
+    assert!(refused("listen = \"192.0.2.1:8443\"").contains("web.listen: 192.0.2.1:8443: "));
+    assert!(refused("socket = \"/nowhere/web.sock\"").contains("web.socket: /nowhere/web.sock: "));
+    let missing = refused(&format!("listen = \"{}\"\n{}", place.listen, place.files()));
+    assert!(missing.contains("certificate.pem"), "{missing}");
+}
+
+#[test]
+fn it_makes_a_certificate_tells_its_fingerprint_and_keeps_it() {
+    let place = Place::new();
+    place.listening("");
+    let early = place.output(&["--fingerprint"]);
+    assert_eq!(early.status.code(), Some(1));
+    assert!(text(&early.stderr).contains("makes it at its first start"));
+    let running = place.start();
+    let mode = fs::metadata(place.path("state/self-signed.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let fingerprint = text(&place.output(&["--fingerprint"]).stdout);
+    assert!(place.log().contains(&format!("certificate: SHA-256 {}", fingerprint.trim())), "{fingerprint}");
+    // The browser's own check: this certificate, this host, today.
+    let certificate = place.certificate();
+    assert_eq!(Browser::open(place.listen, &certificate).get("/").status, 200);
+    assert_eq!(running.stop(), Some(0));
+    let _again = place.start();
+    assert_eq!(place.certificate(), certificate);
+    assert_eq!(text(&place.output(&["--fingerprint"]).stdout), fingerprint);
+    assert_eq!(Browser::open(place.listen, &certificate).get("/").header("strict-transport-security"), None);
+}
+
+#[test]
+fn a_renewed_certificate_is_read_without_a_restart() {
+    let place = Place::new();
+    let first = place.write_pair();
+    place.listening(&place.files());
+    let running = place.start();
+    let mut before = Browser::open(place.listen, &first);
+    assert!(before.get("/").header("strict-transport-security").is_some());
+    assert!(!place.path("state/self-signed.pem").exists());
+    let second = place.write_pair();
+    running.signal(Signal::SIGHUP);
+    // The signal is taken between two requests.
+    let renewed = (0..1000).find_map(|_| handshake(place.listen, &second, rustls::ALL_VERSIONS).ok());
+    assert!(renewed.is_some(), "{}", place.log());
+    assert_eq!(before.get("/").status, 200, "connections are kept");
+    // One that is no good changes nothing.
+    fs::write(place.path("key.pem"), "no key").unwrap();
+    running.signal(Signal::SIGHUP);
+    let told = (0..1000).any(|_| {
+        Browser::open(place.listen, &second).get("/");
+        place.log().contains("the former certificate stays: web.key: ")
+    });
+    assert!(told, "{}", place.log());
+}
+
+#[test]
+fn behind_a_proxy_it_has_a_socket_and_no_certificate() {
+    let place = Place::new();
+    let engine = engine(&place);
+    let socket = place.path("run/web.sock");
+    place.configure(&format!("socket = \"{}\"", socket.display()));
+    drop(place.start());
+    assert!(socket.exists(), "killed, it leaves its socket behind");
+    let _running = place.start();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o666);
+    let mut proxy = Browser::behind_proxy(&socket);
+    assert_eq!(proxy.get("/").status, 200);
+    assert_eq!(post(&mut proxy, "phone"), 200);
+    assert!(matches!(engine.next(), Told::Called(_)));
+    assert!(!place.path("state/self-signed.pem").exists());
+    let second = place.output(&[]);
+    assert_eq!(second.status.code(), Some(1), "one that is in use is not taken away");
+    assert!(text(&second.stderr).contains("web.socket: "));
+    assert!(text(&place.output(&["--fingerprint"]).stderr).contains("reverse proxy"));
+}
+
+#[test]
+fn its_log_has_no_secret() {
+    let place = Place::new();
+    let _engine = engine(&place);
+    place.listening("");
+    let running = place.start();
+    let mut browser = Browser::open(place.listen, &place.certificate());
+    assert_eq!(post(&mut browser, "hunter1"), 200);
+    assert_eq!(browser.get("/pair?hunter2").status, 200);
+    assert_eq!(browser.get("/hunter3/hunter4").status, 404);
+    assert_eq!(browser.post("Nonce", &json!({ "hunter5": "hunter6" })).status, 400);
+    assert_eq!(browser.post("Pair", &json!({ "pairing": "hunter7", "public_key": "", "name": "", "mac": "", "proof": "" })).status, 400);
+    drop(running);
+    let log = place.log();
+    assert!(log.contains("/api/Nonce 200"), "{log}");
+    assert!(!log.contains("hunter"), "{log}");
+}
+
+/// What the sandbox leaves: a process without files to write to.
+#[test]
+fn it_is_confined() {
+    let place = Place::new();
+    place.listening("");
+    let running = place.start();
+    let status = fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("Threads:"), "1");
+    if place.log().contains("seccomp: ") {
+        eprintln!("skipped: no seccomp here");
+    } else {
+        assert_eq!(field("Seccomp:"), "2");
+    }
+    assert_eq!(Path::new(&format!("/proc/{}/exe", running.child.id())).exists(), geteuid().is_root(), "others don't look into it");
+}
