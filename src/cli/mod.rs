@@ -11,7 +11,7 @@ pub mod identify;
 mod output;
 mod pam;
 mod recovery;
-mod terminal;
+pub mod terminal;
 mod verify;
 
 use std::path::Path;

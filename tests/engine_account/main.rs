@@ -7,6 +7,7 @@ use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
 use twostep::engine::store::{Stored, Subject};
 use twostep::proto::privileged::{Order, Recovered};
 
+mod browser;
 mod clients;
 #[path = "../support/demo.rs"]
 mod demo;

@@ -410,6 +410,13 @@ impl Api {
         self.call("Login.Answer", json!({ "login": login, "method": method, "code": code }))
     }
 
+    /// What a login service is told while it waits for the phone, to the end.
+    #[track_caller]
+    pub fn outcomes(&mut self, login: &Value) -> Vec<Value> {
+        let told = self.0.call_more::<Value>("io.twostep.Login.Wait", &json!({ "login": login })).unwrap();
+        told.map(|reply| reply.unwrap()["outcome"].clone()).collect()
+    }
+
     /// A login that was verified by a recovery code just now.
     #[track_caller]
     pub fn verified(&mut self, recovery_code: &str) -> Value {

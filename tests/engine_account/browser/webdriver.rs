@@ -1,0 +1,231 @@
+//! A headless Chromium, driven through chromedriver (W3C WebDriver, with Chromium's own additions) over loopback.
+//!
+//! What has to be waited for is waited for inside the page, by an observer of its changes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// How long a test waits for what must come at once.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// The member that names an element in the protocol.
+const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// Resolves once `arguments[0]`, the text of an expression, is true in the page.
+const WAIT: &str = "
+const [expression, done] = arguments;
+const holds = () => { try { return Function('return ' + expression)(); } catch { return false; } };
+if (holds()) { done(true); } else {
+  const observer = new MutationObserver(() => { if (holds()) { observer.disconnect(); done(true); } });
+  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+}";
+
+/// A browser with a profile of its own; ended when dropped.
+pub struct Browser {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: tempfile::TempDir,
+}
+
+/// What a browser is started with.
+pub struct Setting<'a> {
+    /// The fingerprint of the one key (SHA-256 of its SPKI, base64) whose certificate is trusted without an authority.
+    pub trusted_key: &'a str,
+    /// The picture that the camera shows, in YUV4MPEG2.
+    pub camera: Option<&'a Path>,
+}
+
+/// Whether both programs are there.
+pub fn is_installed() -> bool {
+    ["chromium", "chromedriver"].iter().all(|program| Command::new(program).arg("--version").output().is_ok())
+}
+
+impl Browser {
+    pub fn start(setting: &Setting<'_>) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut said = BufReader::new(driver.stdout.take().unwrap());
+        let port = port(&mut said);
+        // Nobody else reads what it says; a full pipe would stop it.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        let mut arguments = vec![
+            "--headless=new".to_owned(),
+            "--disable-dev-shm-usage".into(),
+            "--use-fake-ui-for-media-stream".into(),
+            "--no-proxy-server".into(),
+            format!("--user-data-dir={}", profile.path().display()),
+            format!("--ignore-certificate-errors-spki-list={}", setting.trusted_key),
+        ];
+        if nix::unistd::getuid().is_root() {
+            // Chromium's own sandbox refuses root.
+            arguments.push("--no-sandbox".into());
+        }
+        if let Some(camera) = setting.camera {
+            arguments.push("--use-fake-device-for-media-stream".into());
+            arguments.push(format!("--use-file-for-fake-video-capture={}", camera.display()));
+        }
+        let phone = json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 2.0, "touch": true, "mobile": true } });
+        let options = json!({ "args": arguments, "mobileEmulation": phone });
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome", "goog:chromeOptions": options, "timeouts": { "script": SOON.as_millis() },
+        } } });
+        let mut browser = Self { driver, port, session: String::new(), _profile: profile };
+        let made = browser.post("/session", &wanted);
+        browser.session = made["sessionId"].as_str().unwrap().to_owned();
+        browser
+    }
+
+    pub fn open(&self, url: &str) {
+        self.session_post("url", &json!({ "url": url }));
+    }
+
+    pub fn url(&self) -> String {
+        self.request("GET", &format!("/session/{}/url", self.session), None).as_str().unwrap().to_owned()
+    }
+
+    /// Runs a script in the page; its value is that of its `return`.
+    pub fn run(&self, script: &str, arguments: &[Value]) -> Value {
+        self.session_post("execute/sync", &json!({ "script": script, "args": arguments }))
+    }
+
+    /// Waits until an expression is true in the page.
+    #[track_caller]
+    pub fn until(&self, expression: &str) {
+        let met = self.ask("POST", &format!("/session/{}/execute/async", self.session), Some(&json!({ "script": WAIT, "args": [expression] })));
+        if met.is_err() {
+            let text = self.run("return document.body.innerText", &[]);
+            panic!("never true: {expression}\nThe page says:\n{}", text.as_str().unwrap_or_default());
+        }
+    }
+
+    /// Waits until something with this test id is to be seen.
+    #[track_caller]
+    pub fn see(&self, id: &str) {
+        self.until(&format!("document.querySelector('[data-testid=\"{id}\"]')?.checkVisibility()"));
+    }
+
+    /// Waits until nothing with this test id is to be seen.
+    #[track_caller]
+    pub fn see_no(&self, id: &str) {
+        self.until(&format!("!document.querySelector('[data-testid=\"{id}\"]')?.checkVisibility()"));
+    }
+
+    /// Waits until the page says this anywhere.
+    #[track_caller]
+    pub fn read(&self, text: &str) {
+        self.until(&format!("document.body.innerText.includes({})", json!(text)));
+    }
+
+    /// The text of what has this test id.
+    #[track_caller]
+    pub fn text(&self, id: &str) -> String {
+        self.see(id);
+        let script = "return document.querySelector(`[data-testid='${arguments[0]}']`).innerText";
+        self.run(script, &[json!(id)]).as_str().unwrap().trim().to_owned()
+    }
+
+    /// Taps it, as soon as it can be tapped.
+    #[track_caller]
+    pub fn tap(&self, id: &str) {
+        self.until(&format!("document.querySelector('[data-testid=\"{id}\"]:enabled, a[data-testid=\"{id}\"], summary[data-testid=\"{id}\"]')?.checkVisibility()"));
+        self.session_post(&format!("element/{}/click", self.element(id)), &json!({}));
+    }
+
+    /// Types in place of what is there.
+    #[track_caller]
+    pub fn write(&self, id: &str, text: &str) {
+        self.see(id);
+        let element = self.element(id);
+        self.session_post(&format!("element/{element}/clear"), &json!({}));
+        self.session_post(&format!("element/{element}/value"), &json!({ "text": text }));
+    }
+
+    /// A picture of the screen, as PNG in base64.
+    pub fn picture(&self) -> String {
+        self.request("GET", &format!("/session/{}/screenshot", self.session), None).as_str().unwrap().to_owned()
+    }
+
+    /// The dark theme, or the light one.
+    pub fn dark(&self, dark: bool) {
+        let scheme = json!({ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } });
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [scheme] }));
+    }
+
+    /// A command of Chromium's DevTools protocol.
+    pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.session_post("goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+    }
+
+    #[track_caller]
+    fn element(&self, id: &str) -> String {
+        let by = json!({ "using": "css selector", "value": format!("[data-testid='{id}']") });
+        self.session_post("element", &by)[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn session_post(&self, what: &str, body: &Value) -> Value {
+        self.post(&format!("/session/{}/{what}", self.session), body)
+    }
+
+    #[track_caller]
+    fn post(&self, path: &str, body: &Value) -> Value {
+        self.request("POST", path, Some(body))
+    }
+
+    #[track_caller]
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        self.ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
+    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(SOON * 3)).unwrap();
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        // It says the length, and may leave the connection open all the same.
+        let mut reader = BufReader::new(stream);
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            match line.split_once(':') {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
+                Some(_) => {}
+                None if line.trim().is_empty() => break,
+                None => {}
+            }
+        }
+        reader.take(length).read_to_string(&mut answer).unwrap();
+        let value = serde_json::from_str::<Value>(&answer).unwrap()["value"].take();
+        if value["error"].is_string() { Err(value) } else { Ok(value) }
+    }
+}
+
+/// "ChromeDriver was started successfully on port 12345."
+fn port(said: &mut impl BufRead) -> u16 {
+    for line in said.lines() {
+        if let Some((_, port)) = line.unwrap().split_once("successfully on port ") {
+            return port.trim_end_matches('.').parse().unwrap();
+        }
+    }
+    panic!("chromedriver ended at once")
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if !self.session.is_empty() {
+            // It ends the browser; a driver that is killed leaves it running.
+            let _ = self.ask("DELETE", &format!("/session/{}", self.session), None);
+        }
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}
