@@ -67,18 +67,26 @@ function row(account) {
     icon('more')));
 }
 
+/** "No login waits" is said only where the NAS said so. */
+function titleOf(open) {
+  if (!accounts.length) return t.home.emptyTitle;
+  if (status.hidden) return t.home.revoked;
+  if (open || status.dataset.tone === 'good') return t.home.title(open);
+  return status.dataset.tone === 'bad' ? t.home.away : t.home.looking;
+}
+
 function draw() {
   const open = openCards().length;
-  title.textContent = accounts.length ? t.home.title(open) : t.home.emptyTitle;
+  drawStatus();
+  title.textContent = titleOf(open);
   idle.textContent = t.home.idle;
-  idle.hidden = cards.size > 0 || !accounts.length;
+  idle.hidden = cards.size > 0 || !accounts.length || status.dataset.tone !== 'good';
   empty.hidden = accounts.length > 0;
   accountsTitle.hidden = rows.hidden = !accounts.length;
   install.hidden = !installOffer();
   // One thing at a time: an open request has the only coloured button.
   scanButton.className = `button wide ${open ? 'plain' : 'primary'}`;
   count(open);
-  drawStatus();
   drawHints();
   if (open && !ticking) ticking = setInterval(() => openCards().forEach((card) => card.tick()), 1000);
   if (!open) ticking = clearInterval(ticking);
@@ -146,7 +154,7 @@ export function takeScanned(account, request) {
 /** Nobody listens for a while: what was told is no longer sure. */
 export function unsure() {
   for (const [authenticator, { error }] of told) if (error !== 'NoSuchAuthenticator') told.delete(authenticator);
-  drawStatus();
+  draw();
 }
 
 /** The accounts are others than before. */
