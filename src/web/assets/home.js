@@ -61,7 +61,8 @@ const isNew = (pairedAt) => Date.now() - pairedAt < 15 * 60_000;
 function row(account) {
   const state = told.get(account.authenticator)?.error === 'NoSuchAuthenticator'
     && (isNew(account.pairedAt) ? t.home.provisional : t.home.revoked);
-  return h('li', {}, h('button', { type: 'button', class: 'row', test: 'account-row', onclick: () => show(accountScreen(account, told.get(account.authenticator))) },
+  const onclick = () => show(accountScreen(account, told.get(account.authenticator)));
+  return h('li', {}, h('button', { type: 'button', class: 'row', test: 'account-row', onclick },
     h('span', { class: 'initial', 'aria-hidden': 'true' }, [...account.account][0]?.toUpperCase()),
     h('span', { class: 'names' }, h('b', {}, account.account), h('span', { class: state ? 'bad' : '' }, state || account.host)),
     icon('more')));

@@ -114,7 +114,9 @@ const TEMPORARY = ['Offline', 'Unreachable', 'Unavailable', 'TooMany'];
 
 function nameScreen(link) {
   const error = h('p', { class: 'error', role: 'alert', test: 'pair-error' });
-  const name = h('input', { id: 'phone-name', test: 'name', value: defaultName(), maxlength: LONGEST_NAME, autocomplete: 'off', 'aria-describedby': 'name-why' });
+  const name = h('input', {
+    id: 'phone-name', test: 'name', value: defaultName(), maxlength: LONGEST_NAME, autocomplete: 'off', 'aria-describedby': 'name-why',
+  });
   const pairButton = button('primary wide', words.submit, null, { test: 'pair', id: 'pair', type: 'submit' });
   const onsubmit = (event) => {
     event.preventDefault();

@@ -34,7 +34,10 @@ async function fromPicture(file) {
   return read(drawn(picture, picture.width, picture.height, LARGEST_PHOTO));
 }
 
-const refusal = (error) => (error instanceof TypeError ? t.errors.Unreachable : ({ NotAllowedError: words.denied, SecurityError: words.denied, NotFoundError: words.none, OverconstrainedError: words.none })[error.name] ?? words.broken);
+const REFUSALS = { NotAllowedError: 'denied', SecurityError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none' };
+
+/** A decoder that could not be loaded is no fault of the camera. */
+const refusal = (error) => (error instanceof TypeError ? t.errors.Unreachable : words[REFUSALS[error.name] ?? 'broken']);
 
 /** Runs the camera into `video` until `stopped()`, and gives the first text that `accept` takes. */
 async function watch(video, stopped, accept) {
