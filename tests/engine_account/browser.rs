@@ -218,7 +218,8 @@ fn a_newer_login_takes_the_place_of_the_older_and_one_that_is_over_goes() {
     let (older, _) = nas.login(&mut service, "login_approval");
     phone.see("number");
     let (newer, challenge) = nas.login(&mut service, "login_approval");
-    phone.until(&format!("[...document.querySelectorAll('[data-testid=number]')].some((one) => one.innerText === {})", challenge["number"]));
+    phone
+        .until(&format!("[...document.querySelectorAll('[data-testid=number]')].some((one) => one.innerText === {})", challenge["number"]));
     assert_eq!(outcome(&mut service, &older), "expired");
     assert_eq!(outcome(&mut service, &newer), "waiting");
     service.call("Login.Cancel", json!({ "login": newer }));

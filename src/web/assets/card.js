@@ -46,7 +46,7 @@ export class Card {
     if (method !== 'login_approval') return h('div', { hidden: true });
     if (number) return h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, number));
     this.input = h('input', {
-      class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 4, 'aria-describedby': 'type-error', test: 'number-input',
+      class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 4, test: 'number-input',
       onkeydown: (event) => event.key === 'Enter' && this.answer(true),
     });
     return h('label', { class: 'middle' }, h('span', {}, words.type), this.input);

@@ -61,24 +61,33 @@ const isNew = (pairedAt) => Date.now() - pairedAt < 15 * 60_000;
 function row(account) {
   const state = told.get(account.authenticator)?.error === 'NoSuchAuthenticator'
     && (isNew(account.pairedAt) ? t.home.provisional : t.home.revoked);
-  return h('li', {}, h('button', { type: 'button', class: 'row', test: 'account-row', onclick: () => show(accountScreen(account, told.get(account.authenticator))) },
+  const onclick = () => show(accountScreen(account, told.get(account.authenticator)));
+  return h('li', {}, h('button', { type: 'button', class: 'row', test: 'account-row', onclick },
     h('span', { class: 'initial', 'aria-hidden': 'true' }, [...account.account][0]?.toUpperCase()),
     h('span', { class: 'names' }, h('b', {}, account.account), h('span', { class: state ? 'bad' : '' }, state || account.host)),
     icon('more')));
 }
 
+/** "No login waits" is said only where the NAS said so. */
+function titleOf(open) {
+  if (!accounts.length) return t.home.emptyTitle;
+  if (status.hidden) return t.home.revoked;
+  if (open || status.dataset.tone === 'good') return t.home.title(open);
+  return status.dataset.tone === 'bad' ? t.home.away : t.home.looking;
+}
+
 function draw() {
   const open = openCards().length;
-  title.textContent = accounts.length ? t.home.title(open) : t.home.emptyTitle;
+  drawStatus();
+  title.textContent = titleOf(open);
   idle.textContent = t.home.idle;
-  idle.hidden = cards.size > 0 || !accounts.length;
+  idle.hidden = cards.size > 0 || !accounts.length || status.dataset.tone !== 'good';
   empty.hidden = accounts.length > 0;
   accountsTitle.hidden = rows.hidden = !accounts.length;
   install.hidden = !installOffer();
   // One thing at a time: an open request has the only coloured button.
   scanButton.className = `button wide ${open ? 'plain' : 'primary'}`;
   count(open);
-  drawStatus();
   drawHints();
   if (open && !ticking) ticking = setInterval(() => openCards().forEach((card) => card.tick()), 1000);
   if (!open) ticking = clearInterval(ticking);
@@ -146,7 +155,7 @@ export function takeScanned(account, request) {
 /** Nobody listens for a while: what was told is no longer sure. */
 export function unsure() {
   for (const [authenticator, { error }] of told) if (error !== 'NoSuchAuthenticator') told.delete(authenticator);
-  drawStatus();
+  draw();
 }
 
 /** The accounts are others than before. */

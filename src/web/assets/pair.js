@@ -49,46 +49,49 @@ function codeScreen(reply) {
   });
 }
 
+/** Tells the NAS what the user saw. `once` is the nonce that came with the pairing. @returns a sentence where it may be tried again */
+async function confirm(reply, name, number, once) {
+  try {
+    const { outcome } = await confirmPairing(reply.authenticator, number !== undefined, number, once);
+    if (outcome !== 'paired') return failed(words[outcome][1], words[outcome][0]);
+    await keep(reply, name);
+    return paired(reply);
+  } catch (error) {
+    if (error.kind === 'NoSuchAuthenticator' || error.kind === 'NoSuchPairing') return failed(words.expired[1], words.expired[0]);
+    return explain(error);
+  }
+}
+
 /** The number to compare, or to type: this phone's own, never the one that came over the network. */
 function numberScreen(reply, name, own) {
   const typed = reply.number == null;
-  let nonce = reply.nonce;
-  const error = h('p', { class: 'error', role: 'alert', id: 'number-error' });
+  let { nonce } = reply;
+  const error = h('p', { class: 'error', role: 'alert', id: 'number-error', test: 'number-error' });
   const input = typed && h('input', {
     class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 8, test: 'number-input', 'aria-describedby': 'number-error',
     onkeydown: (event) => event.key === 'Enter' && approve.click(),
   });
-  const answer = (yes) => busy([deny, approve], async () => {
+  const answer = (number) => busy([deny, approve], async () => {
+    const once = nonce;
+    nonce = undefined;
     error.textContent = '';
-    try {
-      const once = nonce;
-      nonce = undefined;
-      const { outcome } = await confirmPairing(reply.authenticator, yes, yes ? own : undefined, once);
-      if (outcome !== 'paired') return failed(words[outcome][1], words[outcome][0]);
-      await keep(reply, name);
-      paired(reply);
-    } catch (reason) {
-      if (reason.kind === 'NoSuchAuthenticator' || reason.kind === 'NoSuchPairing') failed(words.expired[1], words.expired[0]);
-      else error.textContent = explain(reason);
-    }
+    error.textContent = (await confirm(reply, name, number, once)) ?? '';
   });
-  const approveTyped = () => {
+  const approveSeen = () => {
     const seen = typed ? digits(input.value) : own;
-    if (seen === own) return answer(true);
+    if (seen === own) return answer(own);
     error.textContent = /^\d{4}$/.test(seen) ? words.typeWrong : words.typeMissing;
     input.focus();
   };
-  const deny = button('deny', t.request.deny, () => answer(false), { test: 'deny', picture: 'deny' });
-  const approve = button('primary', t.request.approve, approveTyped, { test: 'approve', picture: 'approve' });
+  const deny = button('deny', t.request.deny, () => answer(undefined), { test: 'deny', picture: 'deny' });
+  const approve = button('primary', t.request.approve, approveSeen, { test: 'approve', picture: 'approve' });
   const middle = typed
     ? h('label', { class: 'middle' }, h('span', {}, words.type), input)
     : h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, own));
   const title = typed ? words.typeTitle : words.compareTitle;
-  show({
-    title,
-    element: h('section', { class: 'page' }, h('h1', { tabindex: -1 }, title), both(reply), middle,
-      h('p', { class: 'small' }, words.compareWhy), error, h('div', { class: 'actions' }, deny, approve)),
-  });
+  const element = h('section', { class: 'page' }, h('h1', { tabindex: -1 }, title), both(reply), middle,
+    h('p', { class: 'small' }, words.compareWhy), error, h('div', { class: 'actions' }, deny, approve));
+  show({ title, element });
 }
 
 async function submit(link, name) {
@@ -111,7 +114,9 @@ const TEMPORARY = ['Offline', 'Unreachable', 'Unavailable', 'TooMany'];
 
 function nameScreen(link) {
   const error = h('p', { class: 'error', role: 'alert', test: 'pair-error' });
-  const name = h('input', { id: 'phone-name', test: 'name', value: defaultName(), maxlength: LONGEST_NAME, autocomplete: 'off', 'aria-describedby': 'name-why' });
+  const name = h('input', {
+    id: 'phone-name', test: 'name', value: defaultName(), maxlength: LONGEST_NAME, autocomplete: 'off', 'aria-describedby': 'name-why',
+  });
   const pairButton = button('primary wide', words.submit, null, { test: 'pair', id: 'pair', type: 'submit' });
   const onsubmit = (event) => {
     event.preventDefault();

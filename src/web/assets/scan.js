@@ -34,7 +34,10 @@ async function fromPicture(file) {
   return read(drawn(picture, picture.width, picture.height, LARGEST_PHOTO));
 }
 
-const refusal = (error) => (error instanceof TypeError ? t.errors.Unreachable : ({ NotAllowedError: words.denied, SecurityError: words.denied, NotFoundError: words.none, OverconstrainedError: words.none })[error.name] ?? words.broken);
+const REFUSALS = { NotAllowedError: 'denied', SecurityError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none' };
+
+/** A decoder that could not be loaded is no fault of the camera. */
+const refusal = (error) => (error instanceof TypeError ? t.errors.Unreachable : words[REFUSALS[error.name] ?? 'broken']);
 
 /** Runs the camera into `video` until `stopped()`, and gives the first text that `accept` takes. */
 async function watch(video, stopped, accept) {
@@ -65,14 +68,63 @@ function otherScreen(link) {
     button('plain wide', t.cancel, goHome)));
 }
 
+/** A picture taken, or kept, in place of the camera. */
+function pictureChooser(accept, say) {
+  const file = h('input', { type: 'file', accept: 'image/*', capture: 'environment', class: 'hidden-file', id: 'picture', test: 'picture' });
+  file.addEventListener('change', async () => {
+    if (!file.files[0]) return;
+    const text = await fromPicture(file.files[0]).catch(() => null);
+    file.value = '';
+    if (text) accept(text);
+    else say(words.pictureNone);
+  });
+  return [h('label', { class: 'button plain wide', for: 'picture' }, words.picture), file];
+}
+
+/** The text itself, for who has neither camera nor sight. */
+function textForm(accept) {
+  const text = h('input', { id: 'link-text', autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', inputmode: 'url', test: 'link-text' });
+  const onsubmit = (event) => {
+    event.preventDefault();
+    accept(text.value);
+  };
+  return h('details', {}, h('summary', { test: 'link-more' }, words.text),
+    h('form', { onsubmit, novalidate: true }, h('label', { for: 'link-text' }, words.textLabel), text,
+      button('plain wide', words.textGo, null, { type: 'submit', test: 'link-open' })));
+}
+
+/** The camera's picture, and what to say where there is none: `[finder, problem]`. */
+function viewfinder(stopped, accept, say) {
+  const video = h('video', { playsinline: true, autoplay: true, 'aria-hidden': 'true' });
+  video.muted = true;
+  const finder = h('div', { class: 'finder' }, video);
+  const problem = h('div', { class: 'hints' });
+  const start = () => {
+    say(words.starting);
+    finder.hidden = false;
+    problem.replaceChildren();
+    video.addEventListener('playing', () => say(words.hint), { once: true });
+    watch(video, stopped, accept).catch((error) => {
+      finder.hidden = true;
+      say('');
+      problem.replaceChildren(note('warn', h('p', { role: 'alert', test: 'camera-problem' }, refusal(error))), button('plain wide', t.retry, start));
+    });
+  };
+  start();
+  return [finder, problem];
+}
+
 /** The screen that looks for a QR code; `found(link)` gets one of this NAS. */
 export function scanScreen(found) {
   let stop = false;
-  const message = h('p', { class: 'lead', role: 'status', test: 'scan-message' }, words.starting);
+  const message = h('p', { class: 'lead', role: 'status', test: 'scan-message' });
+  const say = (text) => {
+    if (message.textContent !== text) message.textContent = text;
+  };
   const accept = (text) => {
     const link = readLink(text);
     if (!link) {
-      message.textContent = words.foreign;
+      say(words.foreign);
       return false;
     }
     stop = true;
@@ -80,44 +132,12 @@ export function scanScreen(found) {
     else otherScreen(link);
     return true;
   };
-  const video = h('video', { muted: true, playsinline: true, autoplay: true, 'aria-hidden': 'true' });
-  video.muted = true;
-  const finder = h('div', { class: 'finder' }, video);
-  const problem = h('div', { class: 'hints' });
-  const start = () => {
-    finder.hidden = false;
-    problem.replaceChildren();
-    video.addEventListener('playing', () => { message.textContent = words.hint; }, { once: true });
-    watch(video, () => stop, accept).catch((error) => {
-      finder.hidden = true;
-      message.textContent = '';
-      problem.replaceChildren(note('warn', h('p', { role: 'alert', test: 'camera-problem' }, refusal(error))), button('plain wide', t.retry, start));
-    });
-  };
-  const file = h('input', {
-    type: 'file', accept: 'image/*', capture: 'environment', class: 'hidden-file', id: 'picture', test: 'picture',
-    onchange: async () => {
-      if (!file.files[0]) return;
-      const text = await fromPicture(file.files[0]).catch(() => null);
-      file.value = '';
-      if (!text || !accept(text)) message.textContent = text ? words.foreign : words.pictureNone;
-    },
-  });
-  const text = h('input', { id: 'link-text', autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', inputmode: 'url', test: 'link-text' });
-  const onsubmit = (event) => {
-    event.preventDefault();
-    accept(text.value);
-  };
+  const [finder, problem] = viewfinder(() => stop, accept, say);
   const onhidden = () => document.hidden && goHome();
   document.addEventListener('visibilitychange', onhidden);
-  start();
   return {
     title: words.title,
-    element: page(words.title, finder, message, problem,
-      h('label', { class: 'button plain wide', for: 'picture' }, words.picture), file,
-      h('details', {}, h('summary', {}, words.text),
-        h('form', { onsubmit, novalidate: true }, h('label', { for: 'link-text' }, words.textLabel), text,
-          button('plain wide', words.textGo, null, { type: 'submit', test: 'link-open' })))),
+    element: page(words.title, finder, message, problem, pictureChooser(accept, say), textForm(accept)),
     leave() {
       stop = true;
       document.removeEventListener('visibilitychange', onhidden);

@@ -22,6 +22,8 @@ export const t = {
 
   home: {
     title: (open) => (open ? `${open} ${plural(open, 'login waits', 'logins wait')}` : 'No login waits'),
+    away: 'Not connected',
+    looking: 'Looking for logins',
     idle: 'A login that asks for this phone appears here while this page is open.',
     scan: 'Scan a QR code',
     accounts: 'Accounts',
@@ -157,7 +159,7 @@ export const t = {
   },
 
   account: {
-    phone: 'Phone’s name',
+    phone: 'Phone',
     host: 'NAS',
     address: 'Address',
     since: 'Paired',

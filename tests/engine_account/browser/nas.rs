@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use twostep::config::Config;
 
-use crate::engine::{self, Api, Engine, PASSWORD, SOON, alice};
 use super::webdriver::{Browser, Setting};
+use crate::engine::{self, Api, Engine, PASSWORD, SOON, alice};
 
 /// See the module. Both processes end when it is dropped.
 pub struct Nas {

@@ -16,14 +16,16 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// The member that names an element in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Resolves once `arguments[0]`, the text of an expression, is true in the page.
-const WAIT: &str = "
-const [expression, done] = arguments;
-const holds = () => { try { return Function('return ' + expression)(); } catch { return false; } };
-if (holds()) { done(true); } else {
-  const observer = new MutationObserver(() => { if (holds()) { observer.disconnect(); done(true); } });
-  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-}";
+/// Ends once the expression is true in the page. It stands in the script itself, since the page's policy forbids making code of a text.
+fn wait(expression: &str) -> String {
+    format!(
+        "const done = arguments[0];
+        const holds = () => {{ try {{ return {expression}; }} catch {{ return false; }} }};
+        if (holds()) return done(true);
+        const observer = new MutationObserver(() => {{ if (holds()) {{ observer.disconnect(); done(true); }} }});
+        observer.observe(document, {{ subtree: true, childList: true, attributes: true, characterData: true }});"
+    )
+}
 
 /// A browser with a profile of its own; ended when dropped.
 pub struct Browser {
@@ -97,7 +99,8 @@ impl Browser {
     /// Waits until an expression is true in the page.
     #[track_caller]
     pub fn until(&self, expression: &str) {
-        let met = self.ask("POST", &format!("/session/{}/execute/async", self.session), Some(&json!({ "script": WAIT, "args": [expression] })));
+        let script = json!({ "script": wait(expression), "args": [] });
+        let met = self.ask("POST", &format!("/session/{}/execute/async", self.session), Some(&script));
         if met.is_err() {
             let text = self.run("return document.body.innerText", &[]);
             panic!("never true: {expression}\nThe page says:\n{}", text.as_str().unwrap_or_default());
