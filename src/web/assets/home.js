@@ -6,6 +6,7 @@ import { skew } from './clock.js';
 import { installOffer, onIosInBrowser } from './device.js';
 import { button, h, icon, note } from './dom.js';
 import { announce, count, show } from './screen.js';
+import { isUnfinished, saveAccount } from './store.js';
 import { t } from './strings.js';
 
 /** Cards by account and login; the map keeps their order. */
@@ -47,20 +48,17 @@ function drawStatus() {
 
 function drawHints() {
   const unknown = accounts.filter(({ authenticator }) => told.get(authenticator)?.error === 'NoSuchAuthenticator');
-  const notes = unknown.map(({ account, host, pairedAt }) =>
-    note('warn', h('p', {}, (isNew(pairedAt) ? t.status.provisional : t.status.revoked)(account, host))));
+  const notes = unknown.map((one) =>
+    note('warn', h('p', {}, (isUnfinished(one) ? t.status.provisional : t.status.revoked)(one.account, one.host))));
   if (skew()) notes.push(note('warn', h('p', { test: 'clock' }, t.status.clock(skew()))));
   if (!accounts.length && onIosInBrowser()) notes.push(note('info', h('p', {}, t.home.emptyIos)));
   const texts = notes.map((one) => one.textContent).join();
   if (hints.textContent !== texts.replaceAll(',', '') || !texts) hints.replaceChildren(...notes);
 }
 
-/** A phone may be unknown until its setup is finished. */
-const isNew = (pairedAt) => Date.now() - pairedAt < 15 * 60_000;
-
 function row(account) {
   const state = told.get(account.authenticator)?.error === 'NoSuchAuthenticator'
-    && (isNew(account.pairedAt) ? t.home.provisional : t.home.revoked);
+    && (isUnfinished(account) ? t.home.provisional : t.home.revoked);
   const onclick = () => show(accountScreen(account, told.get(account.authenticator)));
   return h('li', {}, h('button', { type: 'button', class: 'row', test: 'account-row', onclick },
     h('span', { class: 'initial', 'aria-hidden': 'true' }, [...account.account][0]?.toUpperCase()),
@@ -126,9 +124,19 @@ function add(account, request) {
 export function take(account, news) {
   const before = JSON.stringify(told.get(account.authenticator)?.error);
   told.set(account.authenticator, news);
-  if (news.requests) takeRequests(account, news.requests);
+  if (news.requests) {
+    takeRequests(account, news.requests);
+    if (!account.wasKnown) remember(account);
+  }
   draw();
   if (before !== JSON.stringify(news.error)) rows.replaceChildren(...accounts.map(row));
+}
+
+/** The setup is finished: from now on a phone that is not known was removed. */
+function remember(account) {
+  account.wasKnown = true;
+  // Where it can't be written, that is found out anew the next time.
+  saveAccount({ ...account }).catch(() => {});
 }
 
 function takeRequests(account, requests) {

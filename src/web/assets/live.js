@@ -7,14 +7,13 @@
 
 import { ApiError, post, prove, toldError } from './api.js';
 import { eventParser } from './events.js';
+import { isUnfinished } from './store.js';
 
 /** Comments come every 25 s: after this long without a word the connection is dead. In milliseconds. */
 const SILENCE = 60_000;
 const SHORTEST = 1_000, LONGEST = 15_000;
 /** A browser opens six connections to a host without HTTP/2, and the calls need some: further accounts look in at intervals. */
 const STREAMS = 4, LOOK_IN = 10_000;
-/** A phone may be unknown for as long as its setup on the NAS lasts. In milliseconds. */
-const SETUP = 15 * 60_000;
 
 class Stream {
   constructor(account, index, tell) {
@@ -33,7 +32,7 @@ class Stream {
       if (this.stop.signal.aborted) return;
       const unknown = error?.kind === 'NoSuchAuthenticator';
       if (error) this.tell(this.account, { error: error.kind });
-      if (unknown && Date.now() - this.account.pairedAt > SETUP) return;
+      if (unknown && !isUnfinished(this.account)) return;
       if (error) this.failures += 1;
       await this.pause(!error && this.brief ? LOOK_IN : this.backoff());
     }

@@ -50,6 +50,12 @@ export async function loadAccounts() {
 
 export const saveAccount = (account) => inStore('accounts', 'readwrite', (store) => promised(store.put(account)));
 
+/** A setup takes at most 10 minutes; until it is finished the NAS does not know the phone. In milliseconds. */
+const SETUP = 15 * 60_000;
+
+/** Whether the NAS may not know the phone *yet*: it never has, and was paired a moment ago. */
+export const isUnfinished = ({ pairedAt, wasKnown }) => !wasKnown && Date.now() - pairedAt < SETUP;
+
 /** Forgets an account, and the key with the last one. */
 export async function dropAccount(authenticator) {
   await inStore('accounts', 'readwrite', (store) => promised(store.delete(authenticator)));
