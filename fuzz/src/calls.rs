@@ -6,17 +6,18 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use twostep::proto::parameters::{Mismatch, decode};
 use twostep::proto::varlink::{IntrospectionCall, Request};
-use twostep::proto::{account, admin, login, recovery};
+use twostep::proto::{account, admin, authenticator, login, recovery};
 
 const SERVICE: &str = include_str!("../../src/proto/org.varlink.service.varlink");
 
 type Read = fn(&str, Option<&RawValue>) -> Result<Value, Mismatch>;
 
 /// Name, description and calls of each interface.
-const INTERFACES: [(&str, &str, Read); 5] = [
+const INTERFACES: [(&str, &str, Read); 6] = [
     (login::NAME, login::DESCRIPTION, read::<login::Call>),
     (account::NAME, account::DESCRIPTION, read::<account::Call>),
     (admin::NAME, admin::DESCRIPTION, read::<admin::Call>),
+    (authenticator::NAME, authenticator::DESCRIPTION, read::<authenticator::Call>),
     (recovery::NAME, recovery::DESCRIPTION, read::<recovery::Call>),
     ("org.varlink.service", SERVICE, read::<IntrospectionCall>),
 ];

@@ -10,12 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::args::{MethodChange, Whose};
 use super::output::{self, Failed};
+use super::phone;
 use super::terminal;
 use super::verify;
 use crate::client::{self, Client};
 use crate::core::account::{Method, Status};
 use crate::core::setup::Confirmation;
-use crate::proto::account::{AccountStatus, Begun, Confirmed, Error, Finished, RecoveryCodes, SecurityCode};
+use crate::proto::account::{AccountStatus, Begun, Confirmed, Error, Finished, Pairing, RecoveryCodes, SecurityCode};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::Empty;
 
@@ -25,9 +26,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// So many wrong codes, and the setup is given up.
 const TRIES: u32 = 5;
 
+/// What a setup or change goes through.
+struct Wanted {
+    /// A code was mailed.
+    mailed: bool,
+    /// A phone for this method.
+    phone: Option<Method>,
+    /// A Security Code.
+    code: bool,
+}
+
 /// One conversation with the engine about one account.
 pub struct Account<'a> {
     client: Client,
+    dir: &'a Path,
     user: Option<&'a str>,
     json: bool,
 }
@@ -37,9 +49,9 @@ impl<'a> Account<'a> {
     ///
     /// # Errors
     /// Where nobody answers there.
-    pub fn open(dir: &Path, whose: &'a Whose, json: bool) -> Result<Self, Failed> {
+    pub fn open(dir: &'a Path, whose: &'a Whose, json: bool) -> Result<Self, Failed> {
         let client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
-        Ok(Self { client, user: whose.user.as_deref(), json })
+        Ok(Self { client, dir, user: whose.user.as_deref(), json })
     }
 
     fn call<R: DeserializeOwned>(&mut self, method: &str, parameters: &impl Serialize) -> Result<R, Failed> {
@@ -71,23 +83,24 @@ impl<'a> Account<'a> {
     ///
     /// # Errors
     /// See [`Failed`]; nothing is in force then.
-    pub fn setup(&mut self, email: Option<&str>) -> Result<(), Failed> {
+    pub fn setup(&mut self, method: Option<Method>, email: Option<&str>) -> Result<(), Failed> {
         let password = terminal::ask_secret("Password")?;
         let begun: Begun = self.call("BeginSetup", &self.with(json!({ "password": password, "recovery_email": email })))?;
         if !self.json {
             output::line(format_args!("This NAS offers: {}", output::titles(&begun.available)))?;
         }
-        self.go_through(&begun.setup, email.is_some() && begun.available.contains(&Method::EmailCode))
+        let mailed = email.is_some() && begun.available.contains(&Method::EmailCode);
+        self.go_through(&begun.setup, &Wanted { mailed, phone: method, code: true })
     }
 
-    /// `twostep change`: a new secret.
+    /// `twostep change`: a new secret, or a phone for `method`.
     ///
     /// # Errors
     /// See [`Failed`]; what was in force stays so.
-    pub fn change(&mut self) -> Result<(), Failed> {
+    pub fn change(&mut self, method: Option<Method>) -> Result<(), Failed> {
         let (password, login) = self.authorise(false)?;
         let begun: Begun = self.call("BeginChange", &self.with(json!({ "password": password, "login": login })))?;
-        self.go_through(&begun.setup, false)
+        self.go_through(&begun.setup, &Wanted { mailed: false, phone: method, code: method.is_none() })
     }
 
     /// `twostep disable`.
@@ -131,15 +144,29 @@ impl<'a> Account<'a> {
     /// # Errors
     /// See [`Failed`].
     pub fn devices(&mut self, remove: Option<&str>) -> Result<(), Failed> {
-        if let Some(id) = remove {
-            let Empty {} = self.call("RemoveTrustedDevice", &self.with(json!({ "id": id })))?;
-            return self.done("that device is asked for the second step again");
-        }
         let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
+        if let Some(id) = remove {
+            return if status.authenticators.iter().any(|phone| phone.id == id) { self.remove_phone(id) } else { self.remove_device(id) };
+        }
+        for phone in &status.authenticators {
+            if self.json { output::json(phone)? } else { output::line(format_args!("{}  {} (phone)", phone.id, phone.name))? }
+        }
         for device in &status.trusted_devices {
             if self.json { output::json(device)? } else { output::line(format_args!("{}  {}", device.id, device.label))? }
         }
-        if status.trusted_devices.is_empty() && !self.json { output::line("no trusted devices") } else { Ok(()) }
+        let none = status.trusted_devices.is_empty() && status.authenticators.is_empty();
+        if none && !self.json { output::line("no trusted devices") } else { Ok(()) }
+    }
+
+    fn remove_device(&mut self, id: &str) -> Result<(), Failed> {
+        let Empty {} = self.call("RemoveTrustedDevice", &self.with(json!({ "id": id })))?;
+        self.done("that device is asked for the second step again")
+    }
+
+    fn remove_phone(&mut self, id: &str) -> Result<(), Failed> {
+        let (password, login) = self.authorise(false)?;
+        let Empty {} = self.call("RemoveAuthenticator", &self.with(json!({ "password": password, "login": login, "id": id })))?;
+        self.done("that phone answers for this account no more")
     }
 
     /// `twostep method`.
@@ -168,12 +195,12 @@ impl<'a> Account<'a> {
         let password = terminal::ask_secret("Password")?;
         let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
         let needs_login = status.status == Status::Enabled && (always || !nix::unistd::geteuid().is_root());
-        let login = if needs_login { Some(verify::pass(&mut self.client, &status.user, "twostep", None, None)?) } else { None };
+        let login = if needs_login { Some(verify::pass(&mut self.client, self.dir, &status.user)?) } else { None };
         Ok((password, login))
     }
 
-    fn go_through(&mut self, setup: &Secret, mailed: bool) -> Result<(), Failed> {
-        let done = self.steps(setup, mailed);
+    fn go_through(&mut self, setup: &Secret, wanted: &Wanted) -> Result<(), Failed> {
+        let done = self.steps(setup, wanted);
         if done.is_err() {
             // What is not cancelled expires by itself.
             let _ = self.call::<Empty>("CancelSetup", &json!({ "setup": setup }));
@@ -181,13 +208,21 @@ impl<'a> Account<'a> {
         done
     }
 
-    fn steps(&mut self, setup: &Secret, mailed: bool) -> Result<(), Failed> {
-        if mailed {
+    fn steps(&mut self, setup: &Secret, wanted: &Wanted) -> Result<(), Failed> {
+        if wanted.mailed {
             self.confirm("ConfirmRecoveryEmail", setup, "Code from the e-mail (Enter alone goes on without)", true)?;
         }
-        let offered: SecurityCode = self.call("OfferSecurityCode", &json!({ "setup": setup }))?;
-        self.show_offer(&offered)?;
-        self.confirm("ConfirmSecurityCode", setup, "Code that the app shows", false)?;
+        if let Some(method) = wanted.phone {
+            self.pair(setup, method)?;
+        }
+        if wanted.code {
+            if wanted.phone.is_some() && !self.json {
+                output::line("Next the Security Code, for when the phone is out of reach")?;
+            }
+            let offered: SecurityCode = self.call("OfferSecurityCode", &json!({ "setup": setup }))?;
+            self.show_offer(&offered)?;
+            self.confirm("ConfirmSecurityCode", setup, "Code that the app shows", false)?;
+        }
         let password = terminal::ask_secret("Password, once more")?;
         let finished: Finished = self.call("FinishSetup", &json!({ "setup": setup, "password": password }))?;
         if self.json {
@@ -195,6 +230,32 @@ impl<'a> Account<'a> {
         }
         output::line(format_args!("2-step verification is on: {}", output::titles(&finished.methods)))?;
         if finished.recovery_codes.is_empty() { Ok(()) } else { show_codes(&finished.recovery_codes) }
+    }
+
+    /// Pairs a phone: its QR code, then what the method wants on both sides.
+    fn pair(&mut self, setup: &Secret, method: Method) -> Result<(), Failed> {
+        let offered: Pairing = self.call("OfferPairing", &json!({ "setup": setup, "method": method }))?;
+        if self.json {
+            output::json(&offered)?;
+        } else {
+            let drawn = if std::io::stdout().is_terminal() { terminal::qr(offered.uri.expose()) } else { None };
+            output::line(if drawn.is_some() { "Scan the QR code with the phone, or open there:" } else { "Open on the phone:" })?;
+            output::line(offered.uri.expose())?;
+            drawn.map_or(Ok(()), |drawn| output::text(&drawn))?;
+        }
+        let limit = Duration::from_secs(offered.expires_in) + PATIENCE;
+        loop {
+            // A connection of its own: this one is for the code that may be asked for meanwhile.
+            let state = phone::pairing(self.dir, setup, limit, |number| {
+                let what = format!("The number is {number}: approve on the phone if it is the same there, or type it in there");
+                if self.json { Ok(()) } else { output::line(what) }
+            });
+            match state.map_err(explain)?? {
+                phone::Paired::Code => self.confirm("ConfirmOnlineCode", setup, "Code that the phone shows", false)?,
+                phone::Paired::Phone(_) if self.json => return Ok(()),
+                phone::Paired::Phone(name) => return output::line(format_args!("paired: {name}")),
+            }
+        }
     }
 
     fn show_offer(&self, offered: &SecurityCode) -> Result<(), Failed> {
@@ -250,6 +311,7 @@ fn describe(status: &AccountStatus) -> String {
         lines.push(format!("recovery codes  {} left", status.recovery_codes_left));
         lines.push(format!("e-mail          {}", status.recovery_email.as_deref().unwrap_or("none")));
         lines.push(format!("trusted devices {}", status.trusted_devices.len()));
+        lines.push(format!("phones          {}", status.authenticators.len()));
     }
     if status.passwordless {
         lines.push("passwordless login is on".into());

@@ -30,16 +30,25 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 refused or failed (the reason is
 pub enum Command {
     /// Show whether the second step is on, and what belongs to it.
     Status(Whose),
-    /// Set the second step up: Security Code, and if wanted a recovery e-mail address.
+    /// Set the second step up: Security Code, and if wanted a phone and a recovery e-mail address.
     Setup {
         #[command(flatten)]
         whose: Whose,
+        /// Pair a phone for this method first: login-approval, qr-code or online-code. It is then asked for first.
+        #[arg(long, value_name = "METHOD", value_parser = phone_method)]
+        method: Option<Method>,
         /// Codes can be mailed to this address, once a mailed code has been confirmed.
         #[arg(long, value_name = "ADDRESS")]
         email: Option<String>,
     },
     /// A new secret for an enabled account (a new phone); what was in force stays until the end.
-    Change(Whose),
+    Change {
+        #[command(flatten)]
+        whose: Whose,
+        /// Instead of a new secret, pair a phone for this method: login-approval, qr-code or online-code.
+        #[arg(long, value_name = "METHOD", value_parser = phone_method)]
+        method: Option<Method>,
+    },
     /// Turn the second step off.
     Disable(Whose),
     /// Show the own Security Code's secret once more, for a second phone.
@@ -48,11 +57,11 @@ pub enum Command {
     Export,
     /// Make new recovery codes; the former ones stop working.
     Codes(Whose),
-    /// Trusted devices: those that are not asked for a second step.
+    /// Trusted devices, which are not asked for a second step, and paired phones.
     Devices {
         #[command(flatten)]
         whose: Whose,
-        /// Ask again on this device.
+        /// Ask again on this device; let this phone answer no more.
         #[arg(long, value_name = "ID")]
         remove: Option<String>,
     },
@@ -61,7 +70,7 @@ pub enum Command {
         /// What to do.
         #[arg(value_enum)]
         what: MethodChange,
-        /// security_code, email_code or recovery_code.
+        /// security-code, login-approval, qr-code, online-code, email-code or recovery-code.
         #[arg(value_parser = method)]
         method: Method,
         #[command(flatten)]
@@ -270,6 +279,12 @@ fn method(text: &str) -> Result<Method, String> {
     Method::ALL.into_iter().find(|method| method.as_str() == text.replace('-', "_")).ok_or_else(|| format!("one of {}", known()))
 }
 
+/// A method that needs a phone.
+fn phone_method(text: &str) -> Result<Method, String> {
+    let known = || Method::ALL.into_iter().filter(|m| m.needs_authenticator()).map(Method::as_str).collect::<Vec<_>>().join(", ");
+    method(text).ok().filter(|method| method.needs_authenticator()).ok_or_else(|| format!("one of {}", known()))
+}
+
 /// A hold in milliseconds.
 fn hold(text: &str) -> Result<i64, String> {
     let millis = match text.parse::<u64>() {
@@ -292,6 +307,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn a_phone_is_paired_for_what_needs_one() {
+        assert_eq!(phone_method("login-approval"), Ok(Method::LoginApproval));
+        assert_eq!(phone_method("qr_code"), Ok(Method::QrCode));
+        assert_eq!(phone_method("security-code"), Err("one of qr_code, login_approval, online_code".into()));
     }
 
     #[test]

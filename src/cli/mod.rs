@@ -10,6 +10,7 @@ mod backup;
 pub mod identify;
 mod output;
 mod pam;
+mod phone;
 mod recovery;
 pub mod terminal;
 mod verify;
@@ -33,8 +34,10 @@ pub fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
         Command::Status(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.status()),
-        Command::Setup { whose, email } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.setup(email.as_deref())),
-        Command::Change(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.change()),
+        Command::Setup { whose, method, email } => {
+            Account::open(&args.dir, whose, args.json).and_then(|mut a| a.setup(*method, email.as_deref()))
+        }
+        Command::Change { whose, method } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.change(*method)),
         Command::Disable(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.disable()),
         Command::Codes(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.codes()),
         Command::Devices { whose, remove } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.devices(remove.as_deref())),

@@ -59,6 +59,41 @@ pub fn ask(question: &str) -> Result<String, Failed> {
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// What came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// Somebody at the terminal wants to go on.
+    Enter,
+    /// What was waited for.
+    Other,
+}
+
+/// Waits until the other end of `other` is closed, or, at a terminal, until somebody presses Enter. A script's input is left alone.
+///
+/// # Errors
+/// Where it can't be waited.
+pub fn enter_or(other: impl AsFd) -> Result<First, Failed> {
+    let input = io::stdin();
+    let watched = if input.is_terminal() { PollFlags::POLLIN } else { PollFlags::empty() };
+    loop {
+        let mut fds = [PollFd::new(other.as_fd(), PollFlags::POLLIN), PollFd::new(input.as_fd(), watched)];
+        // A script's input may have ended, which is no reason to wake.
+        let count = if watched.is_empty() { 1 } else { 2 };
+        match poll(&mut fds[..count], PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            polled => polled.map_err(io::Error::from)?,
+        };
+        if fds[0].any() == Some(true) {
+            return Ok(First::Other);
+        }
+        if count == 2 && fds[1].any() == Some(true) {
+            // The line itself says nothing.
+            let _line = read(&input, &mut [0; 256]).map_err(io::Error::from)?;
+            return Ok(First::Enter);
+        }
+    }
+}
+
 /// Ends this process as `signal` ends one that does not care, so that a shell sees why. The exit code is for where that is ignored.
 #[must_use]
 pub fn end_by(signal: Signal) -> u8 {

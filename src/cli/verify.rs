@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::account::PATIENCE;
 use super::output::{self, Failed};
+use super::phone;
 use super::terminal;
 use crate::client::{self, Client};
 use crate::core::account::Method;
@@ -17,6 +18,9 @@ use crate::proto::secret::Secret;
 
 /// So many wrong answers, and the login is given up.
 const TRIES: u32 = 3;
+
+/// What a phone's approval comes to.
+const VERIFIED: Answered = Answered { outcome: Outcome::Verified, attempts_left: None, retry_after: None, hint: None };
 
 /// Who logs in, and how.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
         Decision::NotRequired => output::line("not required: 2-step verification is off"),
         Decision::Trusted => output::line("trusted device"),
         Decision::Verify => {
-            let answered = answer(&mut client, &started, asked.method)?;
+            let answered = answer(&mut client, dir, &started, asked.method)?;
             if json { output::json(&answered.1) } else { output::line("verified") }
         }
         Decision::SetupRequired => Err(Failed::Refused("enforced and not set up: finish `twostep setup` first".into())),
@@ -56,10 +60,10 @@ pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
 ///
 /// # Errors
 /// Where it is not passed.
-pub fn pass(client: &mut Client, user: &str, service: &str, remote: Option<&str>, method: Option<Method>) -> Result<Secret, Failed> {
-    let started = start(client, &Asked { user, service, remote, method })?;
+pub fn pass(client: &mut Client, dir: &Path, user: &str) -> Result<Secret, Failed> {
+    let started = start(client, &Asked { user, service: "twostep", remote: None, method: None })?;
     match started.decision {
-        Decision::Verify => answer(client, &started, method).map(|(login, _)| login),
+        Decision::Verify => answer(client, dir, &started, None).map(|(login, _)| login),
         Decision::Locked => Err(locked(started.retry_after)),
         _ => Err(Failed::Refused("there is no second step to pass".into())),
     }
@@ -70,11 +74,15 @@ fn start(client: &mut Client, asked: &Asked<'_>) -> Result<Started, Failed> {
     if let Some(remote) = asked.remote {
         parameters["remote"] = remote.into();
     }
-    client.call("io.twostep.Login.Start", &parameters).map_err(explain)
+    let started: Started = client.call("io.twostep.Login.Start", &parameters).map_err(explain)?;
+    if let Some(notice) = &started.notice {
+        eprintln!("{notice}");
+    }
+    Ok(started)
 }
 
 /// An empty answer means another way: the next of the account's methods.
-fn answer(client: &mut Client, started: &Started, wanted: Option<Method>) -> Result<(Secret, Answered), Failed> {
+fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Method>) -> Result<(Secret, Answered), Failed> {
     let login = started.login.clone().ok_or_else(|| Failed::Refused("the service gave no login".into()))?;
     let mut method = wanted.or(started.preferred).unwrap_or(Method::SecurityCode);
     let others = others(started, method);
@@ -92,7 +100,14 @@ fn answer(client: &mut Client, started: &Started, wanted: Option<Method>) -> Res
     };
     let mut wrong = 0;
     while wrong < TRIES {
-        let code = terminal::ask_secret(&challenge.prompt)?;
+        let code = if method.is_typed() {
+            terminal::ask_secret(&challenge.prompt)?
+        } else {
+            match phone::answer(dir, &login, &challenge)? {
+                phone::Answer::Verified => return Ok((login, VERIFIED)),
+                phone::Answer::AnotherWay => Secret::default(),
+            }
+        };
         if code.expose().trim().is_empty() {
             challenge = another(client, &login, &mut others, &mut method)?;
             continue;
@@ -121,10 +136,10 @@ fn is_verified(answered: &Answered) -> Result<bool, Failed> {
     Ok(answered.outcome == Outcome::Verified)
 }
 
-/// The methods after `first`, in the order in which they are offered. Only those whose answer is typed: a terminal has nothing else.
+/// The methods after `first`, in the order in which they are offered.
 fn others(started: &Started, first: Method) -> Vec<Method> {
     let all = started.methods.as_deref().unwrap_or_default();
-    all.iter().copied().filter(|method| *method != first && method.is_typed()).collect()
+    all.iter().copied().filter(|method| *method != first).collect()
 }
 
 fn begin(client: &mut Client, login: &Secret, method: Method) -> Result<Challenge, Failed> {
@@ -146,14 +161,16 @@ fn another(client: &mut Client, login: &Secret, others: &mut IntoIter<Method>, m
     Err(Failed::Refused("there is no other way".into()))
 }
 
-fn locked(retry_after: Option<u64>) -> Failed {
+/// Why nothing is looked at.
+pub fn locked(retry_after: Option<u64>) -> Failed {
     Failed::Refused(match retry_after {
         Some(seconds) => format!("too many wrong answers; try again in {seconds} s"),
         None => "locked by too many wrong answers: an administrator can unlock it (`twostep unlock`)".into(),
     })
 }
 
-fn explain(error: client::Error) -> Failed {
+/// Says what a person can do about an error of the interface.
+pub fn explain(error: client::Error) -> Failed {
     let client::Error::Service(failure) = &error else { return Failed::Call(error) };
     let Some(typed) = failure.typed::<Error>() else { return Failed::Call(error) };
     Failed::Refused(match typed {

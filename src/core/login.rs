@@ -31,7 +31,7 @@ use super::decision::Facilities;
 use super::email::{self, MailAnswer, MailBudget, MailedCode};
 use super::lockout::Gate;
 use super::recovery_code::RecoveryCode;
-use super::time::BootTime;
+use super::time::{BootTime, Wall};
 use super::totp::{self, Enrolment, Mark, Skew, TimeStep, Verdict};
 
 /// How long a login waits for its second step.
@@ -219,6 +219,8 @@ pub struct Origin {
 pub struct Login {
     /// Whose, and where.
     pub origin: Origin,
+    /// What its owner was told at its start of requests that were denied: when the last one was, and how many.
+    pub told: Option<(Wall, u32)>,
     state: State,
 }
 
@@ -226,13 +228,19 @@ impl Login {
     /// Opens a login, after [`Decision::Verify`](super::decision::Decision::Verify).
     #[must_use]
     pub fn open(origin: Origin, now: BootTime) -> Self {
-        Self { origin, state: State::Open { until: now + LIFE, mailed: None, phone: Phone::Idle } }
+        Self { origin, told: None, state: State::Open { until: now + LIFE, mailed: None, phone: Phone::Idle } }
+    }
+
+    /// The same, after its owner was [`told`](Self::told) this.
+    #[must_use]
+    pub fn after(self, told: Option<(Wall, u32)>) -> Self {
+        Self { told, ..self }
     }
 
     /// A login that a finished setup has verified (the Security Code was proven in it); `generation` is that of the account from then on.
     #[must_use]
     pub fn verified(origin: Origin, now: BootTime, generation: u64) -> Self {
-        Self { origin, state: State::Verified { at: now, by: Method::SecurityCode, trusted: false, generation } }
+        Self { origin, told: None, state: State::Verified { at: now, by: Method::SecurityCode, trusted: false, generation } }
     }
 
     /// Seconds until it expires; 0 where it is not open.
@@ -279,7 +287,7 @@ impl Login {
         match &self.state {
             State::Verified { at, by, trusted: false, generation } if now - *at < TRUST_WITHIN => {
                 let state = State::Verified { at: *at, by: *by, trusted: true, generation: *generation };
-                Ok(Self { origin: self.origin.clone(), state })
+                Ok(Self { origin: self.origin.clone(), told: self.told, state })
             }
             _ => Err(LoginFault::NotVerified),
         }
@@ -494,7 +502,6 @@ mod tests {
     use crate::core::account::Methods;
     use crate::core::clock::{BootId, Horizon, plausible};
     use crate::core::lockout::Failures;
-    use crate::core::time::Wall;
 
     const NOON: i64 = 1_790_000_010;
     const WITH_MAIL: Facilities = Facilities { mail: true, phone: false };

@@ -135,6 +135,13 @@ struct Decided {
     denial: Option<Denial>,
 }
 
+impl Decided {
+    /// See [`Login::told`].
+    fn told(&self) -> Option<(Wall, u32)> {
+        self.denial.as_ref().map(|denial| (denial.at, denial.times))
+    }
+}
+
 async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
     let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), (desk.moment)());
     // An address that was trusted while the configuration said so is no longer when it does not.
@@ -157,9 +164,9 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
         })
         .await?;
     if let (decision::Decision::Trusted, Some(device)) = (decided.decision, device) {
-        let uid = origin.uid;
+        let (uid, told) = (origin.uid, decided.told());
         let used = desk.store.write(move |tx| {
-            tx.forget_denial(uid)?;
+            told.map_or(Ok(()), |told| tx.denial_told(uid, told))?;
             tx.device_used(&device.id, moment.wall)
         });
         used.await?;
@@ -191,7 +198,7 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
             Started { setup: Some(setup), expires_in: Some(expires_in), ..plain(Decision::SetupRequired) }
         }
         decision::Decision::Verify { methods, preferred } => {
-            let login = Login::open(origin, moment.boot);
+            let login = Login::open(origin, moment.boot).after(decided.told());
             let expires_in = login.expires_in(moment.boot);
             let name = desk.open_login(owner, login, moment.boot)?;
             Started {
@@ -315,8 +322,8 @@ fn judge(
         stored.account = answered.account.clone();
         tx.save(&stored)?;
     }
-    if answered.outcome == Outcome::Verified {
-        tx.forget_denial(origin.uid)?;
+    if let (Outcome::Verified, Some(told)) = (answered.outcome, login.told) {
+        tx.denial_told(origin.uid, told)?;
     }
     if now.time.is_ok() {
         tx.believe_clock(moment.wall)?;

@@ -194,6 +194,14 @@ fn parameters(method: &str, facts: &Facts) -> Value {
         "Login.Wait" | "Login.Cancel" | "Account.SetupStatus" | "Account.OfferSecurityCode" | "Account.WaitPairing" => json!({}),
         "Account.CancelSetup" | "Admin.ListDelegations" | "Admin.Audit" | "Admin.Backup" | "Admin.ListBackups" => json!({}),
         "Admin.StartAnew" => json!({ "dry_run": true }),
+        "Authenticator.Carry" => json!({}),
+        "Authenticator.Pair" => json!({ "pairing": "none", "public_key": "none", "name": "phone", "mac": "none", "proof": "none" }),
+        "Authenticator.Nonce" => json!({ "authenticator": "none" }),
+        "Authenticator.Pending" | "Authenticator.Unpair" => signed(json!({})),
+        "Authenticator.Scan" => signed(json!({ "qr": "none" })),
+        "Authenticator.OnlineCode" => signed(json!({ "login": "none" })),
+        "Authenticator.ConfirmPairing" => signed(json!({ "approve": true })),
+        "Authenticator.Decide" => signed(json!({ "login": "none", "approve": true })),
         other => panic!("{other} is called with nothing yet"),
     };
     if let Some(name) = session_of(method) {
@@ -201,6 +209,14 @@ fn parameters(method: &str, facts: &Facts) -> Value {
     }
     if let Some(login) = &facts.login {
         parameters["login"] = login.clone();
+    }
+    parameters
+}
+
+/// With what every signed call of a phone has.
+fn signed(mut parameters: Value) -> Value {
+    for member in ["authenticator", "nonce", "proof"] {
+        parameters[member] = json!("none");
     }
     parameters
 }
@@ -237,7 +253,7 @@ fn each_peer_may_call_what_the_table_says_and_nothing_else() {
             }
         }
     }
-    for interface in ["io.twostep.Login", "io.twostep.Account", "io.twostep.Admin"] {
+    for interface in ["io.twostep.Login", "io.twostep.Account", "io.twostep.Admin", "io.twostep.Authenticator"] {
         assert!(served.iter().any(|name| name == interface), "{interface} is not served");
     }
     assert!(!served.iter().any(|name| name == "io.twostep.Recovery"), "the engine can't reach the button");

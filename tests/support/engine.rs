@@ -98,8 +98,14 @@ impl Engine {
     }
 
     /// Ends it, as a crash does, and starts it again on what it has left.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        self.restart_with(|_| Ok(()))
+    }
+
+    /// The same; `change` writes into the store meanwhile.
+    pub fn restart_with(mut self, change: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) -> Self {
         end(&mut self.child);
+        with_store(&Paths::scratch(self.folder.path()), |store| Box::pin(async move { store.write(change).await })).unwrap();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         std::fs::remove_file(Paths::scratch(folder.path()).socket()).unwrap();
         Self::launch(folder, self.config.clone(), self.mail_password)

@@ -101,7 +101,7 @@ fn judge(
     }
     match decided.outcome {
         Outcome::Denied => tx.note_denial(origin.uid, moment.wall, &service(origin), origin.remote.as_deref())?,
-        Outcome::Approved => tx.forget_denial(origin.uid)?,
+        Outcome::Approved => login.told.map_or(Ok(()), |told| tx.denial_told(origin.uid, told))?,
         Outcome::WrongNumber | Outcome::Expired | Outcome::Locked => {}
     }
     tx.authenticator_seen(&phone.id, moment.wall)?;

@@ -1,7 +1,7 @@
 //! Login requests that were denied on a phone and of which the account's owner was not told yet.
 //!
-//! One row for an account, however often it was denied. It stays until its owner has passed a second step, so that whoever has the password alone can't
-//! have it told to himself and gone.
+//! One row for an account, however often it was denied. It stays until its owner has passed the second step of a login that began with being told, so
+//! that whoever has the password alone can't have it told to himself and gone.
 //!
 //! Not here: how it is said.
 
@@ -64,11 +64,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The account's owner was told.
+    /// The account's owner was told so much: when the last one was, and how many. What has come since stays.
     ///
     /// # Errors
     /// Any [`StoreError`] of the storage.
-    pub fn forget_denial(&self, uid: u32) -> Result<(), StoreError> {
+    pub fn denial_told(&self, uid: u32, (at, times): (Wall, u32)) -> Result<(), StoreError> {
+        self.seen.denials.set(None);
+        self.run("DELETE FROM denials WHERE uid = ? AND at = ? AND times = ?", params![uid, at.0, times])?;
+        Ok(())
+    }
+
+    pub(super) fn forget_denial(&self, uid: u32) -> Result<(), StoreError> {
         if self.has_denials()? {
             self.seen.denials.set(None);
             self.run("DELETE FROM denials WHERE uid = ?", [uid])?;

@@ -374,7 +374,9 @@ mod tests {
         let denial = tx.denial(1000).unwrap().unwrap();
         assert_eq!((denial.at, denial.service.as_str(), denial.remote, denial.times), (Wall(2), "login", None, 2));
         assert_eq!(tx.denial(1001).unwrap(), None);
-        tx.forget_denial(1000).unwrap();
+        tx.denial_told(1000, (Wall(1), 1)).unwrap();
+        assert!(tx.denial(1000).unwrap().is_some(), "one has come since");
+        tx.denial_told(1000, (Wall(2), 2)).unwrap();
         assert_eq!(tx.denial(1000).unwrap(), None);
     }
 
