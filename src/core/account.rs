@@ -305,11 +305,11 @@ impl Account {
         self.generation += 1;
     }
 
-    /// Turns a method on again that needs no setup.
+    /// Turns a method on again that needs no setup; `has_phone`: an authenticator is paired.
     ///
     /// # Errors
     /// [`Refusal::NotEnabled`] on an account without 2-step verification, [`Refusal::MethodUnavailable`] with what to do instead.
-    pub fn enable_method(&mut self, method: Method) -> Result<(), Refusal> {
+    pub fn enable_method(&mut self, method: Method, has_phone: bool) -> Result<(), Refusal> {
         if !self.is_enabled() {
             return Err(Refusal::NotEnabled);
         }
@@ -320,6 +320,11 @@ impl Account {
                 return Ok(());
             }
             Method::EmailCode => "set a recovery e-mail address first",
+            // Whichever method a phone was paired for, it answers all.
+            Method::QrCode | Method::LoginApproval | Method::OnlineCode if has_phone => {
+                self.methods = self.methods.with(method);
+                return Ok(());
+            }
             Method::RecoveryCode if self.recovery_codes_left > 0 => return Ok(()),
             Method::RecoveryCode => "regenerate the recovery codes",
             Method::QrCode | Method::LoginApproval | Method::OnlineCode => "pair an authenticator in a change of the setup",
@@ -344,6 +349,17 @@ impl Account {
             self.preferred = Some(Method::SecurityCode);
         }
         Ok(())
+    }
+
+    /// Turns off the methods that need a phone, once none is paired any more; tells whether there was one.
+    pub fn lose_phones(&mut self) -> bool {
+        let left = self.methods.filter(|method| !method.needs_authenticator());
+        let lost = left != self.methods;
+        self.methods = left;
+        if self.preferred.is_some_and(Method::needs_authenticator) {
+            self.preferred = Some(Method::SecurityCode);
+        }
+        lost
     }
 
     /// Chooses the method asked for first.
@@ -431,7 +447,7 @@ mod tests {
         account.disable_method(Method::EmailCode).unwrap();
         assert_eq!(account.preferred, Some(Method::SecurityCode));
         assert_eq!(account.disable_method(Method::EmailCode), Err(Refusal::NotEnabled));
-        account.enable_method(Method::EmailCode).unwrap();
+        account.enable_method(Method::EmailCode, false).unwrap();
         assert!(account.answerable().contains(Method::EmailCode));
     }
 
@@ -439,9 +455,11 @@ mod tests {
     fn a_method_that_needs_more_says_what() {
         let mut account = Account { recovery_email: None, methods: Methods::NONE.with(Method::SecurityCode), ..enabled() };
         for method in [Method::QrCode, Method::LoginApproval, Method::OnlineCode, Method::EmailCode] {
-            assert!(matches!(account.enable_method(method), Err(Refusal::MethodUnavailable(m, _)) if m == method));
+            assert!(matches!(account.enable_method(method, false), Err(Refusal::MethodUnavailable(m, _)) if m == method));
         }
-        assert_eq!(Account::default().enable_method(Method::EmailCode), Err(Refusal::NotEnabled));
+        assert_eq!(Account::default().enable_method(Method::EmailCode, false), Err(Refusal::NotEnabled));
+        account.enable_method(Method::QrCode, true).unwrap();
+        assert!(account.methods.contains(Method::QrCode), "the phone is there");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use super::account::{Account, Method, Methods};
 use super::clock::Moment;
+use super::lockout::Gate;
 
 /// What this machine can do for a method at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub enum Decision {
     },
     /// Enforced and not set up.
     SetupRequired,
-    /// Too many wrong answers, and no method that could not be guessed.
+    /// Too many wrong answers, and no method is left that could not be guessed, or an administrator has to unlock all.
     Locked {
         /// Seconds, where waiting helps.
         retry_after: Option<u64>,
@@ -75,7 +76,8 @@ pub fn decide(facts: &Facts<'_>, now: &Moment) -> Decision {
         return Decision::Trusted;
     }
     let gate = account.failures.gate(now);
-    let usable = |m: Method| facts.facilities.check(m).is_ok() && (gate.is_open() || !m.is_typed());
+    // A wait is for what can be guessed; what an administrator has to unlock is closed to all.
+    let usable = |m: Method| facts.facilities.check(m).is_ok() && (gate.is_open() || !m.is_typed() && gate != Gate::Locked);
     let methods = account.answerable().filter(usable);
     let preferred = account.preferred.filter(|m| methods.contains(*m)).or_else(|| methods.iter().next());
     match preferred {
@@ -149,9 +151,13 @@ mod tests {
 
     #[test]
     fn a_phone_stays_open_while_the_typed_methods_wait() {
-        let failures = Failures { in_a_row: 100, last: None };
-        let account = Account { methods: alice().methods.with(Method::LoginApproval), failures, ..alice() };
+        let failures = Failures { in_a_row: 99, last: Some(at(0)) };
+        let mut account = Account { methods: alice().methods.with(Method::LoginApproval), failures, ..alice() };
+        let (phone, no_phone) = (Facilities { mail: true, phone: true }, WITH_MAIL);
         let only = Decision::Verify { methods: Methods::NONE.with(Method::LoginApproval), preferred: Method::LoginApproval };
-        assert_eq!(decide_for(&account, false, Facilities { mail: true, phone: true }, 0), only);
+        assert_eq!(decide_for(&account, false, phone, 1), only);
+        assert!(matches!(decide_for(&account, false, no_phone, 1), Decision::Locked { .. }));
+        account.failures.in_a_row = 100;
+        assert_eq!(decide_for(&account, false, phone, 1), Decision::Locked { retry_after: None }, "an administrator has to unlock it");
     }
 }

@@ -9,7 +9,8 @@
 //! not lower it. A code that was already used is no failure, and a wrong password is not counted here.
 //! Waits are measured by [`Moment::since`], so that no jump of the wall clock shortens or lengthens one.
 //!
-//! This module does not know which method was answered; [`login`](super::login) keeps the methods that are not typed open.
+//! This module does not know which method was answered; [`login`](super::login) keeps the methods that are not typed open during a wait. What has
+//! locked is closed to all of them: a request that waits on a phone is no way around it.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::clock::Moment;
 
 /// Wrong answers in a row before the first wait.
 pub const FREE: u32 = 5;
-/// Wrong answers in a row that lock the typed methods.
+/// Wrong answers in a row that lock the account's second step.
 pub const LOCKED_AT: u32 = 100;
 const FIRST_WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);

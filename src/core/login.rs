@@ -13,13 +13,18 @@
 //! A right answer changes the login only through [`Answered::login`], which the caller puts in place **after** the commit. Answers to one
 //! login are taken one after the other, since the tries of a mailed code are counted here.
 //!
+//! What the account's phones are asked meanwhile has a life of its own in it: see [`phone`].
+//!
 //! This module sends no mail, stores nothing, and knows neither who may call (see [`policy`](super::policy)) nor whether a second step is asked
 //! for (see [`decision`](super::decision)).
+
+pub mod phone;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::phone::{Draw, Phone, Request, RequestBudget};
 use super::account::{Account, Method};
 use super::clock::{ClockFault, Moment, PlausibleTime};
 use super::decision::Facilities;
@@ -100,6 +105,8 @@ pub struct Challenge {
     pub sent_to: Option<String>,
     /// A mail to send now.
     pub mail: Option<Mail>,
+    /// What the phones are asked, and whether that is new.
+    pub request: Option<(Request, bool)>,
     /// Seconds until the answer is too late.
     pub expires_in: u64,
 }
@@ -157,6 +164,16 @@ pub struct Answered {
     pub login: Login,
 }
 
+/// What a challenge may take from.
+pub struct Means<'a> {
+    /// Of the account.
+    pub mails: &'a mut MailBudget,
+    /// Of the account.
+    pub requests: &'a mut RequestBudget,
+    /// Fresh.
+    pub draw: Draw,
+}
+
 /// When and from where an answer comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
@@ -171,6 +188,7 @@ enum State {
     Open {
         until: BootTime,
         mailed: Option<MailedCode>,
+        phone: Phone,
     },
     /// `generation`: that of the account then.
     Verified {
@@ -208,7 +226,7 @@ impl Login {
     /// Opens a login, after [`Decision::Verify`](super::decision::Decision::Verify).
     #[must_use]
     pub fn open(origin: Origin, now: BootTime) -> Self {
-        Self { origin, state: State::Open { until: now + LIFE, mailed: None } }
+        Self { origin, state: State::Open { until: now + LIFE, mailed: None, phone: Phone::Idle } }
     }
 
     /// A login that a finished setup has verified (the Security Code was proven in it); `generation` is that of the account from then on.
@@ -267,7 +285,7 @@ impl Login {
         }
     }
 
-    /// Begins a method of this login, or begins it anew. `random` makes the code, where one is mailed.
+    /// Begins a method of this login, or begins it anew.
     ///
     /// # Errors
     /// [`LoginFault`], all but `NotVerified`.
@@ -275,7 +293,7 @@ impl Login {
         &mut self,
         method: Method,
         (account, facilities): (&Account, Facilities),
-        (budget, random): (&mut MailBudget, u64),
+        means: Means<'_>,
         now: &Now,
     ) -> Result<Challenge, LoginFault> {
         if self.is_over(now.moment.boot) || !account.is_enabled() {
@@ -287,9 +305,11 @@ impl Login {
         }
         let unavailable = |reason: String| LoginFault::MethodUnavailable(method, reason);
         facilities.check(method).map_err(|reason| unavailable(reason.into()))?;
-        if method.is_typed() {
-            closed(account.failures.gate(&now.moment)).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
+        let gate = account.failures.gate(&now.moment);
+        if method.is_typed() || gate == Gate::Locked {
+            closed(gate).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
         }
+        let Means { mails, requests, draw } = means;
         match method {
             Method::SecurityCode => {
                 now.time.map_err(|fault| unavailable(fault.to_string()))?;
@@ -298,19 +318,19 @@ impl Login {
             Method::RecoveryCode => Ok(self.prompt("Enter one of your recovery codes", now.moment.boot)),
             Method::EmailCode => {
                 let address = account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
-                self.mail(address, (budget, random), now.moment.boot).map_err(unavailable)
+                self.mail(address, (mails, draw.random), now.moment.boot).map_err(unavailable)
             }
-            Method::QrCode | Method::LoginApproval | Method::OnlineCode => Err(unavailable("no authenticator is paired".into())),
+            Method::QrCode | Method::LoginApproval | Method::OnlineCode => self.ask(method, account, (requests, draw), &now.moment),
         }
     }
 
     fn prompt(&self, text: &str, now: BootTime) -> Challenge {
-        Challenge { prompt: text.into(), sent_to: None, mail: None, expires_in: self.expires_in(now) }
+        Challenge { prompt: text.into(), sent_to: None, mail: None, request: None, expires_in: self.expires_in(now) }
     }
 
     /// Mails a code, or asks for the one that was mailed a moment ago.
     fn mail(&mut self, address: &str, (budget, random): (&mut MailBudget, u64), now: BootTime) -> Result<Challenge, String> {
-        let State::Open { until, mailed } = &mut self.state else { return Err("this login is over".into()) };
+        let State::Open { until, mailed, .. } = &mut self.state else { return Err("this login is over".into()) };
         let standing = mailed.as_ref().is_some_and(|code| !code.left(now).is_zero());
         let mail = match budget.take(now) {
             Ok(()) => {
@@ -361,8 +381,12 @@ impl Login {
             }
             Method::RecoveryCode => answered.recovery_code(code, records).map_err(Failure::Records)?,
             Method::EmailCode => answered.email_code(code, now.moment.boot)?,
-            Method::QrCode | Method::LoginApproval | Method::OnlineCode => {
-                return Err(LoginFault::MethodUnavailable(method, "no authenticator is paired".into()).into());
+            Method::OnlineCode => {
+                let (right, hint) = answered.login.online_code(code, account, now.moment.boot)?;
+                (answered.outcome, answered.hint) = (if right { Outcome::Verified } else { Outcome::Wrong }, hint);
+            }
+            Method::QrCode | Method::LoginApproval => {
+                return Err(LoginFault::MethodUnavailable(method, "it is answered on the phone".into()).into());
             }
         }
         answered.settle(method, &now.moment);
@@ -481,6 +505,10 @@ mod tests {
         Now { moment, time: plausible(&moment, &Horizon { built: Wall(0), last_commit: None }) }
     }
 
+    fn draw() -> Draw {
+        Draw { id: "REQUEST".into(), token: "TOKEN".into(), random: 123_456 }
+    }
+
     /// What a store would hold of one account.
     struct Held {
         account: Account,
@@ -520,7 +548,8 @@ mod tests {
         }
 
         fn challenge(&self, login: &mut Login, method: Method, budget: &mut MailBudget, seconds: u64) -> Result<Challenge, LoginFault> {
-            login.challenge(method, (&self.account, WITH_MAIL), (budget, 123_456), &now(seconds))
+            let (mut requests, draw) = (RequestBudget::default(), draw());
+            login.challenge(method, (&self.account, WITH_MAIL), Means { mails: budget, requests: &mut requests, draw }, &now(seconds))
         }
 
         /// Answers, and commits.
@@ -625,8 +654,9 @@ mod tests {
         let account = alice.account.clone();
         let refused = login.answer(&account, (Method::SecurityCode, "123456"), &broken, &mut alice).unwrap_err();
         assert!(matches!(refused, Failure::Fault(LoginFault::MethodUnavailable(Method::SecurityCode, reason)) if reason.contains("clock")));
-        let mut budget = MailBudget::default();
-        assert!(login.challenge(Method::SecurityCode, (&account, WITH_MAIL), (&mut budget, 1), &broken).is_err());
+        let (mut mails, mut requests) = (MailBudget::default(), RequestBudget::default());
+        let means = Means { mails: &mut mails, requests: &mut requests, draw: draw() };
+        assert!(login.challenge(Method::SecurityCode, (&account, WITH_MAIL), means, &broken).is_err());
         let code = RecoveryCode::new([9; 10]).shown().to_string();
         let told = login.answer(&account, (Method::RecoveryCode, &code), &broken, &mut alice).unwrap();
         assert_eq!(told.outcome, Outcome::Verified);

@@ -5,7 +5,9 @@
 
 pub mod account;
 pub mod adapter;
+pub mod authenticator;
 pub mod backup;
+pub mod base64url;
 pub mod clock;
 pub mod decision;
 pub mod email;
@@ -14,7 +16,9 @@ pub mod gesture;
 pub mod import;
 pub mod lockout;
 pub mod login;
+pub mod nonces;
 pub mod otpauth;
+pub mod pairing;
 pub mod pam_stack;
 pub mod pattern;
 pub mod peer;

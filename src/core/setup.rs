@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   begin ──► open ──┬─ offer, confirm the Security Code ─┐
+//!                    ├─ pair a phone, for each method ────┤
 //!                    ├─ address, confirm the mailed code ─┤──► finish ──► in force, all at once
 //!                    └────────────────────────────────────┘
 //!      10 min, cancel, or another setup of the account finished first ──► over, nothing changed
@@ -13,18 +14,24 @@
 //! A setup cut off is resumed with its own name, or, where a login began it, by the next login of the same account, service and address:
 //! nobody is led to scan a secret that somebody elsewhere has been shown.
 //!
+//! A pairing has a life of its own inside it: see [`pairing`](super::pairing). The method that was confirmed first is the one asked for first.
+//!
 //! This module checks no password, sends no mail and stores nothing.
+
+mod phone;
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::phone::Taker;
 use super::account::{Account, Method, Methods, Refusal};
 use super::clock::PlausibleTime;
 use super::decision::Facilities;
 use super::email::{Address, MailAnswer, MailBudget, MailedCode};
 use super::login::{Mail, Origin, skew_hint};
+use super::pairing::{Pairing, Phone};
 use super::recovery_code;
 use super::time::BootTime;
 use super::totp::{self, Drift, Enrolment, Mark, TimeStep, Verdict};
@@ -100,6 +107,12 @@ pub struct Setup {
     offer: Option<Offer>,
     email: Option<NewAddress>,
     available: Methods,
+    /// The latest offer.
+    pairing: Option<Pairing>,
+    /// Those that have scanned one.
+    phones: Vec<Phone>,
+    /// The method that was confirmed first.
+    first: Option<Method>,
 }
 
 /// What a setup has, and what it needs before it can finish.
@@ -122,6 +135,8 @@ pub struct Finished {
     pub enrolment: Option<Enrolment>,
     /// Steps of it to mark: the confirmed code is used.
     pub marks: Vec<(TimeStep, Mark)>,
+    /// Phones that come into force, each only once it was paired.
+    pub phones: Vec<Phone>,
     /// Whether a new list of recovery codes is made.
     pub new_recovery_codes: bool,
     /// Whether trusted devices end (Q25).
@@ -162,7 +177,21 @@ impl Setup {
     ) -> Self {
         let available = Method::ALL.into_iter().filter(|m| *m != Method::RecoveryCode && facilities.check(*m).is_ok()).collect();
         let (generation, until) = (account.generation, now + LIFE);
-        Self { uid, user: user.into(), purpose, authority, generation, until, offer: None, email: None, available }
+        let user = user.into();
+        Self {
+            uid,
+            user,
+            purpose,
+            authority,
+            generation,
+            until,
+            offer: None,
+            email: None,
+            available,
+            pairing: None,
+            phones: Vec::new(),
+            first: None,
+        }
     }
 
     /// The methods that can be set up now.
@@ -175,6 +204,12 @@ impl Setup {
     #[must_use]
     pub fn expires_in(&self, now: BootTime) -> u64 {
         (self.until - now).as_secs()
+    }
+
+    /// The same, whole.
+    #[must_use]
+    pub fn left(&self, now: BootTime) -> Duration {
+        self.until - now
     }
 
     /// Whether it can be forgotten.
@@ -283,6 +318,7 @@ impl Setup {
         match judged.verdict {
             Verdict::Accepted { .. } => {
                 offer.confirmed = true;
+                self.first.get_or_insert(Method::SecurityCode);
                 (Confirmation::Confirmed, None)
             }
             Verdict::Wrong { skew } => {
@@ -299,7 +335,7 @@ impl Setup {
     pub fn progress(&self, account: &Account) -> Progress {
         let has_code = self.offer.as_ref().is_some_and(|offer| offer.confirmed);
         let address = self.email.as_ref();
-        let mut ready = Methods::NONE;
+        let mut ready = self.paired_for();
         if has_code {
             ready = ready.with(Method::SecurityCode);
         }
@@ -327,8 +363,10 @@ impl Setup {
         let mut account = account.clone();
         let turned_on = !account.is_enabled();
         let offer = self.offer.as_ref();
-        account.methods = account.methods.with(Method::SecurityCode);
-        account.preferred = account.preferred.or(Some(Method::SecurityCode));
+        let paired_for = self.paired_for();
+        account.methods = paired_for.iter().fold(account.methods.with(Method::SecurityCode), Methods::with);
+        let first = self.first.filter(|method| account.methods.contains(*method));
+        account.preferred = account.preferred.or(first).or(Some(Method::SecurityCode));
         account.generation += 1;
         if let Some(offer) = offer {
             account.drift = offer.drift;
@@ -341,6 +379,7 @@ impl Setup {
             account,
             enrolment: offer.map(|offer| offer.enrolment.clone()),
             marks: offer.map(|offer| offer.marks.clone()).unwrap_or_default(),
+            phones: self.phones.iter().filter(|phone| !phone.methods.is_empty()).cloned().collect(),
             new_recovery_codes: turned_on,
             revoke_trusted_devices: turned_on,
             login: self.login().cloned(),
@@ -416,12 +455,22 @@ mod tests {
         Setup::begin(ALICE, purpose, account, WITH_MAIL, at(0)).unwrap()
     }
 
+    /// Offers and confirms a Security Code.
+    pub(super) fn confirm_code(setup: &mut Setup) {
+        setup.offer_security_code([7; 20]);
+        let code = code(setup, 0);
+        assert_eq!(setup.confirm_security_code(&code, time(0)), (Confirmation::Confirmed, None));
+    }
+
     fn with_code(account: &Account) -> Setup {
         let mut setup = begin(if account.is_enabled() { Purpose::Change } else { Purpose::Setup }, account);
-        setup.offer_security_code([7; 20]);
-        let code = code(&setup, 0);
-        assert_eq!(setup.confirm_security_code(&code, time(0)), (Confirmation::Confirmed, None));
+        confirm_code(&mut setup);
         setup
+    }
+
+    /// An account whose setup has just finished.
+    pub(super) fn enabled_account() -> Account {
+        with_code(&Account::default()).finish(&Account::default(), at(1)).unwrap().account
     }
 
     fn origin(remote: &str) -> Origin {

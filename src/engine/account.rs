@@ -12,6 +12,7 @@
 
 mod changes;
 mod export;
+mod pairing;
 mod setups;
 
 use std::sync::Arc;
@@ -56,13 +57,14 @@ impl Interface for AccountInterface {
     type Reply = Reply;
     type Error = Error;
 
-    async fn call(&self, peer: &Peer, call: Call, _replies: &mut Replies<'_, Self>) -> Answer<Reply> {
+    async fn call(&self, peer: &Peer, call: Call, replies: &mut Replies<'_, Self>) -> Answer<Reply> {
         let (desk, kind) = (&self.0, call.kind());
         match call {
             Call::Status { user } => {
                 let caller = caller(desk, peer, kind, user.as_deref(), None).await?;
                 Ok(Reply::Status(status(desk, caller.person).await?))
             }
+            Call::WaitPairing { setup } => pairing::wait(desk, peer, setup, replies).await,
             Call::BeginSetup { .. }
             | Call::BeginChange { .. }
             | Call::SetupStatus { .. }
@@ -70,7 +72,6 @@ impl Interface for AccountInterface {
             | Call::OfferSecurityCode { .. }
             | Call::ConfirmSecurityCode { .. }
             | Call::OfferPairing { .. }
-            | Call::WaitPairing { .. }
             | Call::ConfirmOnlineCode { .. }
             | Call::FinishSetup { .. }
             | Call::CancelSetup { .. }

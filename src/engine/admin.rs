@@ -202,7 +202,7 @@ async fn help(
 ) -> Result<(), Error> {
     let target = asker.target(&desk, &person);
     let user = person.name.clone();
-    let by = asker.by();
+    let (by, uid) = (asker.by(), person.uid);
     let helped = desk.store.write(move |tx| {
         let standing = asker.standing(tx)?;
         match policy::allow(&standing, policy::Call::Admin(call), &target) {
@@ -211,6 +211,7 @@ async fn help(
         }
     });
     let helped = helped.await?;
+    desk.phones.changed(uid);
     info!(target: "audit", "{call:?} user={user:?} by={by:?} done={}", helped.is_ok());
     helped
 }

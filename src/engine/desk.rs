@@ -12,12 +12,15 @@ use tokio::sync::Mutex as Turn;
 use super::clocks::Believed;
 use super::directory::{Directory, Person, Silent};
 use super::mail::Mailer;
+use super::phones::Phones;
 use super::root::Root;
 use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::{Config, WEB_USER};
+use crate::core::base64url;
 use crate::core::clock::{Horizon, Moment, plausible};
 use crate::core::decision::Facilities;
 use crate::core::email::MailBudget;
+use crate::core::login::phone::{Draw, RequestBudget};
 use crate::core::login::{Login, Now};
 use crate::core::peer::Peer;
 use crate::core::policy::Standing;
@@ -51,6 +54,8 @@ pub struct Desk {
     pub config: Config,
     /// Sends mails, where a server is configured.
     pub mailer: Mailer,
+    /// What phones wait for, and who carries for them.
+    pub phones: Arc<Phones>,
     /// This machine's name, for people and authenticator apps.
     pub host: String,
     /// All clocks: `sys::clock::moment`, or a clock that somebody else winds.
@@ -64,8 +69,15 @@ pub struct Desk {
     /// Seconds of boot time at which the logins that are over were last looked for.
     swept: AtomicU64,
     setups: Mutex<Sessions<OpenSetup>>,
-    mails: Mutex<HashMap<u32, MailBudget>>,
+    budgets: Mutex<HashMap<u32, Budgets>>,
     recovered: Mutex<Option<Recovered>>,
+}
+
+/// What one account may cause.
+#[derive(Default)]
+struct Budgets {
+    mails: MailBudget,
+    requests: RequestBudget,
 }
 
 /// Why a call can't be answered; each interface has its own error for it.
@@ -117,6 +129,7 @@ impl Desk {
             store,
             directory,
             root,
+            phones: Arc::new(Phones::new(&config.phone)),
             config,
             mailer,
             host,
@@ -128,7 +141,7 @@ impl Desk {
             logins: Mutex::new(Sessions::new(LOGINS)),
             swept: AtomicU64::new(0),
             setups: Mutex::new(Sessions::new(SETUPS)),
-            mails: Mutex::default(),
+            budgets: Mutex::default(),
             recovered: Mutex::default(),
         })
     }
@@ -154,7 +167,7 @@ impl Desk {
     /// What can be used now.
     #[must_use]
     pub fn facilities(&self) -> Facilities {
-        Facilities { mail: self.mailer.is_configured(), phone: false }
+        Facilities { mail: self.mailer.is_configured(), phone: self.phones.in_reach() }
     }
 
     /// The open logins; those that are over go.
@@ -199,10 +212,22 @@ impl Desk {
 
     /// Lets `act` take from the mail budget of an account.
     pub fn with_mail_budget<T>(&self, uid: u32, act: impl FnOnce(&mut MailBudget) -> T) -> T {
+        self.with_budgets(uid, |mails, _| act(mails))
+    }
+
+    /// Lets `act` take from all budgets of an account.
+    pub fn with_budgets<T>(&self, uid: u32, act: impl FnOnce(&mut MailBudget, &mut RequestBudget) -> T) -> T {
         let now = (self.moment)().boot;
-        let mut mails = self.mails.lock().unwrap_or_else(PoisonError::into_inner);
-        mails.retain(|_, budget| !budget.is_over(now));
-        act(mails.entry(uid).or_default())
+        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
+        budgets.retain(|_, budget| !budget.mails.is_over(now) || !budget.requests.is_over(now));
+        let Budgets { mails, requests } = budgets.entry(uid).or_default();
+        act(mails, requests)
+    }
+
+    /// Whether a setup of this name is open.
+    #[must_use]
+    pub fn is_setup(&self, name: &str) -> bool {
+        self.setups().get(name).is_some()
     }
 
     /// The account that the button brought back and that is not off again, as the supervisor told last.
@@ -270,9 +295,33 @@ pub fn owner(rank: &Standing, peer: &Peer, uid: u32) -> Owner {
 
 /// An unguessable name: 128 bits.
 fn name() -> Result<Secret, Trouble> {
-    let mut random = [0_u8; 16];
+    Ok(Secret::new(format!("{:032x}", u128::from_be_bytes(bytes()?))))
+}
+
+/// Uniformly random bytes.
+///
+/// # Errors
+/// Where the kernel gives none.
+pub fn bytes<const N: usize>() -> Result<[u8; N], Trouble> {
+    let mut random = [0; N];
     getrandom::fill(&mut random).map_err(|e| Trouble::Storage(format!("no random numbers: {e}")))?;
-    Ok(Secret::new(format!("{:032x}", u128::from_be_bytes(random))))
+    Ok(random)
+}
+
+/// An unguessable text for a phone: 128 bits in base64url.
+///
+/// # Errors
+/// As [`bytes`].
+pub fn token() -> Result<String, Trouble> {
+    Ok(base64url::encode(&bytes::<16>()?))
+}
+
+/// What a challenge may be made of.
+///
+/// # Errors
+/// As [`bytes`].
+pub fn draw() -> Result<Draw, Trouble> {
+    Ok(Draw { id: token()?, token: token()?, random: random()? })
 }
 
 /// Uniform over all of u64.

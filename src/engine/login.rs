@@ -3,18 +3,22 @@
 //! What decides is in `core::login`; here the facts are gathered, the decision is committed, and only then told. An answer runs to its end also
 //! where the one who gave it has hung up.
 
+mod notice;
+pub mod phone;
+
 use std::sync::Arc;
 
 use log::info;
 use tokio::sync::OwnedMutexGuard;
 
-use super::desk::{Desk, OpenLogin, Trouble, enforcing_groups, now, owner, random, stored};
+use super::desk::{Desk, OpenLogin, Trouble, draw, enforcing_groups, now, owner, stored};
 use super::directory::Person;
-use super::store::{AuditEntry, StoreError, Stored, Trust, Tx};
+use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
+use crate::core::authenticator::login_uri;
 use crate::core::clock::Moment;
 use crate::core::decision::{self, Facts};
-use crate::core::login::{self as logic, CodeState, Login, LoginFault, Origin, Outcome, Records, TRUST_LIFE};
+use crate::core::login::{self as logic, CodeState, Login, LoginFault, Means, Origin, Outcome, Records, TRUST_LIFE};
 use crate::core::peer::Peer;
 use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
@@ -22,7 +26,7 @@ use crate::core::sessions::Owner;
 use crate::core::setup::Setup;
 use crate::core::time::Wall;
 use crate::core::totp::{Enrolment, Mark, TimeStep};
-use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, WaitOutcome, Waited};
+use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, Waited};
 use crate::proto::privileged::is_account;
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
@@ -74,10 +78,7 @@ impl Interface for LoginInterface {
                 Ok(Reply::Answered(answer(desk, open, (method, code), by(peer)).await?))
             }
             Call::Wait { login } => {
-                let outcome = wait(desk, peer, &login).await?;
-                if replies.more() && outcome == WaitOutcome::Waiting {
-                    replies.send(&Reply::Waited(Waited { outcome })).await?;
-                }
+                let outcome = phone::wait(desk, peer, &login, replies).await?;
                 Ok(Reply::Waited(Waited { outcome }))
             }
             Call::TrustDevice { login, label, by_address } => {
@@ -88,8 +89,9 @@ impl Interface for LoginInterface {
                 Ok(Reply::Trusted(trusted.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
             }
             Call::Cancel { login } => {
-                find(desk, peer, kind, &login).await?;
+                let uid = find(desk, peer, kind, &login).await?.lock().await.origin.uid;
                 desk.logins().close(login.expose());
+                desk.phones.changed(uid);
                 Ok(Reply::Done(Empty {}))
             }
         }
@@ -130,6 +132,7 @@ struct Decided {
     moment: Moment,
     decision: decision::Decision,
     stored: Stored,
+    denial: Option<Denial>,
 }
 
 async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
@@ -149,11 +152,17 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
             };
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
             let decision = decision::decide(&facts, &moment);
-            Ok((Decided { moment, decision, stored }, device))
+            let denial = view.denial(person.uid)?;
+            Ok((Decided { moment, decision, stored, denial }, device))
         })
         .await?;
     if let (decision::Decision::Trusted, Some(device)) = (decided.decision, device) {
-        desk.store.write(move |tx| tx.device_used(&device.id, moment.wall)).await?;
+        let uid = origin.uid;
+        let used = desk.store.write(move |tx| {
+            tx.forget_denial(uid)?;
+            tx.device_used(&device.id, moment.wall)
+        });
+        used.await?;
     }
     Ok(decided)
 }
@@ -170,7 +179,7 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
         expires_in: None,
         setup: None,
         retry_after: None,
-        notice: None,
+        notice: decided.denial.as_ref().map(|denial| notice::denied(denial, moment.wall)),
     };
     Ok(match decided.decision {
         decision::Decision::NotRequired => plain(Decision::NotRequired),
@@ -227,6 +236,8 @@ fn account(own: bool) -> Target {
 
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
     let mut login = open.lock().await;
+    phone::refresh(&desk.phones, &mut login);
+    let before = login.request().map(|request| request.id.clone());
     let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), desk.clocks().await?);
     let (account, now) = desk
         .store
@@ -235,22 +246,35 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
             Ok((account.unwrap_or_default(), now(view, moment)?))
         })
         .await?;
-    let random = random()?;
-    let begun = desk.with_mail_budget(uid, |budget| login.challenge(method, (&account, facilities), (budget, random), &now))?;
+    let draw = draw()?;
+    let begun =
+        desk.with_budgets(uid, |mails, requests| login.challenge(method, (&account, facilities), Means { mails, requests, draw }, &now))?;
+    if let Some((request, true)) = &begun.request {
+        phone::show(desk, (&open, &login), request, before, now.moment.boot);
+    }
+    let request = begun.request.as_ref().map(|(request, _)| request);
+    let token = request.and_then(|request| request.token()).zip(desk.phones.address.as_ref());
+    let qr = token.map(|(token, address)| Secret::new(login_uri(address, token).to_string()));
+    let number = request.and_then(|request| request.number()).map(String::from);
     if let Some(mail) = begun.mail {
         let sent = desk.mailer.send_code(&mail, &login.origin.user, &desk.host).await;
         sent.map_err(|reason| Error::MethodUnavailable { method, reason })?;
     }
-    Ok(Challenge { prompt: begun.prompt, qr: None, number: None, sent_to: begun.sent_to, expires_in: begun.expires_in })
+    Ok(Challenge { prompt: begun.prompt, qr, number, sent_to: begun.sent_to, expires_in: begun.expires_in })
 }
 
 /// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.
-async fn answer(desk: &Desk, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
-    let (login, moment) = (open.lock_owned().await, desk.clocks().await?);
+async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
+    let (mut login, moment) = (open.lock_owned().await, desk.clocks().await?);
+    phone::refresh(&desk.phones, &mut login);
+    let then = Arc::clone(desk);
     let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, by).map(|judged| (login, judged));
     let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<logic::Answered, Error>)| {
-        let logic::Answered { outcome, attempts_left, retry_after, hint, login: then, .. } = judged?;
-        *login = then;
+        let logic::Answered { outcome, attempts_left, retry_after, hint, login: next, .. } = judged?;
+        phone::put(&then.phones, &mut login, next);
+        if outcome == Outcome::Verified && method.needs_authenticator() {
+            then.with_budgets(login.origin.uid, |_, requests| requests.reset());
+        }
         if outcome != Outcome::Verified {
             let Origin { user, service, .. } = &login.origin;
             info!(target: "audit", "login user={user:?} service={service:?} method={method} outcome={outcome:?}");
@@ -291,6 +315,9 @@ fn judge(
         stored.account = answered.account.clone();
         tx.save(&stored)?;
     }
+    if answered.outcome == Outcome::Verified {
+        tx.forget_denial(origin.uid)?;
+    }
     if now.time.is_ok() {
         tx.believe_clock(moment.wall)?;
     }
@@ -328,16 +355,6 @@ pub fn normal(code: &RecoveryCode) -> Secret {
     Secret::new(code.normal().to_string())
 }
 
-async fn wait(desk: &Desk, peer: &Peer, name: &Secret) -> Result<WaitOutcome, Error> {
-    let open = find(desk, peer, LoginCall::Wait, name).await?;
-    let login = open.lock().await;
-    Ok(match login.verified_by() {
-        Some(_) => WaitOutcome::Verified,
-        None if login.is_over((desk.moment)().boot) => WaitOutcome::Expired,
-        None => WaitOutcome::Waiting,
-    })
-}
-
 async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: bool, by: String) -> Result<Trusted, Error> {
     let mut login = open.lock().await;
     let moment = (desk.moment)();
@@ -364,8 +381,9 @@ async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: b
     Ok(Trusted { trusted_device: token, expires_in: TRUST_LIFE.as_secs() })
 }
 
-fn entry(at: Wall, origin: &Origin, event: &str, by: String, detail: Option<String>) -> AuditEntry {
-    let service = if origin.claimed { format!("{} (claimed)", origin.service) } else { origin.service.clone() };
+/// An entry about a login.
+pub fn entry(at: Wall, origin: &Origin, event: &str, by: String, detail: Option<String>) -> AuditEntry {
+    let service = service(origin);
     AuditEntry {
         at,
         event: event.into(),
@@ -375,6 +393,11 @@ fn entry(at: Wall, origin: &Origin, event: &str, by: String, detail: Option<Stri
         remote: origin.remote.clone(),
         detail,
     }
+}
+
+/// The service of a login, as people are told.
+pub fn service(origin: &Origin) -> String {
+    if origin.claimed { format!("{} (claimed)", origin.service) } else { origin.service.clone() }
 }
 
 fn outcome_event(outcome: Outcome) -> &'static str {

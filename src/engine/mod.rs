@@ -6,12 +6,14 @@
 
 mod account;
 mod admin;
+mod authenticator;
 mod backups;
 mod clocks;
 pub mod desk;
 pub mod directory;
 pub mod login;
 pub mod mail;
+pub mod phones;
 mod recovered;
 pub mod root;
 pub mod store;
@@ -34,6 +36,7 @@ use zeroize::Zeroizing;
 
 use self::account::AccountInterface;
 use self::admin::AdminInterface;
+use self::authenticator::AuthenticatorInterface;
 use self::desk::{Desk, Parts};
 use self::directory::Directory;
 use self::login::LoginInterface;
@@ -252,4 +255,5 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
         .interface(LoginInterface(Arc::clone(desk)))
         .interface(AccountInterface(Arc::clone(desk)))
         .interface(AdminInterface(Arc::clone(desk)))
+        .interface(AuthenticatorInterface(Arc::clone(desk)))
 }

@@ -65,8 +65,12 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
         Ok(None) => return failed(&format!("{account} was brought back by the button, but there is no such user")),
         Err(e) => return failed(&format!("{account} was brought back by the button: {}", e.0)),
     };
+    let uid = person.uid;
     match write(desk, person, *press).await {
-        Ok(true) => info!("{account} was brought back by the button: second step off, enforcement suspended"),
+        Ok(true) => {
+            desk.phones.changed(uid);
+            info!("{account} was brought back by the button: second step off, enforcement suspended");
+        }
         Ok(false) => {}
         Err(e) => return failed(&format!("{account} was brought back by the button, but its second step is not off yet: {e}")),
     }

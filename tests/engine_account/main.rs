@@ -14,10 +14,13 @@ mod drawer;
 #[path = "../support/engine.rs"]
 mod engine;
 mod export;
+#[path = "../support/phone.rs"]
+mod handset;
 mod mail;
 #[path = "../support/permissions.rs"]
 mod permissions;
 mod person;
+mod phone;
 mod readers;
 #[path = "../support/skip.rs"]
 mod skip;

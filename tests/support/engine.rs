@@ -69,6 +69,8 @@ pub struct Scene {
 pub struct Engine {
     child: Child,
     folder: tempfile::TempDir,
+    config: Config,
+    mail_password: Option<&'static str>,
     channel: Arc<Mutex<UnixStream>>,
     held: Receiver<u64>,
     asked: Arc<Mutex<Vec<String>>>,
@@ -91,8 +93,26 @@ impl Engine {
     pub fn with(scene: Scene, seed: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        lay(&Paths::scratch(folder.path()), &scene, seed);
+        Self::launch(folder, scene.config, scene.mail_password)
+    }
+
+    /// Ends it, as a crash does, and starts it again on what it has left.
+    pub fn restart(self) -> Self {
+        self.restart_with(|_| Ok(()))
+    }
+
+    /// The same; `change` writes into the store meanwhile.
+    pub fn restart_with(mut self, change: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static) -> Self {
+        end(&mut self.child);
+        with_store(&Paths::scratch(self.folder.path()), |store| Box::pin(async move { store.write(change).await })).unwrap();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        std::fs::remove_file(Paths::scratch(folder.path()).socket()).unwrap();
+        Self::launch(folder, self.config.clone(), self.mail_password)
+    }
+
+    fn launch(folder: tempfile::TempDir, config: Config, mail_password: Option<&'static str>) -> Self {
         let paths = Paths::scratch(folder.path());
-        lay(&paths, &scene, seed);
         let listener = UnixListener::bind(paths.socket()).unwrap();
         std::fs::set_permissions(paths.socket(), PermissionsExt::from_mode(0o666)).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -100,11 +120,11 @@ impl Engine {
         command.arg("engine").env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = command.stderr(log).spawn().unwrap();
-        let handover = Handover { config: scene.config, paths, owner: OWNER };
+        let handover = Handover { config: config.clone(), paths, owner: OWNER };
         let start = Order::Start {
             handover: serde_json::to_value(handover).unwrap(),
             key: Some(Secret::new(KEY.iter().map(|byte| format!("{byte:02x}")).collect())),
-            mail_password: scene.mail_password.map(|password| Secret::new(password.into())),
+            mail_password: mail_password.map(|password| Secret::new(password.into())),
             recovered: None,
         };
         let channel = Arc::new(Mutex::new(ours.try_clone().unwrap()));
@@ -116,7 +136,7 @@ impl Engine {
         let supervisor = Supervisor { channel: Arc::clone(&channel), hold, ready, asked: Arc::clone(&asked), clock: Arc::clone(&clock) };
         std::thread::spawn(move || supervisor.answer(ours));
         is_ready.recv_timeout(SOON).expect("the engine gets ready");
-        Self { child, folder, channel, held, asked, clock }
+        Self { child, folder, config, mail_password, channel, held, asked, clock }
     }
 
     /// A connection of the user `uid`.
@@ -329,6 +349,26 @@ impl Api {
         }
     }
 
+    /// All replies of a call, as they come.
+    pub fn replies(mut self, method: &str, parameters: Value) -> Replies {
+        let (tell, told) = std::sync::mpsc::channel();
+        let method = format!("io.twostep.{method}");
+        std::thread::spawn(move || {
+            let Ok(stream) = self.0.call_more::<Value>(&method, &parameters) else { return };
+            for reply in stream {
+                let reply = match reply {
+                    Ok(reply) => Ok(reply),
+                    Err(Error::Service(failure)) => Err(failure.name.rsplit('.').next().unwrap().to_owned()),
+                    Err(_) => return,
+                };
+                if tell.send(reply).is_err() {
+                    return;
+                }
+            }
+        });
+        Replies(told)
+    }
+
     /// A call whose answer nobody waits for.
     pub fn send(&mut self, method: &str, parameters: Value) {
         self.0.set_time_limit(Some(Duration::from_millis(1))).unwrap();
@@ -382,6 +422,29 @@ impl Api {
         let login = self.start()["login"].clone();
         assert_eq!(self.answer(&login, "recovery_code", recovery_code)["outcome"], "verified");
         login
+    }
+}
+
+/// The replies of one call.
+pub struct Replies(Receiver<Result<Value, String>>);
+
+impl Replies {
+    /// The next one.
+    #[track_caller]
+    pub fn next(&self) -> Value {
+        self.0.recv_timeout(SOON).expect("a reply").expect("no error")
+    }
+
+    /// The next one is an error: its last name.
+    #[track_caller]
+    pub fn error(&self) -> String {
+        self.0.recv_timeout(SOON).expect("a reply").expect_err("an error")
+    }
+
+    /// The last one has come.
+    #[track_caller]
+    pub fn ended(&self) {
+        assert_eq!(self.0.recv_timeout(SOON), Err(std::sync::mpsc::RecvTimeoutError::Disconnected));
     }
 }
 

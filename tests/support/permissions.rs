@@ -54,6 +54,7 @@ pub const TABLE: &[(&str, Call, &str)] = &[
     ("io.twostep.Authenticator.Decide", Call::Authenticator, "y-y----"),
     ("io.twostep.Authenticator.OnlineCode", Call::Authenticator, "y-y----"),
     ("io.twostep.Authenticator.Unpair", Call::Authenticator, "y-y----"),
+    ("io.twostep.Authenticator.Carry", Call::Authenticator, "y-y----"),
     ("io.twostep.Recovery.Status", Call::Recovery, "y------"),
     ("io.twostep.Recovery.Monitor", Call::Recovery, "y------"),
     ("io.twostep.Recovery.ShowDefaultPassword", Call::Recovery, "y------"),

@@ -23,7 +23,11 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
     match call {
         Call::EnableMethod { user, password, login, method } => {
             let deed = Deed::about("method_enabled", method.as_str());
-            change(desk, from(user, login).await?, Some(password), deed, move |by| Ok(by.account().enable_method(method)?)).await
+            let act = move |by: &mut Hand<'_, '_>| {
+                let has_phone = !by.tx.authenticators(by.stored.uid)?.is_empty();
+                Ok(by.account().enable_method(method, has_phone)?)
+            };
+            change(desk, from(user, login).await?, Some(password), deed, act).await
         }
         Call::DisableMethod { user, password, login, method } => {
             let deed = Deed::about("method_disabled", method.as_str());
@@ -131,13 +135,14 @@ where
             check_password(&desk, (&caller.person.name, &caller.by), password).await?;
         }
         let entry = caller.entry((desk.moment)().wall, deed.event, deed.detail);
-        let told = entry.clone();
+        let (told, uid) = (entry.clone(), caller.person.uid);
         let done = desk.store.write(move |tx| match commit(tx, &caller, act) {
             Ok(()) => tx.audit(&entry).map(Ok),
             Err(Stop::Refused(failure)) => Ok(Err(failure)),
             Err(Stop::Store(e)) => Err(e),
         });
         done.await.map_err(Error::from)??;
+        desk.phones.changed(uid);
         tell(&told);
         Ok(DONE)
     })
@@ -161,14 +166,13 @@ fn commit(tx: &Tx<'_>, caller: &Caller, act: impl FnOnce(&mut Hand<'_, '_>) -> R
 
 /// With the last phone go the methods that need one.
 fn remove_authenticator(by: &mut Hand<'_, '_>, id: &str) -> Result<(), Stop> {
-    if !by.tx.remove_authenticator(by.stored.uid, id)? {
+    let phones = by.tx.authenticators(by.stored.uid)?;
+    if !phones.iter().any(|phone| phone.id == id) {
         return Err(Stop::invalid("id"));
     }
-    if by.tx.authenticators(by.stored.uid)?.is_empty() {
-        let account = by.account();
-        for method in account.methods.iter().filter(|method| method.needs_authenticator()) {
-            account.disable_method(method)?;
-        }
+    by.tx.remove_authenticator(by.stored.uid, id)?;
+    if phones.len() == 1 {
+        by.account().lose_phones();
     }
     Ok(())
 }

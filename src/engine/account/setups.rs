@@ -12,6 +12,7 @@ use super::super::login::by;
 use super::super::store::{AuditEntry, StoreError, Tx};
 use super::changes::{recovery_codes, replace, shown};
 use super::export::security_code;
+use super::pairing;
 use super::{Answer, Caller, DONE, admit, caller, check_password, is_password, tell, whole};
 use crate::core::account::{Account, Method, Methods, Refusal};
 use crate::core::clock::Moment;
@@ -59,9 +60,8 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
         Call::OfferSecurityCode { setup } => Ok(Reply::SecurityCode(offer(desk, open(setup).await?)?)),
         Call::ConfirmSecurityCode { setup, code } => confirm_code(desk, open(setup).await?, &code),
         Call::OfferPairing { method, .. } if !method.needs_authenticator() => Err(Failure::invalid("method")),
-        Call::OfferPairing { setup, method } => Err(unpaired(desk, open(setup).await?, method)),
-        Call::WaitPairing { setup } => Err(unpaired(desk, open(setup).await?, Method::QrCode)),
-        Call::ConfirmOnlineCode { setup, .. } => Err(unpaired(desk, open(setup).await?, Method::OnlineCode)),
+        Call::OfferPairing { setup, method } => pairing::offer(desk, open(setup).await?, method).await,
+        Call::ConfirmOnlineCode { setup, code } => Ok(pairing::confirm_online_code(desk, open(setup).await?, &code)),
         Call::FinishSetup { setup, password } => {
             password.as_ref().map_or(Ok(()), is_password)?;
             let (desk, open) = (Arc::clone(desk), open(setup).await?);
@@ -71,6 +71,7 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
             let open = open(setup).await?;
             desk.note(open.entry("setup_cancelled", None));
             desk.setups().close(open.name.expose());
+            desk.phones.changed(open.setup.uid);
             Ok(DONE)
         }
         _ => unreachable!("the other calls are not about setups"),
@@ -78,18 +79,18 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
 }
 
 /// An open setup, for one call.
-struct Open {
-    name: Secret,
-    setup: OwnedMutexGuard<Setup>,
+pub(super) struct Open {
+    pub(super) name: Secret,
+    pub(super) setup: OwnedMutexGuard<Setup>,
     /// Its account, as it is in force.
     account: Account,
-    now: Now,
+    pub(super) now: Now,
     owner: Owner,
     by: String,
 }
 
 /// The setup of this name, where the peer may touch it and it may still go on.
-async fn find(desk: &Desk, peer: &Peer, call: AccountCall, name: Secret) -> Result<Open, Error> {
+pub(super) async fn find(desk: &Desk, peer: &Peer, call: AccountCall, name: Secret) -> Result<Open, Error> {
     let open = desk.setups().get(name.expose()).cloned().ok_or(Error::NoSuchSetup {})?;
     let setup = Arc::clone(&open).lock_owned().await;
     let is_there = desk.setups().get(name.expose()).is_some_and(|there| Arc::ptr_eq(there, &open));
@@ -118,7 +119,7 @@ impl Open {
         }
     }
 
-    fn entry(&self, event: &str, detail: Option<String>) -> AuditEntry {
+    pub(super) fn entry(&self, event: &str, detail: Option<String>) -> AuditEntry {
         let (at, user, by) = (self.now.moment.wall, Some(self.setup.user.clone()), self.by.clone());
         AuditEntry { at, event: event.into(), user, by, detail, ..AuditEntry::default() }
     }
@@ -253,12 +254,6 @@ fn confirm_code(desk: &Desk, mut open: Open, code: &Secret) -> Answer<Reply> {
     Ok(Reply::Confirmed(confirmed.into()))
 }
 
-/// Why no phone can be paired now.
-fn unpaired(desk: &Desk, _open: Open, method: Method) -> Failure<Error> {
-    let reason = desk.facilities().check(method).err().unwrap_or("no pairing was begun in this setup");
-    Error::MethodUnavailable { method, reason: reason.into() }.into()
-}
-
 /// Puts all of a setup into force, in one commit.
 async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Finished> {
     if !open.setup.progress(&open.account).missing.is_empty() {
@@ -278,6 +273,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
     match committed.map_err(Error::from).and_then(|judged| judged) {
         Ok((finished, entry)) => {
             desk.setups().close(open.name.expose());
+            desk.phones.changed(open.setup.uid);
             tell(&entry);
             Ok(Finished {
                 methods: finished.account.answerable().iter().collect(),
@@ -308,11 +304,15 @@ fn commit(tx: &Tx<'_>, setup: &Setup, codes: &[RecoveryCode], moment: Moment, by
         Ok(finished) => finished,
         Err(refusal) => return Ok(Err(refusal.into())),
     };
+    if let Err(refused) = pairing::may_come(tx, setup.uid, &finished.phones)? {
+        return Ok(Err(refused));
+    }
     stored.account = finished.account.clone();
     match &finished.enrolment {
         Some(enrolment) => tx.save_enrolled(&stored, enrolment)?,
         None => tx.save(&stored)?,
     }
+    pairing::come(tx, stored.uid, &finished.phones)?;
     let time = now(tx, moment)?.time.ok();
     let step = finished.enrolment.as_ref().zip(time).map(|(enrolment, time)| enrolment.step(time));
     for (marked, mark) in &finished.marks {

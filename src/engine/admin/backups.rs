@@ -31,6 +31,7 @@ pub(super) async fn list(desk: &Desk) -> Result<Backups, Error> {
 pub(super) async fn restore(desk: Arc<Desk>, asker: Asker, name: String) -> Result<(), Error> {
     let report = desk.store.restore(name.clone()).await?;
     desk.believed.forget();
+    desk.phones.all_changed();
     let mut detail = format!("{name}; {} accounts kept as they are now", report.kept_accounts);
     if !report.complete {
         detail.push_str("; the former database could not be read whole");
@@ -54,6 +55,7 @@ pub(super) async fn start_anew(desk: Arc<Desk>, asker: Asker, dry_run: bool) -> 
     if !dry_run {
         desk.store.start_anew().await?;
         desk.believed.forget();
+        desk.phones.all_changed();
         warn!(target: "audit", "started anew by={:?} after: {failed}", asker.by());
         let entry = asker.entry("started_anew", None, Some(told.failure.clone()));
         desk.store.write(move |tx| tx.audit(&entry)).await?;

@@ -270,6 +270,7 @@ impl Tx<'_> {
         self.run("UPDATE accounts SET secret_id = NULL, secret = NULL, methods = 0 WHERE uid = ?", [uid])?;
         self.revoke_recovery_codes(uid)?;
         self.revoke_authenticators(uid)?;
+        self.forget_denial(uid)?;
         self.revoke_devices(uid)
     }
 

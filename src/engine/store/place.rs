@@ -321,18 +321,22 @@ mod tests {
     use crate::core::time::Wall;
     use crate::engine::store::seal::SealingKey;
 
-    const WIDER: &[&str] =
-        &[schema::STEPS[0], "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;"];
-    const BROKEN: &[&str] = &[schema::STEPS[0], "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;"];
+    const WIDER: &[&str] = &[
+        schema::STEPS[0],
+        schema::STEPS[1],
+        "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;",
+    ];
+    const BROKEN: &[&str] =
+        &[schema::STEPS[0], schema::STEPS[1], "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;"];
 
     fn place(folder: &Path, steps: &'static [&'static str]) -> Place {
         let keys = SealingKey::from_slice(&[3; 32]).map(|key| Keys::new(&key));
         Place { options: Options::new(folder.into(), || Wall(1_795_517_326)), keys, steps }
     }
 
-    /// A database of the first version with one account in it.
+    /// A database of the present version with one account in it.
     fn older(folder: &Path) {
-        let place = place(folder, &schema::STEPS[..1]);
+        let place = place(folder, schema::STEPS);
         let db = place.open().unwrap();
         Tx::new(&db, place.keys().unwrap()).save(&crate::engine::store::Stored::new(1000, "alice")).unwrap();
         close(db).unwrap();
@@ -344,13 +348,34 @@ mod tests {
         older(folder.path());
         let place = place(folder.path(), WIDER);
         let db = place.open().unwrap();
-        assert_eq!(schema::version(&db).unwrap(), 2);
+        assert_eq!(schema::version(&db).unwrap(), 3);
         assert_eq!(db.query_row("SELECT name FROM accounts WHERE colour IS NULL", [], |row| row.get::<_, String>(0)).unwrap(), "alice");
         let backups = backup::list(folder.path()).unwrap();
         assert_eq!(backups.len(), 1);
         assert_eq!(backups[0].kind, Kind::Migration);
         let kept = Connection::open(backup::find(folder.path(), &backups[0].name).unwrap()).unwrap();
-        assert_eq!(schema::version(&kept).unwrap(), 1);
+        assert_eq!(schema::version(&kept).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_database_of_the_first_version_learns_to_keep_denials() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = place(folder.path(), &schema::STEPS[..1]);
+        let db = first.open().unwrap();
+        let columns = "uid, name, methods, enforced, recovered, passwordless, failures, drift, generation";
+        db.execute(&format!("INSERT INTO accounts ({columns}) VALUES (1000, 'alice', 0, 0, 0, 0, 7, 0, 0)"), []).unwrap();
+        close(db).unwrap();
+        let place = place(folder.path(), schema::STEPS);
+        let db = place.open().unwrap();
+        let tx = Tx::new(&db, place.keys().unwrap());
+        assert_eq!(tx.account_by_uid(1000).unwrap().unwrap().account.failures.in_a_row, 7);
+        tx.note_denial(1000, Wall(1), "sshd", Some("192.0.2.7")).unwrap();
+        tx.note_denial(1000, Wall(2), "login", None).unwrap();
+        let denial = tx.denial(1000).unwrap().unwrap();
+        assert_eq!((denial.at, denial.service.as_str(), denial.remote, denial.times), (Wall(2), "login", None, 2));
+        assert_eq!(tx.denial(1001).unwrap(), None);
+        tx.forget_denial(1000).unwrap();
+        assert_eq!(tx.denial(1000).unwrap(), None);
     }
 
     #[test]
@@ -359,7 +384,7 @@ mod tests {
         older(folder.path());
         assert!(matches!(place(folder.path(), BROKEN).open(), Err(Failure::Unavailable(_))));
         let db = place(folder.path(), schema::STEPS).open().unwrap();
-        assert_eq!(schema::version(&db).unwrap(), 1);
+        assert_eq!(schema::version(&db).unwrap(), 2);
         assert_eq!(db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 
@@ -368,7 +393,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(place(folder.path(), WIDER).open().unwrap());
         let refused = place(folder.path(), schema::STEPS).open();
-        assert_eq!(refused.err(), Some(Failure::TooNew { found: 2, known: 1 }));
+        assert_eq!(refused.err(), Some(Failure::TooNew { found: 3, known: 2 }));
         assert!(place(folder.path(), WIDER).open().is_ok());
     }
 

@@ -10,6 +10,7 @@
 //! | marked steps, used recovery codes, revocations | both together |
 //! | authenticators, enforced groups, delegations | both together, without what was revoked |
 //! | trusted devices | dropped |
+//! | denied requests that are still to be told | now |
 //! | audit | both together; now where both have an entry |
 //!
 //! The result is built beside and takes the database's place by one rename; what was in force before is kept among the backups.
@@ -136,6 +137,7 @@ impl Merge<'_> {
     /// What a backup must never bring back, whatever there is now.
     fn settle_backup(&self) -> Result<(), StoreError> {
         self.tx.run("DELETE FROM trusted_devices", [])?;
+        self.tx.run("DELETE FROM denials", [])?;
         self.tx.run("UPDATE accounts SET recovered = 0, press = NULL", [])?;
         Ok(())
     }
@@ -148,6 +150,13 @@ impl Merge<'_> {
         self.rows(former, "SELECT id, uid, name, public_key, paired_at, last_seen FROM authenticators ORDER BY id", |row| {
             self.copy("INSERT OR REPLACE INTO authenticators SELECT ?, ?, ?, ?, ?, ?", row, 6)
         })?;
+        // Before the second version there were none.
+        if schema::version(former).is_ok_and(|version| version >= 2) {
+            self.rows(former, "SELECT uid, at, service, remote, times FROM denials ORDER BY uid", |row| {
+                let sql = "INSERT OR REPLACE INTO denials SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM accounts WHERE uid = ?1)";
+                self.copy(sql, row, 5)
+            })?;
+        }
         self.rows(former, "SELECT kind, name FROM enforced_groups ORDER BY kind", |row| {
             self.copy("INSERT OR IGNORE INTO enforced_groups VALUES (?, ?)", row, 2)
         })?;
@@ -266,6 +275,7 @@ impl Merge<'_> {
         // Of an account whose second step is off nothing is left to answer with.
         self.tx.run("DELETE FROM recovery_codes WHERE uid IN (SELECT uid FROM accounts WHERE secret IS NULL)", [])?;
         self.tx.run("DELETE FROM authenticators WHERE uid IN (SELECT uid FROM accounts WHERE secret IS NULL)", [])?;
+        self.tx.run("DELETE FROM denials WHERE uid IN (SELECT uid FROM accounts WHERE secret IS NULL)", [])?;
         self.tx.run(
             "UPDATE accounts SET recovery_codes_left =
                (SELECT count(*) FROM recovery_codes WHERE recovery_codes.uid = accounts.uid AND used_at IS NULL)",

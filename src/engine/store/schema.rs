@@ -12,7 +12,7 @@ use super::error::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x3273_7470;
 
 /// From version n to n + 1, in order. A published step is never edited; the next version is one more step.
-pub(super) const STEPS: &[&str] = &[V1];
+pub(super) const STEPS: &[&str] = &[V1, V2];
 
 /// Times are seconds since 1970 (wall clock). `uid` is the identity everywhere; `name` must agree with it.
 const V1: &str = "
@@ -109,6 +109,17 @@ CREATE TABLE audit (
   service TEXT,
   remote TEXT,
   detail TEXT
+) STRICT;
+";
+
+/// What was denied on a phone and is still to be told; see `denials`.
+const V2: &str = "
+CREATE TABLE denials (
+  uid INTEGER PRIMARY KEY REFERENCES accounts ON DELETE CASCADE,
+  at INTEGER NOT NULL,
+  service TEXT NOT NULL,
+  remote TEXT,
+  times INTEGER NOT NULL
 ) STRICT;
 ";
 

@@ -25,6 +25,7 @@ pub struct View<'a> {
 pub(super) struct Seen {
     pub(super) believed_clock: Cell<Option<Option<Wall>>>,
     pub(super) enforced_groups: Cell<Option<bool>>,
+    pub(super) denials: Cell<Option<bool>>,
 }
 
 /// One job's part of a commit. What it did is undone when the job returns an error: alone, or with the whole commit (`Store::decide`).
@@ -49,6 +50,7 @@ impl<'a> Tx<'a> {
     pub(super) fn forget_seen(&self) {
         self.seen.believed_clock.set(None);
         self.seen.enforced_groups.set(None);
+        self.seen.denials.set(None);
     }
 }
 

@@ -32,7 +32,7 @@ pub fn main(once: bool, dir: Option<&Path>) -> ExitCode {
 fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
     let folder = scratch::lay(dir).map_err(|e| e.to_string())?;
     let paths = Paths::scratch(&folder);
-    crate::log::init(&scratch::config(&paths).log, "twostepd");
+    crate::log::init(&scratch::config(&paths).map_err(|e| e.to_string())?.log, "twostepd");
     let (ended, stop) = oneshot::channel();
     let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
     let guide = std::thread::spawn(move || {
@@ -95,7 +95,7 @@ fn stay(paths: Paths, ready: impl FnOnce(), stop: oneshot::Receiver<()>) -> Resu
 
 fn machine(paths: Paths) -> Result<Machine, String> {
     Ok(Machine {
-        config: scratch::config(&paths),
+        config: scratch::config(&paths).map_err(|e| e.to_string())?,
         board: scratch::board().map_err(|e| e.to_string())?,
         judge: Judge::Shadow(paths.accounts.join("shadow")),
         user: None,

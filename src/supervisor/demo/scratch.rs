@@ -20,6 +20,16 @@ const ADAPTER: [(&str, &str); 6] =
 /// The profile that the product ships for boards without a button.
 const BOARD: &str = include_str!("../../../board-configs/simulated.toml");
 
+/// What the demo's processes share with `twostep-web`, which is given the file.
+const SHARED: &str = "\
+# For a phone: twostep-web --config DIR/twostepd.toml --socket DIR/twostep.sock
+[phone]
+address = \"https://localhost:8443\"
+
+[web]
+listen = \"127.0.0.1:8443\"
+";
+
 /// The people of the demo, and their passwords.
 pub const PEOPLE: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
 
@@ -50,22 +60,30 @@ pub fn lay(dir: Option<&Path>) -> io::Result<PathBuf> {
     for (file, content) in ADAPTER {
         write_once(&adapter.join(file), 0o644, || Ok(content.into()))?;
     }
+    write_once(&shared(&folder), 0o644, || Ok(SHARED.into()))?;
     write_once(&etc.join("passwd"), 0o644, || Ok(PASSWD.into()))?;
     write_once(&etc.join("group"), 0o644, || Ok(GROUP.into()))?;
     write_once(&etc.join("shadow"), 0o600, shadow)?;
     Ok(folder)
 }
 
-/// What the demo's `twostepd.toml` would say.
-#[must_use]
-pub fn config(paths: &Paths) -> Config {
-    let mut config = Config::default();
+fn shared(folder: &Path) -> PathBuf {
+    folder.join("twostepd.toml")
+}
+
+/// What the demo's file says of phones, and what suits a demo.
+///
+/// # Errors
+/// Where somebody has edited the file and anything in it is wrong.
+pub fn config(paths: &Paths) -> Result<Config, config::Error> {
+    let Config { phone, web, .. } = Config::load(&shared(&paths.run))?;
+    let mut config = Config { phone, web, ..Config::default() };
     config.log.target = LogTarget::Stderr;
     config.log.level = LogLevel::Warn;
     config.button.grace = std::time::Duration::ZERO;
     config.button.cooldown = std::time::Duration::ZERO;
     config.recovery.home = paths.run.join("home/admin").to_string_lossy().into_owned();
-    config
+    Ok(config)
 }
 
 /// A board whose only button is pressed by `twostep recovery press`.

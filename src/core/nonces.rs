@@ -1,0 +1,131 @@
+//! Nonces: what makes a signed call good once.
+//!
+//! ```text
+//!   issued ──used, right or wrong──► gone
+//!      └──── its time is over, or newer ones of the same phone need the room ──► gone
+//! ```
+//! A nonce belongs to one authenticator. It is used up by the first call that names it, whatever comes of that call. The caps lose the oldest, so
+//! that whoever carries can make a phone ask again, which it can by dropping a call as well.
+//!
+//! This module draws no randomness: the caller gives unguessable texts.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::time::BootTime;
+
+/// Nonces of one authenticator.
+pub const PER_AUTHENTICATOR: usize = 32;
+/// Nonces in all.
+pub const TOTAL: usize = 8192;
+
+/// The nonces that are good now.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    /// The oldest first.
+    of: HashMap<String, VecDeque<(String, BootTime)>>,
+    count: usize,
+}
+
+impl Nonces {
+    /// Makes `nonce` good for `authenticator` until then.
+    pub fn issue(&mut self, authenticator: &str, nonce: String, until: BootTime, now: BootTime) {
+        if self.count >= TOTAL {
+            self.make_room(now);
+        }
+        let own = self.of.entry(authenticator.to_owned()).or_default();
+        if own.len() >= PER_AUTHENTICATOR {
+            own.pop_front();
+            self.count -= 1;
+        }
+        own.push_back((nonce, until));
+        self.count += 1;
+    }
+
+    /// Uses a nonce up; tells whether it was good.
+    pub fn take(&mut self, authenticator: &str, nonce: &str, now: BootTime) -> bool {
+        let Some(own) = self.of.get_mut(authenticator) else { return false };
+        let Some(place) = own.iter().position(|(one, _)| one == nonce) else { return false };
+        let good = own.remove(place).is_some_and(|(_, until)| now < until);
+        self.count -= 1;
+        if own.is_empty() {
+            self.of.remove(authenticator);
+        }
+        good
+    }
+
+    /// Forgets an authenticator.
+    pub fn forget(&mut self, authenticator: &str) {
+        self.count -= self.of.remove(authenticator).map_or(0, |own| own.len());
+    }
+
+    /// Those that are over go; where none is, half of everybody's, the oldest.
+    fn make_room(&mut self, now: BootTime) {
+        self.keep(|_, until| now < until);
+        if self.count >= TOTAL {
+            self.keep(|age, _| age % 2 == 1);
+        }
+    }
+
+    fn keep(&mut self, keep: impl Fn(usize, BootTime) -> bool) {
+        self.of.retain(|_, own| {
+            let mut age = 0;
+            own.retain(|(_, until)| {
+                age += 1;
+                keep(age - 1, *until)
+            });
+            !own.is_empty()
+        });
+        self.count = self.of.values().map(VecDeque::len).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> BootTime {
+        BootTime(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_nonce_is_good_once_for_its_own_phone_in_its_time() {
+        let mut nonces = Nonces::default();
+        for nonce in ["a", "b", "c"] {
+            nonces.issue("phone", nonce.into(), at(120), at(0));
+        }
+        assert!(!nonces.take("other", "a", at(1)));
+        assert!(nonces.take("phone", "a", at(119)));
+        assert!(!nonces.take("phone", "a", at(119)), "used");
+        assert!(!nonces.take("phone", "b", at(120)), "over");
+        assert!(!nonces.take("phone", "b", at(1)), "a late one is used up too");
+        assert!(nonces.take("phone", "c", at(1)));
+        assert!(nonces.of.is_empty() && nonces.count == 0);
+    }
+
+    #[test]
+    fn a_phone_that_asks_for_too_many_loses_its_own_oldest() {
+        let mut nonces = Nonces::default();
+        nonces.issue("other", "x".into(), at(120), at(0));
+        for n in 0..=PER_AUTHENTICATOR {
+            nonces.issue("phone", n.to_string(), at(120), at(0));
+        }
+        assert!(!nonces.take("phone", "0", at(1)) && nonces.take("phone", "1", at(1)) && nonces.take("other", "x", at(1)));
+    }
+
+    #[test]
+    fn all_together_they_stay_bounded() {
+        let mut nonces = Nonces::default();
+        for n in 0..3 * TOTAL {
+            nonces.issue(&format!("phone {}", n % TOTAL), n.to_string(), at(120), at(0));
+            assert!(nonces.count <= TOTAL + 1);
+        }
+        assert!(nonces.take(&format!("phone {}", TOTAL - 1), &(3 * TOTAL - 1).to_string(), at(1)), "the newest is there");
+        nonces.issue("phone", "late".into(), at(300), at(121));
+        nonces.keep(|_, until| at(121) < until);
+        assert_eq!(nonces.count, 1);
+        nonces.forget("phone");
+        assert_eq!(nonces.count, 0);
+    }
+}

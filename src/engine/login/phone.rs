@@ -1,0 +1,93 @@
+//! A login and the account's phones: what is on the board, and who waits for the outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{LoginInterface, find};
+use crate::core::login::Login;
+use crate::core::login::phone::{Request, Waiting};
+use crate::core::peer::Peer;
+use crate::core::policy::LoginCall;
+use crate::core::time::BootTime;
+use crate::engine::desk::{Desk, OpenLogin};
+use crate::engine::phones::Phones;
+use crate::engine::phones::board::Entry;
+use crate::proto::login::{Error, Reply, WaitOutcome, Waited};
+use crate::proto::secret::Secret;
+use crate::proto::varlink::{Failure, Replies};
+
+/// Lets a login know that its request was superseded. Called by whoever has the login's turn, before anything else.
+pub fn refresh(phones: &Phones, login: &mut Login) {
+    if login.request().is_some_and(|request| !phones.board().is_open(&request.id)) {
+        login.supersede();
+    }
+}
+
+/// The phones of the account see this request from now on, in the place of `before`.
+pub fn show(desk: &Desk, (open, login): (&OpenLogin, &Login), request: &Request, before: Option<String>, now: BootTime) {
+    let entry = Entry::new(request, login.origin.clone(), Arc::downgrade(open), now + login.left(now));
+    let mut board = desk.phones.board();
+    if let Some(before) = before {
+        board.close(&before);
+    }
+    board.open(entry, now);
+    drop(board);
+    desk.phones.changed(login.origin.uid);
+}
+
+/// Puts a login in its new place, and takes its request off the board where that is over. Whoever waits is woken.
+pub fn put(phones: &Phones, login: &mut Login, then: Login) {
+    let asked = login.request().map(|request| request.id.clone());
+    *login = then;
+    if let Some(asked) = asked
+        && login.request().is_none()
+    {
+        phones.board().close(&asked);
+    }
+    phones.changed(login.origin.uid);
+}
+
+/// With `more`: a `waiting` at once, then the outcome; without: the state now.
+pub async fn wait(
+    desk: &Desk,
+    peer: &Peer,
+    name: &Secret,
+    replies: &mut Replies<'_, LoginInterface>,
+) -> Result<WaitOutcome, Failure<Error>> {
+    let uid = find(desk, peer, LoginCall::Wait, name).await?.lock().await.origin.uid;
+    let mut changes = desk.phones.follow(uid);
+    let mut told = false;
+    loop {
+        changes.borrow_and_update();
+        let (outcome, left) = state(desk, name).await;
+        if outcome != WaitOutcome::Waiting || !replies.more() {
+            return Ok(outcome);
+        }
+        if !told {
+            replies.send(&Reply::Waited(Waited { outcome })).await?;
+            told = true;
+        }
+        tokio::select! {
+            Ok(()) = changes.changed() => {}
+            () = sleep(left) => {}
+        }
+    }
+}
+
+/// How a login waits, and how long at most. Nothing of it is held between two looks, so that it can end.
+async fn state(desk: &Desk, name: &Secret) -> (WaitOutcome, Duration) {
+    let Some(open) = desk.logins().get(name.expose()).cloned() else { return (WaitOutcome::Expired, Duration::ZERO) };
+    let mut login = open.lock().await;
+    refresh(&desk.phones, &mut login);
+    let now = (desk.moment)().boot;
+    let outcome = match login.waiting(now) {
+        Waiting::Waiting => WaitOutcome::Waiting,
+        Waiting::Verified => WaitOutcome::Verified,
+        Waiting::Denied => WaitOutcome::Denied,
+        Waiting::Expired => WaitOutcome::Expired,
+        Waiting::Locked => WaitOutcome::Locked,
+    };
+    (outcome, login.left(now))
+}

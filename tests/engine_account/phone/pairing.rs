@@ -1,0 +1,213 @@
+//! Pairing a phone in a setup, and losing it again.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_phone_is_paired_by_a_number_that_both_sides_make_of_its_key() {
+    let mut town = Town::new();
+    let (mut alice, mut phone) = (town.engine.alice(), Phone::new("Alice's phone"));
+    let begun = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }));
+    assert_eq!(engine::strings(&begun["available"]), ["security_code", "qr_code", "login_approval", "online_code"]);
+    let setup = &begun["setup"];
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "login_approval" }));
+    assert!((290..=300).contains(&offered["expires_in"].as_u64().unwrap()));
+    let seen = town.engine.alice().replies("Account.WaitPairing", json!({ "setup": setup }));
+    assert_eq!(seen.next(), json!({ "state": "waiting" }));
+    let paired = phone.pair(&mut town.carrier, &offered["uri"]);
+    let number = Scanned::read(&offered["uri"]).number(&phone.public_key());
+    assert_eq!((&paired["next"], &paired["number"], &paired["account"]), (&json!("approve"), &json!(number), &json!("alice")));
+    assert_eq!(seen.next(), json!({ "state": "approve", "number": number }));
+    let again = Phone::new("another").presents(&Scanned::read(&offered["uri"]));
+    assert_eq!(town.carrier.refused("Authenticator.Pair", again).0, "NoSuchPairing", "one phone takes it");
+    assert_eq!(phone.confirm_pairing(&mut town.carrier, &paired["nonce"], Some(&number)), "paired");
+    let last = seen.next();
+    assert_eq!((&last["state"], &last["authenticator"]["name"]), (&json!("paired"), &json!("Alice's phone")));
+    seen.ended();
+    assert_eq!(alice.status()["authenticators"], json!([]), "nothing is in force yet");
+    assert_eq!(phone.pending(&mut town.carrier), [] as [Value; 0], "it may look already, and sees nothing");
+    let ready = alice.call("Account.SetupStatus", json!({ "setup": setup }));
+    assert_eq!((&ready["ready"], &ready["missing"]), (&json!(["login_approval"]), &json!(["security_code"])));
+    assert_eq!(alice.refused("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD })).0, "SecurityCodeMissing");
+    let (_, done) = alice.finish(setup);
+    assert_eq!(done["preferred"], "login_approval");
+    let phones = alice.status()["authenticators"].clone();
+    assert_eq!((&phones[0]["id"], &phones[0]["name"]), (&json!(phone.id), &json!("Alice's phone")));
+    has(&town.engine.audit(), &["pairing_offered", "phone_scanned", "enabled"]);
+}
+
+#[test]
+fn where_numbers_are_typed_the_carrier_is_told_none() {
+    let mut town = Town::of(scene(NumberEntry::Typed));
+    let (mut alice, mut phone) = (town.engine.alice(), Phone::new("phone"));
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "login_approval" }));
+    let paired = phone.pair(&mut town.carrier, &offered["uri"]);
+    assert_eq!(paired.get("number"), None);
+    let shown = alice.call("Account.WaitPairing", json!({ "setup": setup }))["number"].as_str().unwrap().to_owned();
+    assert_eq!(phone.confirm_pairing(&mut town.carrier, &paired["nonce"], Some(&shown)), "paired");
+    alice.finish(&setup);
+    let login = alice.start()["login"].clone();
+    let challenge = alice.call("Login.Challenge", json!({ "login": login, "method": "login_approval" }));
+    let request = phone.request(&mut town.carrier);
+    assert_eq!(request.get("number"), None);
+    assert_eq!(phone.approve(&mut town.carrier, &request, challenge["number"].as_str()), "accepted");
+    assert_eq!(alice.call("Login.Wait", json!({ "login": login }))["outcome"], "verified");
+}
+
+#[test]
+fn a_denied_pairing_and_a_wrong_number_pair_nothing() {
+    let mut town = Town::new();
+    let mut alice = town.engine.alice();
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    for (number, outcome) in [(None, "denied"), (Some("x"), "wrong_number")] {
+        let mut phone = Phone::new("phone");
+        let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "login_approval" }));
+        let seen = town.engine.alice().replies("Account.WaitPairing", json!({ "setup": setup }));
+        assert_eq!(seen.next()["state"], "waiting");
+        let paired = phone.pair(&mut town.carrier, &offered["uri"]);
+        assert_eq!(seen.next()["state"], "approve");
+        assert_eq!(phone.confirm_pairing(&mut town.carrier, &paired["nonce"], number), outcome);
+        assert_eq!(seen.next()["state"], "denied");
+    }
+    let (_, done) = alice.finish(&setup);
+    assert_eq!(engine::strings(&done["methods"]), ["security_code", "recovery_code"]);
+    has(&town.engine.audit(), &["pairing_denied", "pairing_wrong_number"]);
+}
+
+#[test]
+fn a_phone_shows_a_code_that_is_typed_on_the_nas() {
+    let mut town = Town::new();
+    let (mut alice, mut phone) = (town.engine.alice(), Phone::new("phone"));
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "online_code" }));
+    let types =
+        |alice: &mut Api, code: &Value| alice.call("Account.ConfirmOnlineCode", json!({ "setup": setup, "code": code }))["outcome"].clone();
+    assert_eq!(types(&mut alice, &json!("123456")), "wrong", "no phone shows one yet");
+    let paired = phone.pair(&mut town.carrier, &offered["uri"]);
+    assert_eq!(paired["next"], "show_code");
+    assert_eq!(alice.call("Account.WaitPairing", json!({ "setup": setup }))["state"], "type_code");
+    assert_eq!(types(&mut alice, &json!("x")), "wrong");
+    assert_eq!(types(&mut alice, &paired["code"]), "confirmed");
+    assert_eq!(alice.call("Account.WaitPairing", json!({ "setup": setup }))["state"], "paired");
+    let (_, done) = alice.finish(&setup);
+    assert_eq!(engine::strings(&done["methods"]), ["security_code", "online_code", "recovery_code"]);
+}
+
+#[test]
+fn a_setup_that_is_abandoned_leaves_no_phone() {
+    let mut town = Town::new();
+    let (mut alice, mut phone) = (town.engine.alice(), Phone::new("phone"));
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    pair(&mut alice, &mut town, &setup, &mut phone, "qr_code");
+    let asks = phone.asks(&mut town.carrier);
+    let seen = town.engine.client(getuid().as_raw()).replies("Authenticator.Pending", asks);
+    assert_eq!(seen.next()["requests"], json!([]));
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "login_approval" }));
+    alice.call("Account.CancelSetup", json!({ "setup": setup }));
+    assert_eq!(seen.error(), "NoSuchAuthenticator", "whoever looks is told");
+    assert_eq!(town.carrier.refused("Authenticator.Nonce", json!({ "authenticator": phone.id })).0, "NoSuchAuthenticator");
+    let late = phone.presents(&Scanned::read(&offered["uri"]));
+    assert_eq!(town.carrier.refused("Authenticator.Pair", late).0, "NoSuchPairing");
+    alice.set_up();
+    assert_eq!(alice.status()["authenticators"], json!([]));
+}
+
+#[test]
+fn without_a_carrier_no_phone_is_offered_and_none_asked_for() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let Town { engine, carrier: _carrier, _ready } = town;
+    let setup = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    let change = json!({ "password": PASSWORD, "login": setup });
+    let begun = alice.api.call("Account.BeginChange", change.clone())["setup"].clone();
+    drop(_ready);
+    // The engine notices the hang-up by the time that it has answered this.
+    while engine::strings(&alice.api.start()["methods"]).iter().any(|method| method == "qr_code") {}
+    let started = alice.api.start();
+    assert_eq!(engine::strings(&started["methods"]), ["security_code", "recovery_code"]);
+    assert_eq!(started["preferred"], "security_code");
+    let challenge = json!({ "login": started["login"], "method": "login_approval" });
+    assert_eq!(alice.api.refused("Login.Challenge", challenge).0, "MethodUnavailable");
+    let offer = json!({ "setup": begun, "method": "qr_code" });
+    assert_eq!(alice.api.refused("Account.OfferPairing", offer).0, "MethodUnavailable");
+    let available = alice.api.call("Account.BeginChange", change)["available"].clone();
+    assert_eq!(available, json!(["security_code"]));
+    let _ready = Carrier::waits(engine.folder());
+    assert_eq!(alice.api.start()["preferred"], "login_approval", "it is back");
+}
+
+#[test]
+fn without_an_address_nobody_carries() {
+    let engine = Engine::with(
+        Scene {
+            config: {
+                let mut config = scene(NumberEntry::Compare).config;
+                config.phone.address = None;
+                config
+            },
+            ..Scene::default()
+        },
+        |_| Ok(()),
+    );
+    let mut carrier = engine.client(getuid().as_raw());
+    assert_eq!(carrier.refused("Authenticator.Carry", json!({})).0, "NoAddress");
+}
+
+#[test]
+fn a_second_phone_serves_all_methods_and_a_lost_one_is_taken_out() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let vouching = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    let change = json!({ "password": PASSWORD, "login": vouching });
+    let setup = alice.api.call("Account.BeginChange", change)["setup"].clone();
+    let mut second = Phone::new("tablet");
+    pair(&mut alice.api, &mut town, &setup, &mut second, "qr_code");
+    alice.api.call("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
+    assert_eq!(alice.api.status()["authenticators"].as_array().unwrap().len(), 2);
+    let (login, challenge) = alice.challenge("login_approval");
+    assert_eq!(alice.phone.pending(&mut town.carrier).len(), 1, "both see it");
+    let request = second.request(&mut town.carrier);
+    assert_eq!(second.approve(&mut town.carrier, &request, challenge["number"].as_str()), "accepted", "whatever it was paired for");
+    assert_eq!(alice.outcome(&login), "verified");
+
+    let asks = alice.phone.asks(&mut town.carrier);
+    let lost = town.engine.client(getuid().as_raw()).replies("Authenticator.Pending", asks);
+    assert_eq!(lost.next()["requests"], json!([]));
+    let unused = alice.phone.nonce(&mut town.carrier);
+    let remove = |id: &str| json!({ "password": PASSWORD, "login": login, "id": id });
+    assert_eq!(alice.api.refused("Account.RemoveAuthenticator", remove("none")).0, "InvalidParameter");
+    alice.api.call("Account.RemoveAuthenticator", remove(&alice.phone.id));
+    assert_eq!(lost.error(), "NoSuchAuthenticator");
+    let proof = alice.phone.sign(&format!("twostep/1 pending\n{}\n{unused}", alice.phone.id));
+    let asks = json!({ "authenticator": alice.phone.id, "nonce": unused, "proof": proof });
+    assert_eq!(town.carrier.refused("Authenticator.Pending", asks).0, "NoSuchAuthenticator");
+    assert!(engine::strings(&alice.api.status()["methods"]).contains(&"login_approval".to_owned()), "one is left");
+
+    let unpairs = second.unpairs(&mut town.carrier);
+    assert_eq!(town.carrier.call("Authenticator.Unpair", unpairs), json!({}));
+    let status = alice.api.status();
+    assert_eq!(
+        (engine::strings(&status["methods"]), &status["authenticators"]),
+        (vec!["security_code".into(), "recovery_code".into()], &json!([]))
+    );
+    assert_eq!(status["preferred"], "security_code", "with the last phone go the methods that need one");
+    assert!(alice.secret.len() > 10);
+}
+
+#[test]
+fn a_phone_that_is_known_keeps_its_name_and_needs_no_second_row() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let vouching = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    let disable = json!({ "password": PASSWORD, "login": vouching, "method": "qr_code" });
+    alice.api.call("Account.DisableMethod", disable.clone());
+    alice.api.call("Account.EnableMethod", disable);
+    let setup = alice.api.call("Account.BeginChange", json!({ "password": PASSWORD, "login": vouching }))["setup"].clone();
+    let id = alice.phone.id.clone();
+    pair(&mut alice.api, &mut town, &setup, &mut alice.phone, "qr_code");
+    assert_eq!(alice.phone.id, id);
+    alice.api.call("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
+    assert_eq!(alice.api.status()["authenticators"].as_array().unwrap().len(), 1);
+}
