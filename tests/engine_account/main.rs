@@ -24,6 +24,7 @@ mod phone;
 mod readers;
 #[path = "../support/skip.rs"]
 mod skip;
+mod web;
 mod who_may;
 mod wizard;
 
