@@ -22,6 +22,7 @@ pub mod listener;
 pub mod pages;
 mod patience;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use nix::unistd::{User, geteuid};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::address::Address;
 use self::args::Args;
@@ -223,6 +224,8 @@ fn confine(source: Option<&Source>) -> Result<(), Fault> {
 
 async fn serve(args: &Args, address: &Address, bound: Bound, source: Option<Source>, tls: Option<Tls>) -> Result<(), Fault> {
     let (mut stop, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // Before it is ready, so that none ends it.
+    let asked = signal(SignalKind::hangup())?;
     let engine = Engine::new(args.socket.clone());
     let is_signed = source.as_ref().is_some_and(Source::is_signed);
     let app = App::new(engine.clone(), address.origin.clone(), is_signed, Limits::default());
@@ -231,7 +234,7 @@ async fn serve(args: &Args, address: &Address, bound: Bound, source: Option<Sour
     tokio::select! {
         ended = serving => match ended? {},
         never = engine.carry(&address.text) => match never {},
-        failed = reload(source, tls) => Err(failed),
+        never = reload(asked, source, tls) => match never {},
         _ = stop.recv() => stopped(),
         _ = interrupt.recv() => stopped(),
     }
@@ -243,11 +246,7 @@ fn stopped() -> Result<(), Fault> {
 }
 
 /// Reads the certificate again whenever SIGHUP comes. One that is no good changes nothing.
-async fn reload(source: Option<Source>, tls: Option<Tls>) -> Fault {
-    let mut asked = match signal(SignalKind::hangup()) {
-        Ok(asked) => asked,
-        Err(error) => return error.into(),
-    };
+async fn reload(mut asked: Signal, source: Option<Source>, tls: Option<Tls>) -> Infallible {
     loop {
         asked.recv().await;
         let (Some(source), Some(tls)) = (&source, &tls) else { continue };

@@ -25,6 +25,7 @@ mod phone;
 mod readers;
 #[path = "../support/skip.rs"]
 mod skip;
+mod web;
 mod who_may;
 mod wizard;
 

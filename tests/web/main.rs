@@ -276,7 +276,7 @@ fn whoever_sends_drop_by_drop_is_cut_off() {
 
 #[test]
 fn whoever_does_not_read_is_cut_off() {
-    let scene = limited(|limits| limits.write = Duration::from_millis(100));
+    let scene = limited(|limits| (limits.write, limits.streams_each) = (Duration::from_millis(100), 1));
     let mut browser = scene.browser();
     assert_eq!(browser.listen("phone").status, 200);
     assert!(matches!(scene.engine.next(), Told::Called(_)));
@@ -287,6 +287,9 @@ fn whoever_does_not_read_is_cut_off() {
         scene.engine.within(Duration::from_millis(1))
     });
     assert_eq!(ended, Some(Told::StreamEnded));
+    // Its place is free again, though it has not hung up.
+    assert!((0..1000).any(|_| scene.browser().listen("phone").status == 200));
+    drop(browser);
 }
 
 #[test]
