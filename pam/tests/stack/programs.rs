@@ -631,8 +631,12 @@ fn the_command_finds_the_shipped_lines_in_force_and_what_is_wrong_with_others() 
         let text = fs::read_to_string(entry.path()).unwrap();
         fs::write(entry.path(), text.replace("libpam_twostep.so", "pam_twostep.so")).unwrap();
     }
+    let sshd_config = place.folder.path().join("sshd_config");
+    let set = |settings: &str| fs::write(&sshd_config, settings).unwrap();
+    set("UsePAM yes\nKbdInteractiveAuthentication yes\n");
     let check = || {
-        let output = Command::new(nas::built("twostep")).args(["pam", "check", "--config"]).arg(&config).output().unwrap();
+        let mut command = Command::new(nas::built("twostep"));
+        let output = command.args(["pam", "check", "--config"]).arg(&config).arg("--sshd-config").arg(&sshd_config).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
     let (well, told) = check();
@@ -644,6 +648,12 @@ fn the_command_finds_the_shipped_lines_in_force_and_what_is_wrong_with_others() 
     fs::write(config.join("sshd"), without_account).unwrap();
     let (well, told) = check();
     assert!(!well && told.contains("A key passes without it"), "{told}");
+    set("UsePAM yes\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n");
+    let (well, told) = check();
+    assert!(well, "no key, no way past: {told}");
+    set("UsePAM no\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n");
+    let (well, told) = check();
+    assert!(!well && told.contains("UsePAM"), "{told}");
 }
 
 #[test]
