@@ -138,14 +138,15 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>, sshd: &Sshd) -> Opt
     if !service.asks() {
         return None;
     }
-    let (state, notes) = judge_auth(&service.verdict());
+    let guard = service.guard();
+    let (state, notes) = judge_auth(&service.verdict(), guard == Guard::Holds);
     let is_fault = !matches!(state, "none" | "in_force");
     let mut told = Told { service: name, state, notes, is_fault };
     if WITHOUT_ASKING.contains(&told.service.as_str()) {
-        if service.guard() != Guard::Absent {
+        if guard != Guard::Absent {
             told.fault("The account line refuses those who were not asked this time: take it out here.");
         }
-    } else if let Guard::ByPassable(by) = service.guard() {
+    } else if let Guard::ByPassable(by) = &guard {
         told.passes(match by {
             Some(by) => format!("{by} lets in past the account line: put the line of pam_twostep.so before, or change that control."),
             None => "A refusal by the account line is not the end: use [success=ok ignore=ignore default=die].".into(),
@@ -153,7 +154,7 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>, sshd: &Sshd) -> Opt
     }
     let by_sshd = sshd.as_ref().map_or(BY_SSHD, |sshd| sshd.service.as_str());
     if state != "none" && told.service == by_sshd {
-        judge_sshd(&mut told, sshd.as_ref(), service.guard() != Guard::Absent);
+        judge_sshd(&mut told, sshd.as_ref(), guard != Guard::Absent);
     }
     if service.is_quiet() {
         told.notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
@@ -175,8 +176,8 @@ impl Told {
     }
 }
 
-/// The state by the auth lines, and why.
-fn judge_auth(verdict: &Verdict) -> (&'static str, Vec<String>) {
+/// The state by the auth lines, and why. Who gets past them is refused where the account line `holds`.
+fn judge_auth(verdict: &Verdict, holds: bool) -> (&'static str, Vec<String>) {
     let (state, note) = match verdict {
         Verdict::Absent => return ("none", Vec::new()),
         Verdict::InForce => return ("in_force", Vec::new()),
@@ -186,6 +187,9 @@ fn judge_auth(verdict: &Verdict) -> (&'static str, Vec<String>) {
         ),
         Verdict::BeforePassword => {
             ("by_passable", "No password is checked before pam_twostep.so: put its line after the password's.".into())
+        }
+        Verdict::ByPassable(Some(by)) if holds => {
+            ("in_force", format!("{by} lets in past the auth line; the account line refuses whoever needs a second step then."))
         }
         Verdict::ByPassable(Some(by)) => {
             ("by_passable", format!("{by} lets in without it: put the line of pam_twostep.so before, or change that control."))
@@ -359,6 +363,8 @@ mod tests {
             let told = one("login", &text);
             assert!(told.is_fault && told.state == state && told.notes[0].contains(word), "{told:?}");
         }
+        let past = one("cockpit", &format!("auth sufficient pam_cockpit_cert.so\n@include common-auth\n{AUTH}\n{ACCOUNT}\n"));
+        assert!(!past.is_fault && past.state == "in_force" && past.notes[0].contains("pam_cockpit_cert.so"), "{past:?}");
         let excepted = one("login", &format!("@include common-auth\n{AUTH} exclude_group=robots\n"));
         assert!(!excepted.is_fault && excepted.notes[0].contains("robots"), "{excepted:?}");
         let quiet = one("login", &format!("@include common-auth\n-{AUTH}\n"));
