@@ -1,11 +1,12 @@
 """Every service that speaks PAM, an address at the first login, and what is left where nothing can be written or decided."""
 
-import contextlib
+import base64
 import re
 
-from nas.installation import configure, expect_admin_in, past_the_grace
-from nas.machine import MAC_PASSWORD, TOP, Skipped, expect
-from nas.secondstep import App, Callers, call
+from nas.installation import expect_admin_in, past_the_grace
+from nas.machine import MAC_PASSWORD, TOP, expect
+from nas.mail import MailServer
+from nas.secondstep import App, Callers, answer, call, start
 from nas.terminal import Terminal
 
 NEEDS_PACKAGE = True
@@ -13,10 +14,7 @@ NEEDS_PACKAGE = True
 RECOVERED = "twostep --json recovery status | grep -q '\"state\":\"recovered\"'"
 ENGINE = "/var/lib/twostep/engine"
 PASSWORDS = {"admin": MAC_PASSWORD, "alice": "wonderland", "bob": "builder"}
-LINE = "[success=ok ignore=ignore default=die]   pam_twostep.so"
 APP = "authenticator app shows"
-
-MAIL = '\n[mail]\nhost = "localhost"\nport = 2525\nsecurity = "none"\nfrom = "nas@nas.test"\n'
 
 
 def _shipped(service, kind):
@@ -41,9 +39,14 @@ def _import(m, *users):
     return apps
 
 
+def _step(m, app):
+    """The time step that the app is in."""
+    return int(m.sh("date +%s")) // app.period
+
+
 def _code(m, app):
     """What the app shows now."""
-    return app.code(int(m.sh("date +%s")) // app.period)
+    return app.code(_step(m, app))
 
 
 def _next_code(m, app):
@@ -86,16 +89,14 @@ def all_services_ask_after_pam_auth_update(bed):
     with _ssh(m, "bob") as shell:
         shell.answers((APP, _code(m, bob)), ("$ ", "sudo login alice"))
         shell.answers(("password for bob: ", PASSWORDS["bob"]), (APP, _next_code(m, bob)))
-        shell.answers(("Password: ", PASSWORDS["alice"]), (APP, alice.wrong(0)))
+        shell.answers(("Password: ", PASSWORDS["alice"]), (APP, alice.wrong(_step(m, alice))))
         shell.answers(("Wrong code.", _code(m, alice)), ("$ ", "echo I am $(id -un)"))
         shell.until("\nI am alice\n")
     # Who breaks off is not let in, by sudo neither.
-    with _ssh(m, "bob", "sudo -k; sudo id -un; echo status $?") as shell:
-        shell.answers((APP, _next_code(m, bob)), ("password for bob: ", PASSWORDS["bob"]))
-        shell.until(APP)
-        shell.type("\x03")
-        _, said = shell.end()
-        expect("status 1" in said and "root" not in said, f"sudo without a code: {said}")
+    with _ssh(m, "bob", "sudo -k; sudo id -un") as shell:
+        shell.answers((APP, _next_code(m, bob)), ("password for bob: ", PASSWORDS["bob"]), (APP, "\x03"))
+        status, said = shell.end()
+        expect(status != 0 and "root" not in said, f"sudo without a code: {status} {said}")
     m.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --remove twostep")
     expect(m.sh("cat /etc/pam.d/common-auth") == before, "what was written is taken back")
 
@@ -140,68 +141,93 @@ def _fill(m, user):
     expect(m.status(f"runuser -u {user} -- dd if=/dev/zero of=/var/fill/more bs=4k count=1 2> /dev/null") != 0, "the disk is full")
 
 
+def _use_up(m, app):
+    """What room the database still has is used up by wrong answers."""
+    callers = Callers(m)
+    for _ in range(40):
+        said = callers.round(("wrong", 32, start(app.user), answer("security_code", app.wrong(_step(m, app)))))
+        if any(reply.error == "StorageFailed" for reply in said):
+            return
+    raise AssertionError(f"the disk is full, and answers are still counted: {said[-1]}")
+
+
 def admin_is_let_in_while_the_disk_is_full(bed):
-    """Q18, Q28, B6: the disk is full for all but root: ssh refuses alice's code with the reason, and lets in the admin that the button brought back, second step of its own or not."""
+    """Q18, Q28, B6: the disk is full for all but root: ssh refuses alice's code with the reason, and lets in the admin that the button brought back, who had a second step."""
     m = bed.machine()
     _protect(m, "sshd")
-    alice, _ = _import(m, "alice", "admin")
+    alice, bob, _ = _import(m, "alice", "bob", "admin")
     _fill(m, "alice")
-    # What the database had room for before is used up sooner or later; then no code is taken.
-    for _ in range(50):
-        with _ssh(m, "alice", "id -un") as login:
-            login.answers((APP, _next_code(m, alice)))
-            status, said = login.end()
-            if status != 0:
-                break
-    expect("can't be checked now" in said and "the reset button helps" in said and "\nalice\n" not in said, f"alice: {status} {said}")
+    _use_up(m, bob)
+    with _ssh(m, "alice", "id -un") as login:
+        login.answers((APP, _code(m, alice)))
+        status, said = login.end()
+        expect(status != 0 and "can't be checked now" in said and "the reset button helps" in said, f"alice: {status} {said}")
     _press(m)
     m.until("journalctl -q -u twostepd | grep -q 'its second step is not off yet'")
     expect_admin_in(m)
     m.sh("systemctl restart twostepd")
     past_the_grace(m)
     expect_admin_in(m)
-    with _ssh(m, "alice", "id -un") as login:
-        if "can't be checked now" not in (shown := _rest(login)):
-            expect(APP in shown, f"alice is asked, or told: {shown}")
     m.sh("rm -r /var/fill")
-    m.until("twostep --json audit --user admin | grep -q recovered")
+    m.until("twostep --json audit --user admin | grep -q '\"recovered\"'")
     expect_admin_in(m)
-
-
-def _rest(login):
-    """What a login shows until it asks, or ends."""
-    with contextlib.suppress(Exception):
-        login.until(APP)
-    return login.shown
+    with _ssh(m, "alice", "id -un") as login:
+        login.answers((APP, _next_code(m, alice)))
+        expect(login.end()[0] == 0, "alice is let in again")
 
 
 def an_address_is_given_at_the_first_login(bed):
     """Q7, Q9, Q21: an enforced user's first login by ssh asks for a recovery address, mails a code, and sets up the app; the next one takes a mailed code."""
     m = bed.machine()
     _protect(m, "sshd")
-    m.push(MAIL_SERVER, "/run/mail.pl")
-    mail = m.start("exec perl /run/mail.pl")
-    mail.line_like("ready")
-    configure(m, MAIL)
+    mail = MailServer(m)
     m.sh("twostep enforce --user alice")
     with _ssh(m, "alice", "id -un") as login:
         login.answers(("Recovery e-mail address", "alice@nas.test"))
         login.until("A code was mailed to alice@nas.test")
-        login.type(mail.line_like(r"^ {4}\d+$").strip())
+        login.type(mail.code())
         login.until("give it the key: ")
         app = App("alice", login.until("\n").strip(), 30)
-        login.answers((APP[:0] + "the code that the app shows: ", _code(m, app)), ("Press Enter", ""))
+        login.answers(("the code that the app shows: ", _code(m, app)), ("Press Enter", ""))
         status, said = login.end()
         expect(status == 0 and "\nalice\n" in said, f"the first login: {status} {said}")
     m.sh("sleep 30")  # so long after one mail no other is sent
     with _ssh(m, "alice", "id -un") as login:
         login.answers((APP, "?"), ("e-mail code\n", "e-mail"))
         login.until("a***@nas.test")
-        login.type(mail.line_like(r"^ {4}\d+$").strip())
+        login.type(mail.code())
         status, said = login.end()
         expect(status == 0 and "\nalice\n" in said, f"by the mailed code: {status} {said}")
 
 
-def cockpits_lines_ask(bed):
-    """Q15: the lines shipped for Cockpit, in its own file of PAM's, ask at its log-in page, which shows each question and takes one answer."""
-    raise Skipped("not written yet")
+def _cockpit(m, authorization):
+    """One request of Cockpit's log-in page: the status line, and the next question with the name of the conversation."""
+    said = m.sh("exec 3<>/dev/tcp/127.0.0.1/9090; printf 'GET /cockpit/login HTTP/1.1\\r\\nHost: 127.0.0.1:9090\\r\\n"
+                f"Authorization: {authorization}\\r\\nConnection: close\\r\\n\\r\\n' >&3; cat <&3")
+    asked = re.search(r"(?i)WWW-Authenticate: X-Conversation (\S+) (\S+)", said)
+    return said.splitlines()[0], asked[1] if asked else None, base64.b64decode(asked[2]).decode() if asked else said
+
+
+def _encoded(text):
+    return base64.b64encode(text.encode()).decode()
+
+
+def cockpit_asks_at_its_login_page(bed):
+    """Q15, Q16: the lines shipped for Cockpit: its log-in page asks for the code after the password, a wrong one is told, and the right one opens the session."""
+    m = bed.machine()
+    _protect(m, "cockpit", "auth       substack     common-auth", "account    include      common-account")
+    status, states, said = _check(m)
+    expect(status == 0 and states["cockpit"] == "in force", said)
+    alice, = _import(m, "alice")
+    m.start("exec /usr/lib/cockpit/cockpit-ws --no-tls --address=127.0.0.1 --port=9090")
+    m.until(": < /dev/tcp/127.0.0.1/9090")
+    basic = f"Basic {_encoded('bob:' + PASSWORDS['bob'])}"
+    expect(" 200 " in _cockpit(m, basic)[0], "bob has no second step")
+    basic = f"Basic {_encoded('alice:' + PASSWORDS['alice'])}"
+    line, name, asked = _cockpit(m, basic)
+    expect(" 401 " in line and APP in asked, f"alice is asked: {line} {asked}")
+    line, name, asked = _cockpit(m, f"X-Conversation {name} {_encoded(alice.wrong(_step(m, alice)))}")
+    expect(" 401 " in line and "Wrong code." in asked and APP in asked, f"a wrong code: {line} {asked}")
+    line, name, asked = _cockpit(m, f"X-Conversation {name} {_encoded(_code(m, alice))}")
+    expect(" 200 " in line and name is None, f"the right code: {line} {asked}")
+    m.until("pgrep -u alice cockpit-bridge")
