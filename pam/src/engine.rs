@@ -12,7 +12,7 @@ use twostep::core::account::{Method, Status};
 use twostep::core::login::Outcome;
 use twostep::core::setup::Confirmation;
 use twostep::core::time::Monotonic;
-use twostep::proto::account::{Confirmed, SecurityCode};
+use twostep::proto::account::{Begun, Confirmed, SecurityCode, SetupStatus};
 use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
 use twostep::sys::clock;
@@ -57,10 +57,12 @@ pub trait Engine {
     fn cancel(&mut self, login: &Secret);
     /// Whether the second step of an account is on.
     fn status(&mut self, user: &str) -> Result<Status, Failure>;
-    /// Goes on with the setup that `start` gave, and names it.
-    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure>;
-    /// What the setup still needs.
-    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure>;
+    /// Goes on with the setup that `start` gave, and names it; with an address, a code is mailed there.
+    fn begin_setup(&mut self, user: &str, setup: &Secret, address: Option<&str>) -> Result<Begun, Failure>;
+    /// What the setup has, and what it still needs.
+    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure>;
+    /// Judges the code that was mailed.
+    fn confirm_email(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure>;
     /// The secret to scan.
     fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure>;
     /// Judges the first code made with it.
@@ -113,6 +115,18 @@ impl Socket {
         }
     }
 
+    fn confirmation(&mut self, method: &str, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {
+        let parameters = Parameters { code: Some(code), ..Parameters::setup(setup) };
+        let told = self.call(method, &parameters, self.timeout)?;
+        let outcome = must(match told.outcome.as_deref() {
+            Some("confirmed") => Some(Confirmation::Confirmed),
+            Some("wrong") => Some(Confirmation::Wrong),
+            Some("locked") => Some(Confirmation::Locked),
+            _ => None,
+        })?;
+        Ok(Confirmed { outcome, hint: told.hint })
+    }
+
     /// Asks until there is an answer, or until an absent engine has been waited for long enough.
     fn call_patiently(&mut self, method: &str, parameters: &Parameters<'_>) -> Result<Told, Failure> {
         let began = clock::monotonic();
@@ -159,6 +173,8 @@ struct Parameters<'a> {
     label: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by_address: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery_email: Option<&'a str>,
 }
 
 impl<'a> Parameters<'a> {
@@ -190,7 +206,11 @@ struct Told {
     attempts_left: Option<u32>,
     hint: Option<String>,
     status: Option<Status>,
+    user: Option<String>,
+    available: Option<Vec<Method>>,
+    ready: Option<Vec<Method>>,
     missing: Option<Vec<Method>>,
+    recovery_email: Option<String>,
     secret: Option<Secret>,
     uri: Option<Secret>,
     recovery_codes: Option<Vec<Secret>>,
@@ -219,7 +239,7 @@ fn meaning(name: &str, reason: Option<String>) -> Failure {
         Some("NoSuchAccount") => Failure::NoSuchAccount,
         Some("NoSuchLogin" | "NoSuchSetup") => Failure::Over,
         Some("MethodNotEnabled") => Failure::Unavailable("not enabled for this account".into()),
-        Some("MethodUnavailable") => Failure::Unavailable(reason("can't be used now")),
+        Some("MethodUnavailable" | "InvalidEmail") => Failure::Unavailable(reason("can't be used now")),
         Some("StorageFailed") => Failure::Silent(reason("its state can't be read or written")),
         Some("PermissionDenied" | "NotVerified" | "AlreadyEnabled" | "PasswordlessEnabled" | "SecurityCodeMissing") => {
             Failure::Refused(name.into())
@@ -299,13 +319,26 @@ impl Engine for Socket {
         must(self.call_patiently("io.twostep.Account.Status", &parameters)?.status)
     }
 
-    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure> {
-        let parameters = Parameters { user: Some(user), ..Parameters::setup(setup) };
-        must(self.call("io.twostep.Account.BeginSetup", &parameters, self.timeout)?.setup)
+    fn begin_setup(&mut self, user: &str, setup: &Secret, address: Option<&str>) -> Result<Begun, Failure> {
+        let limit = if address.is_some() { self.timeout + MAILING } else { self.timeout };
+        let parameters = Parameters { user: Some(user), recovery_email: address, ..Parameters::setup(setup) };
+        let told = self.call("io.twostep.Account.BeginSetup", &parameters, limit)?;
+        Ok(Begun { setup: must(told.setup)?, available: must(told.available)?, expires_in: told.expires_in.unwrap_or_default() })
     }
 
-    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure> {
-        must(self.call("io.twostep.Account.SetupStatus", &Parameters::setup(setup), self.timeout)?.missing)
+    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure> {
+        let told = self.call("io.twostep.Account.SetupStatus", &Parameters::setup(setup), self.timeout)?;
+        Ok(SetupStatus {
+            user: told.user.unwrap_or_default(),
+            ready: told.ready.unwrap_or_default(),
+            missing: must(told.missing)?,
+            recovery_email: told.recovery_email,
+            expires_in: told.expires_in.unwrap_or_default(),
+        })
+    }
+
+    fn confirm_email(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {
+        self.confirmation("io.twostep.Account.ConfirmRecoveryEmail", setup, code)
     }
 
     fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure> {
@@ -314,15 +347,7 @@ impl Engine for Socket {
     }
 
     fn confirm(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {
-        let parameters = Parameters { code: Some(code), ..Parameters::setup(setup) };
-        let told = self.call("io.twostep.Account.ConfirmSecurityCode", &parameters, self.timeout)?;
-        let outcome = must(match told.outcome.as_deref() {
-            Some("confirmed") => Some(Confirmation::Confirmed),
-            Some("wrong") => Some(Confirmation::Wrong),
-            Some("locked") => Some(Confirmation::Locked),
-            _ => None,
-        })?;
-        Ok(Confirmed { outcome, hint: told.hint })
+        self.confirmation("io.twostep.Account.ConfirmSecurityCode", setup, code)
     }
 
     fn finish(&mut self, setup: &Secret) -> Result<Vec<Secret>, Failure> {
@@ -448,6 +473,7 @@ mod tests {
             ("Account.NoSuchAccount", None, Failure::NoSuchAccount),
             ("Account.NoSuchSetup", None, Failure::Over),
             ("Account.MethodUnavailable", Some("the clock"), unavailable("the clock")),
+            ("Account.InvalidEmail", Some("two @"), unavailable("two @")),
             ("Account.StorageFailed", Some("full"), silent("full")),
             ("Account.AlreadyEnabled", None, refused("io.twostep.Account.AlreadyEnabled")),
             ("Login.Unheard", None, silent("io.twostep.Login.Unheard")),

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use twostep::core::account::{Method, Status};
 use twostep::core::login::Outcome;
 use twostep::core::setup::Confirmation;
-use twostep::proto::account::{Confirmed, SecurityCode};
+use twostep::proto::account::{Begun, Confirmed, SecurityCode, SetupStatus};
 use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
 
@@ -28,8 +28,14 @@ pub enum Line {
     Trust(Result<u64, Failure>),
     Cancel,
     Status(Result<Status, Failure>),
-    BeginSetup(Result<(), Failure>),
+    /// With what the NAS offers.
+    BeginSetup(Result<&'static [Method], Failure>),
+    /// The same, with an address.
+    Mail(&'static str, Result<(), Failure>),
     Missing(Result<Vec<Method>, Failure>),
+    /// A setup that has an address already, confirmed or not, and no code.
+    HasAddress(&'static str, bool),
+    ConfirmEmail(&'static str, Result<Confirmed, Failure>),
     Offer(Result<(), Failure>),
     Confirm(&'static str, Result<Confirmed, Failure>),
     Finish(Result<Vec<&'static str>, Failure>),
@@ -134,14 +140,32 @@ impl Engine for Fake<'_> {
         expect!(self.0, "status", Line::Status(told) => told)
     }
 
-    fn begin_setup(&mut self, user: &str, setup: &Secret) -> Result<Secret, Failure> {
+    fn begin_setup(&mut self, user: &str, setup: &Secret, address: Option<&str>) -> Result<Begun, Failure> {
         assert_eq!((user, setup.expose()), (USER, SETUP));
-        expect!(self.0, "begin_setup", Line::BeginSetup(told) => told.map(|()| setup.clone()))
+        let begun = |available: &[Method]| Begun { setup: setup.clone(), available: available.to_vec(), expires_in: 600 };
+        match address {
+            None => expect!(self.0, "begin_setup", Line::BeginSetup(told) => told.map(begun)),
+            Some(given) => expect!(self.0, "mail", Line::Mail(address, told) => { assert_eq!(given, address); told.map(|()| begun(&[])) }),
+        }
     }
 
-    fn missing(&mut self, setup: &Secret) -> Result<Vec<Method>, Failure> {
+    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure> {
         assert_eq!(setup.expose(), SETUP);
-        expect!(self.0, "missing", Line::Missing(told) => told)
+        let status = |missing| SetupStatus { user: USER.into(), ready: Vec::new(), missing, recovery_email: None, expires_in: 600 };
+        match self.0.next("setup_status") {
+            Line::Missing(told) => told.map(status),
+            Line::HasAddress(address, confirmed) => Ok(SetupStatus {
+                recovery_email: Some(address.into()),
+                ready: if confirmed { vec![Method::EmailCode] } else { Vec::new() },
+                ..status(vec![Method::SecurityCode])
+            }),
+            other => panic!("setup_status where the script has {other:?}"),
+        }
+    }
+
+    fn confirm_email(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {
+        assert_eq!(setup.expose(), SETUP);
+        expect!(self.0, "confirm_email", Line::ConfirmEmail(typed, told) => { assert_eq!(code.expose(), typed); told })
     }
 
     fn offer(&mut self, setup: &Secret) -> Result<SecurityCode, Failure> {
@@ -216,6 +240,10 @@ pub fn answered(outcome: Outcome) -> Answered {
 
 pub fn confirm(code: &'static str, outcome: Confirmation, hint: Option<&str>) -> Line {
     Line::Confirm(code, Ok(Confirmed { outcome, hint: hint.map(str::to_owned) }))
+}
+
+pub fn confirm_email(code: &'static str, outcome: Confirmation, hint: Option<&str>) -> Line {
+    Line::ConfirmEmail(code, Ok(Confirmed { outcome, hint: hint.map(str::to_owned) }))
 }
 
 /// The user sees all these and types.

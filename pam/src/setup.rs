@@ -1,18 +1,20 @@
 //! The setup of an account for which the second step is enforced, inside its login (Q21).
 //!
 //! A setup that was cut off (sshd's LoginGraceTime, a closed lid) is gone on with at the next login from the same address: the engine gives the
-//! same setup, with the same secret, so that what was scanned counts. Nothing is in force before the code was confirmed.
+//! same setup, with the same secret and address, so that what was scanned and mailed counts. Nothing is in force before the code was confirmed.
+//!
+//! The recovery address comes first (Q9), where a mail server is configured; nobody has to have one.
 
 use twostep::core::account::Method;
 use twostep::core::setup::Confirmation;
-use twostep::proto::account::{Confirmed, SecurityCode};
+use twostep::proto::account::{Begun, Confirmed, SecurityCode, SetupStatus};
 use twostep::proto::secret::Secret;
 use zeroize::Zeroizing;
 
 use crate::engine::Failure;
 use crate::qr;
 use crate::step::{Said, Step, Stop, deny, sentence};
-use crate::talk::Tone;
+use crate::talk::{Tone, clean};
 use crate::verdict::{Denial, Pass, Why};
 
 const REQUIRED: &str = "2-step verification is required for this account, and is not set up yet.";
@@ -24,10 +26,12 @@ const ELSEWHERE: &str = "2-step verification is required for this account, and i
 impl Step<'_> {
     /// Goes through the setup that the login was given.
     pub(crate) fn set_up(&mut self, setup: &Secret) -> Result<Pass, Stop> {
-        let setup = self.engine.begin_setup(self.facts.user, setup)?;
-        if self.engine.missing(&setup)?.contains(&Method::SecurityCode) {
-            let confirmed = self.confirm_code(&setup);
-            confirmed.map_err(|stop| match stop {
+        let Begun { setup, available, .. } = self.engine.begin_setup(self.facts.user, setup, None)?;
+        let status = self.engine.setup_status(&setup)?;
+        if status.missing.contains(&Method::SecurityCode) {
+            self.note(REQUIRED);
+            let asked = self.ask_all(&setup, &available, status);
+            asked.map_err(|stop| match stop {
                 Stop::Silence => Stop::Denied(Denial::new(Why::NoAnswer, ELSEWHERE)),
                 other => other,
             })?;
@@ -37,15 +41,68 @@ impl Step<'_> {
         Ok(Pass::SetUp)
     }
 
+    fn ask_all(&mut self, setup: &Secret, available: &[Method], status: SetupStatus) -> Result<(), Stop> {
+        if available.contains(&Method::EmailCode) && !status.ready.contains(&Method::EmailCode) {
+            self.ask_address(setup, status.recovery_email)?;
+        }
+        self.confirm_code(setup)
+    }
+
+    /// `mailed` is where a code is on its way to since before the setup was cut off.
+    fn ask_address(&mut self, setup: &Secret, mut mailed: Option<String>) -> Result<(), Stop> {
+        loop {
+            if let Some(address) = mailed.take()
+                && self.confirm_address(setup, &address)?
+            {
+                return Ok(());
+            }
+            let address = match self.ask("Recovery e-mail address, to get codes at when the phone is not at hand (Enter: none): ")? {
+                Said::Code(address) => address,
+                Said::Nothing => return Ok(()),
+                Said::Help => {
+                    self.note("A code is mailed there, to be entered here; later others, when you ask for one at a login.");
+                    continue;
+                }
+                Said::NoCode => continue,
+            };
+            match self.engine.begin_setup(self.facts.user, setup, Some(address.expose())) {
+                Ok(_) => mailed = Some(clean(address.expose())),
+                Err(Failure::Unavailable(reason)) => self.note(sentence(&reason)),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+    }
+
+    /// Whether the mailed code was entered.
+    fn confirm_address(&mut self, setup: &Secret, address: &str) -> Result<bool, Stop> {
+        let question = format!("A code was mailed to {address}. Enter it (Enter: another address, or none): ");
+        loop {
+            let code = match self.ask(&question)? {
+                Said::Code(code) => code,
+                Said::Nothing => return Ok(false),
+                Said::Help | Said::NoCode => continue,
+            };
+            let Confirmed { outcome, hint } = self.engine.confirm_email(setup, &code)?;
+            let hint = hint.map(|hint| format!(" {}", sentence(&hint))).unwrap_or_default();
+            match outcome {
+                Confirmation::Confirmed => return Ok(true),
+                Confirmation::Wrong => self.note(format!("That is not the code.{hint}")),
+                Confirmation::Locked => {
+                    self.note(format!("No more codes are taken.{hint}"));
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
     fn confirm_code(&mut self, setup: &Secret) -> Result<(), Stop> {
         let offered = self.engine.offer(setup)?;
-        let whole = self.offer_text(&offered);
         let again = "Enter the code that the app shows (? shows the QR code again): ";
         let mut shown = false;
         loop {
-            let question = if shown { again } else { &*whole };
+            let said = if shown { self.ask(again) } else { self.ask(&self.offer_text(&offered)) };
             shown = true;
-            let code = match self.ask(question)? {
+            let code = match said? {
                 Said::Code(code) => code,
                 Said::Nothing | Said::NoCode => continue,
                 Said::Help => {
@@ -77,8 +134,10 @@ impl Step<'_> {
             "Scan this with an authenticator app, or give it the key: "
         };
         let ask = "Then enter the code that the app shows: ";
-        let mut text = Zeroizing::new(String::with_capacity(REQUIRED.len() + drawn.len() + words.len() + secret.len() + ask.len() + 3));
-        for part in [REQUIRED, "\n", drawn, words, secret, "\n", ask] {
+        let mut text = Zeroizing::new(String::with_capacity(drawn.len() + words.len() + secret.len() + ask.len() + 2));
+        // On a line of its own: ssh puts `(alice@nas) ` before a question.
+        let begin = if drawn.is_empty() || self.has_notes() { "" } else { "\n" };
+        for part in [begin, drawn, words, secret, "\n", ask] {
             text.push_str(part);
         }
         text
@@ -112,7 +171,7 @@ impl Step<'_> {
 mod tests {
     use super::*;
     use crate::qr::Form;
-    use crate::script::{KEY, Line, Played, confirm, facts, leaves, play, setup_required, types};
+    use crate::script::{KEY, Line, Played, confirm, confirm_email, facts, leaves, play, setup_required, types};
     use crate::step::Facts;
     use crate::talk::Reply;
     use twostep::core::setup::Confirmation::{Confirmed, Locked, Wrong};
@@ -121,7 +180,12 @@ mod tests {
     const SUMMARY: &[&str] = &["good once", "\n  DFHF-RW84-VC2R-JEVW\n  0123-4567-89AB-CDEF\nPress Enter"];
 
     fn begun() -> Vec<Line> {
-        vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Ok(vec![Method::SecurityCode])), Line::Offer(Ok(()))]
+        vec![
+            setup_required(),
+            Line::BeginSetup(Ok(&[Method::SecurityCode])),
+            Line::Missing(Ok(vec![Method::SecurityCode])),
+            Line::Offer(Ok(())),
+        ]
     }
 
     fn play_on(facts: Facts<'_>, more: Vec<Line>) -> Played {
@@ -176,9 +240,111 @@ mod tests {
         assert!(!played.questions[1].contains('█') && !played.questions[1].contains(KEY));
     }
 
+    const ADDRESS: &[&str] = &["Recovery e-mail address", "Enter: none"];
+    const MAILED: &[&str] = &["mailed to alice@example.org. Enter it"];
+
+    /// Where there is a mail server.
+    fn play_with_mail(more: Vec<Line>) -> Played {
+        let begun = Line::BeginSetup(Ok(&[Method::SecurityCode, Method::EmailCode]));
+        let mut lines = vec![setup_required(), begun];
+        if !matches!(more.first(), Some(Line::HasAddress(..))) {
+            lines.push(Line::Missing(Ok(vec![Method::SecurityCode])));
+        }
+        lines.extend(more);
+        lines.extend([
+            Line::Offer(Ok(())),
+            types(&["█", KEY], "123456"),
+            confirm("123456", Confirmed, None),
+            finished(),
+            types(SUMMARY, ""),
+        ]);
+        play(facts(), lines)
+    }
+
+    #[test]
+    fn with_a_mail_server_an_address_is_asked_for_first_and_confirmed() {
+        let played = play_with_mail(vec![
+            types(&["is required", "yet.\nRecovery e-mail address"], "alice@example.org"),
+            Line::Mail("alice@example.org", Ok(())),
+            types(MAILED, "000000"),
+            confirm_email("000000", Wrong, None),
+            types(&["That is not the code.\nA code was mailed"], "111111"),
+            confirm_email("111111", Confirmed, None),
+        ]);
+        assert_eq!(played.result, Ok(Pass::SetUp));
+        assert!(played.questions[3].starts_with("\n█"), "the QR code begins on its own line: {}", played.questions[3]);
+    }
+
+    #[test]
+    fn nobody_has_to_have_an_address() {
+        assert_eq!(play_with_mail(vec![types(ADDRESS, "?"), types(&["A code is mailed there", "Recovery"], "")]).result, Ok(Pass::SetUp));
+        // Nor to wait for the mail.
+        let played = play_with_mail(vec![
+            types(ADDRESS, "alice@example.org"),
+            Line::Mail("alice@example.org", Ok(())),
+            types(MAILED, ""),
+            types(ADDRESS, ""),
+        ]);
+        assert_eq!(played.result, Ok(Pass::SetUp));
+    }
+
+    #[test]
+    fn an_address_that_is_none_or_gets_no_mail_is_said_and_asked_for_again() {
+        let unavailable = |reason: &str| Err(Failure::Unavailable(reason.into()));
+        let played = play_with_mail(vec![
+            types(ADDRESS, "alice"),
+            types(&["That is the name"], "alice at example"),
+            Line::Mail("alice at example", unavailable("an address has one @")),
+            types(&["An address has one @.\nRecovery e-mail address"], "alice@example.net"),
+            Line::Mail("alice@example.net", unavailable("too many mails")),
+            types(&["Too many mails.\nRecovery"], "alice@example.org"),
+            Line::Mail("alice@example.org", Ok(())),
+            types(MAILED, "000000"),
+            confirm_email("000000", Locked, Some("the code is void")),
+            types(&["The code is void.\nRecovery e-mail address"], ""),
+        ]);
+        assert_eq!(played.result, Ok(Pass::SetUp));
+    }
+
+    #[test]
+    fn one_that_was_cut_off_waits_for_the_mailed_code_and_asks_no_more_for_a_confirmed_address() {
+        let waiting = vec![
+            Line::HasAddress("alice@example.org", false),
+            types(&["is required", "mailed to alice@example.org. Enter it"], "111111"),
+            confirm_email("111111", Confirmed, None),
+        ];
+        assert_eq!(play_with_mail(waiting).result, Ok(Pass::SetUp));
+        assert_eq!(play_with_mail(vec![Line::HasAddress("alice@example.org", true)]).result, Ok(Pass::SetUp));
+    }
+
+    #[test]
+    fn an_engine_that_fails_at_the_address_lets_nobody_in() {
+        let lines = |more: Vec<Line>| {
+            let begun = Line::BeginSetup(Ok(&[Method::EmailCode]));
+            let mut lines =
+                vec![setup_required(), begun, Line::Missing(Ok(vec![Method::SecurityCode])), types(ADDRESS, "alice@example.org")];
+            lines.extend(more);
+            lines.push(Line::Tell(Tone::Error, "can't be checked now"));
+            lines
+        };
+        let silent = || Failure::Silent("the disk is full".into());
+        for more in [
+            vec![Line::Mail("alice@example.org", Err(silent()))],
+            vec![Line::Mail("alice@example.org", Ok(())), types(MAILED, "1"), Line::ConfirmEmail("1", Err(silent()))],
+        ] {
+            is_denied(&play(facts(), lines(more)), Why::Undecided);
+        }
+    }
+
     #[test]
     fn one_that_was_cut_off_after_the_code_needs_no_second_scan() {
-        let lines = vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Ok(vec![])), finished(), types(SUMMARY, "x")];
+        let lines = vec![
+            setup_required(),
+            Line::BeginSetup(Ok(&[Method::SecurityCode])),
+            Line::Missing(Ok(vec![])),
+            finished(),
+            types(SUMMARY, "x"),
+        ];
         assert_eq!(play(facts(), lines).result, Ok(Pass::SetUp));
     }
 
@@ -216,18 +382,24 @@ mod tests {
         let ask = || Line::Ask(&[], Ok(Reply::Typed(Secret::new("123456".into()))));
         for lines in [
             vec![setup_required(), Line::BeginSetup(Err(silent())), told()],
-            vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Err(silent())), told()],
-            vec![setup_required(), Line::BeginSetup(Ok(())), missing(), Line::Offer(Err(silent())), told()],
+            vec![setup_required(), Line::BeginSetup(Ok(&[Method::SecurityCode])), Line::Missing(Err(silent())), told()],
+            vec![setup_required(), Line::BeginSetup(Ok(&[Method::SecurityCode])), missing(), Line::Offer(Err(silent())), told()],
             vec![
                 setup_required(),
-                Line::BeginSetup(Ok(())),
+                Line::BeginSetup(Ok(&[Method::SecurityCode])),
                 missing(),
                 Line::Offer(Ok(())),
                 ask(),
                 Line::Confirm("123456", Err(silent())),
                 told(),
             ],
-            vec![setup_required(), Line::BeginSetup(Ok(())), Line::Missing(Ok(vec![])), Line::Finish(Err(silent())), told()],
+            vec![
+                setup_required(),
+                Line::BeginSetup(Ok(&[Method::SecurityCode])),
+                Line::Missing(Ok(vec![])),
+                Line::Finish(Err(silent())),
+                told(),
+            ],
         ] {
             is_denied(&play(facts(), lines), Why::Undecided);
         }

@@ -342,6 +342,11 @@ impl Step<'_> {
         self.notes.push(text.into());
     }
 
+    /// Whether there is something to say with the next question.
+    pub(crate) fn has_notes(&self) -> bool {
+        !self.notes.is_empty()
+    }
+
     /// Asks a question, with what there is to say before it.
     pub(crate) fn ask(&mut self, question: &str) -> Result<Said, Stop> {
         self.questions += 1;

@@ -201,6 +201,9 @@ pub enum Pam {
         /// The folder of PAM's services.
         #[arg(long, value_name = "DIR", default_value = "/etc/pam.d")]
         config: PathBuf,
+        /// sshd's configuration.
+        #[arg(long, value_name = "FILE", default_value = "/etc/ssh/sshd_config")]
+        sshd_config: PathBuf,
     },
 }
 

@@ -51,7 +51,7 @@ pub fn main() -> ExitCode {
             let asked = Asked { user, service, remote: remote.as_deref(), method: *method };
             verify::run(&args.dir, &asked, args.json)
         }
-        Command::Pam(Pam::Check { config }) => pam::check(config, args.json),
+        Command::Pam(Pam::Check { config, sshd_config }) => pam::check(config, sshd_config, args.json),
         Command::Recovery(Recovery::Identify(what)) => return identify::run(Path::new("/"), what),
         Command::Recovery(Recovery::Call(command)) => recovery::run(command, &args.dir, args.json),
         command => admin::run(command, &args.dir, args.json),

@@ -1,15 +1,18 @@
 //! `twostep pam check`: whether the second step is in force for each service of this machine's PAM configuration.
 //!
-//! It reads the configuration and asks nobody. Whether a service converses (sshd's own settings) is not looked at.
+//! It reads the configuration and asks nobody but sshd, what its settings are (`sshd -T`). Whether other services converse is not looked at.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
 use super::output::{self, Failed};
-use crate::core::pam_stack::{Fault, Service, Verdict};
+use crate::core::pam_stack::{Fault, Guard, Service, Verdict};
+use crate::core::pattern;
+use crate::core::sshd_config::{Config, Found, Judged};
 
 /// The largest file that is read, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -17,8 +20,11 @@ const LARGEST: u64 = 64 * 1024;
 /// Services that run their account lines without having asked: for somebody root becomes, a job at its hour, a sudo that remembers.
 const WITHOUT_ASKING: [&str; 10] = ["atd", "chfn", "chsh", "cron", "crond", "su", "su-l", "sudo", "sudo-i", "systemd-user"];
 
-/// Whose way in by a key leaves the auth lines out.
-const BY_KEY: [&str; 1] = ["sshd"];
+/// sshd's program; no path is searched.
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// The service that sshd is taken to use where its settings are not known.
+const BY_SSHD: &str = "sshd";
 
 /// What is told of one service.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -33,12 +39,12 @@ struct Told {
     is_fault: bool,
 }
 
-/// Checks the services in `folder`.
+/// Checks the services in `folder`, and sshd by its configuration.
 ///
 /// # Errors
 /// Where the folder can't be read, or where a second step is there and can be got round.
-pub fn check(folder: &Path, json: bool) -> Result<(), Failed> {
-    let told = services(folder)?;
+pub fn check(folder: &Path, sshd_config: &Path, json: bool) -> Result<(), Failed> {
+    let told = services(folder, &|| ask_sshd(sshd_config))?;
     for service in &told {
         if json {
             output::json(service)?;
@@ -64,7 +70,10 @@ fn words(state: &str) -> &str {
     }
 }
 
-fn services(folder: &Path) -> Result<Vec<Told>, Failed> {
+/// What sshd's settings come to, or why nobody can tell.
+type Sshd = Result<Judged, String>;
+
+fn services(folder: &Path, sshd: &dyn Fn() -> Sshd) -> Result<Vec<Told>, Failed> {
     let unreadable = |e: std::io::Error| Failed::Refused(format!("{}: {e}", folder.display()));
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
@@ -76,7 +85,8 @@ fn services(folder: &Path) -> Result<Vec<Told>, Failed> {
     }
     names.sort_unstable();
     let read = |name: &str| text(&folder.join(name));
-    Ok(names.into_iter().filter_map(|name| told(name, &read)).collect())
+    let sshd = sshd();
+    Ok(names.into_iter().filter_map(|name| told(name, &read, &sshd)).collect())
 }
 
 /// None where it is no file that can be read as text; an absolute name stands for itself.
@@ -87,7 +97,40 @@ fn text(path: &Path) -> Option<String> {
     Some(text)
 }
 
-fn told(name: String, read: &dyn Fn(&str) -> Option<String>) -> Option<Told> {
+/// sshd's settings: what it tells of them itself, where it does, and Match blocks from the file.
+fn ask_sshd(config: &Path) -> Sshd {
+    let name = config.display().to_string();
+    let text = text(config).ok_or_else(|| format!("{name} can't be read"))?;
+    let folder = config.parent().unwrap_or(Path::new("/"));
+    let read = Config::parse(&name, &text, &|pattern| included(&folder.join(pattern))).map_err(|fault| fault.to_string())?;
+    let told = Command::new(SSHD).arg("-T").arg("-f").arg(config).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let told = told.ok().filter(|told| told.status.success()).and_then(|told| String::from_utf8(told.stdout).ok());
+    let whole = match told {
+        Some(told) => read.with_told(&told),
+        None => read,
+    };
+    whole.judge().map_err(|fault| fault.to_string())
+}
+
+/// The files that an Include names, in sshd's order; None where they can't be told. `*` in the name alone is understood.
+fn included(pattern: &Path) -> Option<Vec<Found>> {
+    let (folder, name) = (pattern.parent()?, pattern.file_name()?.to_str()?);
+    if folder.to_str()?.contains(['*', '?', '[']) || name.contains(['?', '[']) {
+        return None;
+    }
+    let mut names: Vec<String> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
+        // As no file at all.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(_) => return None,
+    };
+    names.retain(|found| pattern::matches(name, found) && (name.starts_with('.') || !found.starts_with('.')));
+    names.sort_unstable();
+    let named = |name: String| text(&folder.join(&name)).map(|text| (folder.join(name).display().to_string(), text));
+    names.into_iter().map(named).collect()
+}
+
+fn told(name: String, read: &dyn Fn(&str) -> Option<String>, sshd: &Sshd) -> Option<Told> {
     let service = match Service::parse(&name, read) {
         Ok(service) => service,
         Err(fault) => return Some(Told { service: name, state: "unreadable", notes: vec![said(&fault)], is_fault: true }),
@@ -95,43 +138,102 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>) -> Option<Told> {
     if !service.asks() {
         return None;
     }
-    let mut notes = Vec::new();
-    let state = match service.verdict() {
-        Verdict::Absent => "none",
-        Verdict::InForce => "in_force",
-        Verdict::Doubled => {
-            notes.push(
-                "pam_twostep.so stands more than once: two codes are asked for, and the second is another one. Keep one line.".into(),
-            );
-            "doubled"
+    let guard = service.guard();
+    let (state, notes) = judge_auth(&service.verdict(), guard == Guard::Holds);
+    let is_fault = !matches!(state, "none" | "in_force");
+    let mut told = Told { service: name, state, notes, is_fault };
+    if WITHOUT_ASKING.contains(&told.service.as_str()) {
+        if guard != Guard::Absent {
+            told.fault("The account line refuses those who were not asked this time: take it out here.");
         }
-        Verdict::BeforePassword => {
-            notes.push("No password is checked before pam_twostep.so: put its line after the password's.".into());
-            "by_passable"
-        }
-        Verdict::ByPassable(Some(by)) => {
-            notes.push(format!("{by} lets in without it: put the line of pam_twostep.so before, or change that control."));
-            "by_passable"
-        }
-        Verdict::ByPassable(None) => {
-            notes.push("A failed second step is not the end: use [success=ok ignore=ignore default=die].".into());
-            "by_passable"
-        }
-    };
-    let mut is_fault = !matches!(state, "none" | "in_force");
-    if state != "none" && BY_KEY.contains(&name.as_str()) && !service.guards_account() {
-        notes.push("A key passes without it: add the account line (/usr/share/twostep/pam/sshd).".into());
-        is_fault = true;
+    } else if let Guard::ByPassable(by) = &guard {
+        told.passes(match by {
+            Some(by) => format!("{by} lets in past the account line: put the line of pam_twostep.so before, or change that control."),
+            None => "A refusal by the account line is not the end: use [success=ok ignore=ignore default=die].".into(),
+        });
     }
-    if service.guards_account() && WITHOUT_ASKING.contains(&name.as_str()) {
-        notes.push("The account line refuses those who were not asked this time: take it out here.".into());
-        is_fault = true;
+    let by_sshd = sshd.as_ref().map_or(BY_SSHD, |sshd| sshd.service.as_str());
+    if state != "none" && told.service == by_sshd {
+        judge_sshd(&mut told, sshd.as_ref(), guard != Guard::Absent);
     }
     if service.is_quiet() {
-        notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
+        told.notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
     }
-    notes.extend(service.exceptions().into_iter().map(|exception| format!("An exception is made: {exception}")));
-    Some(Told { service: name, state, notes, is_fault })
+    told.notes.extend(service.exceptions().into_iter().map(|exception| format!("An exception is made: {exception}")));
+    Some(told)
+}
+
+impl Told {
+    fn fault(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+        self.is_fault = true;
+    }
+
+    /// The same, where it lets somebody in.
+    fn passes(&mut self, note: impl Into<String>) {
+        self.fault(note);
+        self.state = "by_passable";
+    }
+}
+
+/// The state by the auth lines, and why. Who gets past them is refused where the account line `holds`.
+fn judge_auth(verdict: &Verdict, holds: bool) -> (&'static str, Vec<String>) {
+    let (state, note) = match verdict {
+        Verdict::Absent => return ("none", Vec::new()),
+        Verdict::InForce => return ("in_force", Vec::new()),
+        Verdict::Doubled => (
+            "doubled",
+            "pam_twostep.so stands more than once: two codes are asked for, and the second is another one. Keep one line.".into(),
+        ),
+        Verdict::BeforePassword => {
+            ("by_passable", "No password is checked before pam_twostep.so: put its line after the password's.".into())
+        }
+        Verdict::ByPassable(Some(by)) if holds => {
+            ("in_force", format!("{by} lets in past the auth line; the account line refuses whoever needs a second step then."))
+        }
+        Verdict::ByPassable(Some(by)) => {
+            ("by_passable", format!("{by} lets in without it: put the line of pam_twostep.so before, or change that control."))
+        }
+        Verdict::ByPassable(None) => {
+            ("by_passable", "A failed second step is not the end: use [success=ok ignore=ignore default=die].".into())
+        }
+    };
+    (state, vec![note])
+}
+
+/// sshd beside its PAM lines.
+fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, is_guarded: bool) {
+    let add = "add the account line (/usr/share/twostep/pam/sshd).";
+    let sshd = match sshd {
+        Ok(sshd) => sshd,
+        Err(why) => {
+            if !is_guarded {
+                told.passes(format!("A key passes without it: {add}"));
+            }
+            return told.notes.push(format!("Not judged: sshd's own settings ({why})."));
+        }
+    };
+    match sshd.uses_pam {
+        Some(true) => {}
+        Some(false) => told.passes("sshd asks none of these lines: set UsePAM yes."),
+        None => told.notes.push("Not judged: whether sshd asks these lines (UsePAM is not set, and `sshd -T` does not tell).".into()),
+    }
+    match sshd.asks {
+        Some(true) => {}
+        Some(false) => told.fault(
+            "sshd can't ask for a code, and refuses who needs one: set KbdInteractiveAuthentication yes, and have keyboard-interactive in \
+             AuthenticationMethods.",
+        ),
+        None => told.notes.push(
+            "Not judged: whether sshd can ask for a code (KbdInteractiveAuthentication is not set, and `sshd -T` does not tell).".into(),
+        ),
+    }
+    told.notes
+        .extend(sshd.unasked.iter().map(|who| format!("Can't be asked for a code, and is refused where one is needed: Match {who}.")));
+    for (way, who) in sshd.ways.iter().filter(|_| !is_guarded) {
+        let who = who.as_ref().map(|who| format!(" (Match {who})")).unwrap_or_default();
+        told.passes(format!("{way} passes without it{who}: {add}"));
+    }
 }
 
 fn said(fault: &Fault) -> String {
@@ -156,7 +258,12 @@ mod tests {
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        services(folder.path()).unwrap()
+        // The lines alone.
+        services(folder.path(), &|| Ok(sshd("UsePAM yes\nKbdInteractiveAuthentication yes\n"))).unwrap()
+    }
+
+    fn sshd(text: &str) -> Judged {
+        Config::parse("sshd_config", text, &|_| None).unwrap().judge().unwrap()
     }
 
     fn one(name: &str, text: &str) -> Told {
@@ -175,9 +282,66 @@ mod tests {
     #[test]
     fn an_ssh_that_a_key_gets_round_is_a_fault() {
         let open = one("sshd", &format!("@include common-auth\n{AUTH}\n"));
-        assert!(open.is_fault && open.notes[0].contains("key"), "{open:?}");
+        assert!(open.is_fault && open.state == "by_passable" && open.notes[0].contains("A key passes"), "{open:?}");
         let closed = one("sshd", &format!("@include common-auth\n{AUTH}\n{ACCOUNT}\n"));
         assert!(!closed.is_fault && closed.notes.is_empty(), "{closed:?}");
+    }
+
+    #[test]
+    fn an_account_line_that_does_not_hold_is_a_fault() {
+        for (lines, word) in [
+            ("account optional pam_twostep.so\naccount required pam_permit.so".to_owned(), "default=die"),
+            (format!("account sufficient pam_localuser.so\n{ACCOUNT}"), "pam_localuser.so"),
+        ] {
+            for service in ["sshd", "login"] {
+                let told = one(service, &format!("@include common-auth\n{AUTH}\n{lines}\n"));
+                assert!(told.is_fault && told.state == "by_passable" && told.notes[0].contains(word), "{told:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn sshds_own_settings_are_judged_with_its_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |lines: &str, sshd: Sshd| {
+            std::fs::write(folder.path().join("common-auth"), COMMON).unwrap();
+            std::fs::write(folder.path().join("sshd"), format!("@include common-auth\n{AUTH}\n{lines}\n")).unwrap();
+            services(folder.path(), &|| sshd.clone()).unwrap().pop().unwrap()
+        };
+        let well = "UsePAM yes\nKbdInteractiveAuthentication yes\n";
+        let without_keys = told("", Ok(sshd(&format!("{well}PubkeyAuthentication no\n"))));
+        assert!(!without_keys.is_fault && without_keys.notes.is_empty(), "{without_keys:?}");
+        for (settings, state, word) in [
+            ("UsePAM no\nKbdInteractiveAuthentication yes\n", "by_passable", "UsePAM yes"),
+            ("UsePAM yes\nKbdInteractiveAuthentication no\n", "in_force", "KbdInteractiveAuthentication yes"),
+            ("UsePAM yes\nKbdInteractiveAuthentication yes\nAuthenticationMethods publickey\n", "in_force", "AuthenticationMethods"),
+        ] {
+            let told = told(ACCOUNT, Ok(sshd(settings)));
+            assert!(told.is_fault && told.state == state && told.notes[0].contains(word), "{told:?}");
+        }
+        let some = told("", Ok(sshd(&format!("{well}PubkeyAuthentication no\nMatch User backup\nPubkeyAuthentication yes\n"))));
+        assert!(some.is_fault && some.notes[0].starts_with("A key passes without it (Match User backup)"), "{some:?}");
+        let unknown = told(ACCOUNT, Ok(sshd("Port 22\n")));
+        assert!(
+            !unknown.is_fault && unknown.notes.len() == 2 && unknown.notes.iter().all(|note| note.starts_with("Not judged")),
+            "{unknown:?}"
+        );
+        let unread = told(ACCOUNT, Err("it can't be read".into()));
+        assert!(!unread.is_fault && unread.notes[0].contains("Not judged"), "{unread:?}");
+        assert!(told("", Err("it can't be read".into())).is_fault);
+    }
+
+    #[test]
+    fn includes_are_found_by_name_in_order_and_what_is_not_understood_is_not_guessed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.conf", "a.conf", ".c.conf", "d.conf~"] {
+            std::fs::write(folder.path().join(name), name).unwrap();
+        }
+        let found = |pattern: &str| included(&folder.path().join(pattern)).map(|found| found.into_iter().map(|(_, text)| text).collect());
+        assert_eq!(found("*.conf"), Some(vec!["a.conf".to_owned(), "b.conf".to_owned()]));
+        assert_eq!(found("b.conf"), Some(vec!["b.conf".to_owned()]));
+        assert_eq!(found("none/*.conf"), Some(vec![]));
+        assert_eq!([found("?.conf"), found("*/a.conf")], [None, None]);
     }
 
     #[test]
@@ -199,6 +363,8 @@ mod tests {
             let told = one("login", &text);
             assert!(told.is_fault && told.state == state && told.notes[0].contains(word), "{told:?}");
         }
+        let past = one("cockpit", &format!("auth sufficient pam_cockpit_cert.so\n@include common-auth\n{AUTH}\n{ACCOUNT}\n"));
+        assert!(!past.is_fault && past.state == "in_force" && past.notes[0].contains("pam_cockpit_cert.so"), "{past:?}");
         let excepted = one("login", &format!("@include common-auth\n{AUTH} exclude_group=robots\n"));
         assert!(!excepted.is_fault && excepted.notes[0].contains("robots"), "{excepted:?}");
         let quiet = one("login", &format!("@include common-auth\n-{AUTH}\n"));

@@ -28,5 +28,6 @@ pub mod recovery_code;
 pub mod sessions;
 pub mod setup;
 pub mod shadow;
+pub mod sshd_config;
 pub mod time;
 pub mod totp;

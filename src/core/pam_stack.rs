@@ -6,14 +6,14 @@
 //! This module reads no files, and knows nothing of what other modules do, but for a few: `pam_deny` never succeeds, `pam_permit` always does,
 //! and `pam_rootok` lets root in, who is asked for nothing.
 
-use std::collections::HashSet;
+mod text;
+mod ways;
+
+use text::include;
+use ways::{End, Impression, follow};
 
 /// The module that is looked for.
 pub const OURS: &str = "pam_twostep.so";
-
-/// The longest stack that is followed, includes counted in, and how deep they may be nested.
-const LONGEST: usize = 256;
-const DEEPEST: usize = 8;
 
 /// Modules that check a password, or what stands for it.
 const PASSWORDS: [&str; 8] = [
@@ -61,6 +61,8 @@ enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Actions {
     success: Action,
+    /// `new_authtok_reqd`: as good as success, but that the password has to be changed.
+    renew: Action,
     ignore: Action,
     /// Of every other outcome that is named, and of those that are not. A module says in more than one way that it failed.
     failures: Vec<Action>,
@@ -82,6 +84,17 @@ pub enum Fault {
     Missing(String),
     /// Too long, or nested too deep.
     TooLong,
+}
+
+/// What the account lines of a service come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// They don't have the module.
+    Absent,
+    /// Nobody passes whom it refuses.
+    Holds,
+    /// Somebody may pass all the same; by this module, where one is to blame.
+    ByPassable(Option<String>),
 }
 
 /// What the auth lines of a service come to.
@@ -125,10 +138,14 @@ impl Service {
         !self.auth.is_empty()
     }
 
-    /// Whether the account lines have the module.
+    /// What its account lines come to. The module refuses there whoever came by a way that left the auth lines out. More than one of its lines is
+    /// no fault: they say the same.
     #[must_use]
-    pub fn guards_account(&self) -> bool {
-        ours(&self.account).next().is_some()
+    pub fn guard(&self) -> Guard {
+        if ours(&self.account).next().is_none() {
+            return Guard::Absent;
+        }
+        open_end(&self.account).map_or(Guard::Holds, |end| Guard::ByPassable(end.by))
     }
 
     /// Whether a dash before one of the module's lines keeps it out of the log where the module is missing. That still is a failure, of which the
@@ -158,12 +175,16 @@ impl Service {
         if !names[..place].iter().any(|name| PASSWORDS.contains(name)) {
             return Verdict::BeforePassword;
         }
-        let ends = follow(&self.auth, &End { impression: Impression::Undefined, over: false, by: None });
-        match ends.into_iter().find(|end| end.impression == Impression::Positive) {
-            Some(end) => Verdict::ByPassable(end.by),
-            None => Verdict::InForce,
-        }
+        open_end(&self.auth).map_or(Verdict::InForce, |end| Verdict::ByPassable(end.by))
     }
+}
+
+/// A success without the second step. Where a module is to blame for one, that.
+fn open_end(lines: &[Line]) -> Option<End> {
+    let ends = follow(lines, &End { impression: Impression::Undefined, over: false, by: None });
+    let mut open: Vec<End> = ends.into_iter().filter(|end| end.impression == Impression::Positive).collect();
+    let blamed = open.iter().position(|end| end.by.is_some()).unwrap_or_default();
+    (!open.is_empty()).then(|| open.swap_remove(blamed))
 }
 
 /// All modules of a stack, with their words.
@@ -185,200 +206,9 @@ fn ours(lines: &[Line]) -> impl Iterator<Item = &[String]> {
     modules(lines).filter(|(name, _)| *name == OURS).map(|(_, words)| words)
 }
 
-fn include(file: &str, kind: Kind, read: &dyn Fn(&str) -> Option<String>, depth: usize, into: &mut Vec<Line>) -> Result<(), Fault> {
-    if depth > DEEPEST {
-        return Err(Fault::TooLong);
-    }
-    let text = read(file).ok_or_else(|| Fault::Missing(file.into()))?;
-    for (line, number) in joined(&text) {
-        if let Some(other) = line.strip_prefix("@include") {
-            include(other.trim(), kind, read, depth + 1, into)?;
-            continue;
-        }
-        let unreadable = || Fault::Unreadable(file.into(), number);
-        let (of, rest) = line.split_once(char::is_whitespace).ok_or_else(unreadable)?;
-        // A leading dash is for modules that may be absent: nothing is logged then.
-        let is_quiet = of.starts_with('-');
-        if of.trim_start_matches('-').eq_ignore_ascii_case(kind.word()) {
-            let (control, rest) = control(rest.trim_start()).ok_or_else(unreadable)?;
-            let mut words = rest.split_whitespace().map(str::to_owned);
-            let module = words.next().ok_or_else(unreadable)?;
-            match control {
-                Control::Include => include(&module, kind, read, depth + 1, into)?,
-                Control::Substack => {
-                    let mut lines = Vec::new();
-                    include(&module, kind, read, depth + 1, &mut lines)?;
-                    into.push(Line::Substack(lines));
-                }
-                Control::Actions(actions) => {
-                    let name = module.rsplit('/').next().unwrap_or_default().to_owned();
-                    into.push(Line::Module { actions, name, words: words.collect(), is_quiet });
-                }
-            }
-        }
-        if into.len() > LONGEST {
-            return Err(Fault::TooLong);
-        }
-    }
-    Ok(())
-}
-
-/// The lines without comments, those that end in a backslash joined, each with its number.
-fn joined(text: &str) -> Vec<(String, usize)> {
-    let mut lines = Vec::new();
-    let mut open: Option<(String, usize)> = None;
-    for (number, line) in (1..).zip(text.lines()) {
-        let line = line.split('#').next().unwrap_or_default();
-        let (mut whole, first) = open.take().unwrap_or((String::new(), number));
-        match line.trim_end().strip_suffix('\\') {
-            Some(part) => {
-                whole.push_str(part);
-                whole.push(' ');
-                open = Some((whole, first));
-            }
-            None => {
-                whole.push_str(line);
-                lines.push((whole.trim().to_owned(), first));
-            }
-        }
-    }
-    lines.extend(open.map(|(whole, first)| (whole.trim().to_owned(), first)));
-    lines.retain(|(line, _)| !line.is_empty());
-    lines
-}
-
-enum Control {
-    Include,
-    Substack,
-    Actions(Actions),
-}
-
-fn control(text: &str) -> Option<(Control, &str)> {
-    if let Some(rest) = text.strip_prefix('[') {
-        let (inside, rest) = rest.split_once(']')?;
-        return Some((bracketed(inside)?, rest));
-    }
-    let (word, rest) = text.split_once(char::is_whitespace)?;
-    let (success, failure) = match word.to_ascii_lowercase().as_str() {
-        "required" => (Action::Ok, Action::Bad),
-        "requisite" => (Action::Ok, Action::Die),
-        "sufficient" => (Action::Done, Action::Ignore),
-        "optional" => (Action::Ok, Action::Ignore),
-        "include" => return Some((Control::Include, rest)),
-        "substack" => return Some((Control::Substack, rest)),
-        _ => return None,
-    };
-    Some((Control::Actions(Actions { success, ignore: Action::Ignore, failures: vec![failure] }), rest))
-}
-
-/// `success=ok ignore=ignore default=die`; what is not named is bad.
-fn bracketed(inside: &str) -> Option<Control> {
-    let (mut success, mut ignore, mut default, mut failures) = (None, None, None, Vec::new());
-    for word in inside.split_whitespace() {
-        let (outcome, action) = word.split_once('=')?;
-        let action = match action {
-            "ignore" => Action::Ignore,
-            "bad" => Action::Bad,
-            "die" => Action::Die,
-            "ok" => Action::Ok,
-            "done" | "end" => Action::Done,
-            "reset" => Action::Reset,
-            number => Action::Jump(number.parse().ok()?),
-        };
-        match outcome {
-            "success" => success = Some(action),
-            "ignore" => ignore = Some(action),
-            // Of more than one, libpam takes the first.
-            "default" => default = default.or(Some(action)),
-            // As good as success, but for the application.
-            "new_authtok_reqd" => {}
-            _ => failures.push(action),
-        }
-    }
-    let default = default.unwrap_or(Action::Bad);
-    failures.push(default);
-    Some(Control::Actions(Actions { success: success.unwrap_or(default), ignore: ignore.unwrap_or(default), failures }))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Impression {
-    Undefined,
-    Positive,
-    Negative,
-}
-
-/// Where a way through a stack ends.
-#[derive(Clone, Debug)]
-struct End {
-    impression: Impression,
-    /// Nothing after it counts.
-    over: bool,
-    /// The module that left the second step out.
-    by: Option<String>,
-}
-
-/// All ends of a stack in which the second step did not succeed.
-fn follow(lines: &[Line], from: &End) -> Vec<End> {
-    let mut ends = Vec::new();
-    let mut seen = HashSet::new();
-    let mut open = vec![(0, from.clone())];
-    while let Some((at, state)) = open.pop() {
-        let Some(line) = lines.get(at).filter(|_| !state.over) else {
-            ends.push(state);
-            continue;
-        };
-        if !seen.insert((at, state.impression)) {
-            continue;
-        }
-        match line {
-            Line::Substack(inner) => {
-                // What is over in a substack is not over for the stack around it.
-                open.extend(follow(inner, &state).into_iter().map(|end| (at + 1, End { over: false, ..end })));
-            }
-            Line::Module { name, actions, .. } => {
-                let skips =
-                    |count: usize| lines.iter().skip(at + 1).take(count).any(|line| ours(std::slice::from_ref(line)).next().is_some());
-                let later = || skips(lines.len());
-                let mut go = |action: Action| match step(action, &state) {
-                    (jump, None) => {
-                        let by = if skips(jump) { Some(name.clone()) } else { state.by.clone() };
-                        open.push((at + 1 + jump, End { by, ..state.clone() }));
-                    }
-                    (_, Some(mut end)) => {
-                        if end.over && later() {
-                            end.by = Some(name.clone());
-                        }
-                        open.push((at + 1, end));
-                    }
-                };
-                match name.as_str() {
-                    OURS | "pam_deny.so" | "pam_rootok.so" => actions.failures.iter().copied().for_each(&mut go),
-                    "pam_permit.so" => go(actions.success),
-                    _ => actions.failures.iter().copied().chain([actions.ignore, actions.success]).for_each(&mut go),
-                }
-            }
-        }
-    }
-    ends
-}
-
-/// One outcome: the lines to skip, or the state after it.
-fn step(action: Action, state: &End) -> (usize, Option<End>) {
-    let after = |impression, over| Some(End { impression, over, ..state.clone() });
-    let good = if state.impression == Impression::Negative { Impression::Negative } else { Impression::Positive };
-    match action {
-        Action::Jump(count) => (count, None),
-        Action::Ignore => (0, after(state.impression, false)),
-        Action::Reset => (0, after(Impression::Undefined, false)),
-        Action::Bad => (0, after(Impression::Negative, false)),
-        Action::Die => (0, after(Impression::Negative, true)),
-        Action::Ok => (0, after(good, false)),
-        Action::Done => (0, after(good, good == Impression::Positive)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::text::LONGEST;
     use super::*;
 
     const COMMON: &str = "auth [success=1 default=ignore] pam_unix.so nullok\nauth requisite pam_deny.so\nauth required pam_permit.so\n\
@@ -494,8 +324,30 @@ mod tests {
         let it =
             service(&format!("@include common-auth\n{LINE} users=alice debug exclude_group=robots\naccount required pam_twostep.so\n"));
         assert_eq!(it.exceptions(), ["users=alice", "exclude_group=robots"]);
-        assert!(it.guards_account() && it.asks());
+        assert!(it.guard() == Guard::Holds && it.asks());
         assert!(!service("session required pam_unix.so\n").asks());
+    }
+
+    #[test]
+    fn an_account_line_that_does_not_hold_is_found() {
+        let guard = |lines: &str| service(&format!("@include common-auth\n{LINE}\n{lines}\n")).guard();
+        let held = "account [success=ok ignore=ignore default=die] pam_twostep.so";
+        assert_eq!(guard("@include common-account"), Guard::Absent);
+        assert_eq!(guard(&format!("{held}\n@include common-account")), Guard::Holds);
+        assert_eq!(guard(&format!("{held}\n{held}\naccount required pam_permit.so")), Guard::Holds);
+        for control in
+            ["optional", "sufficient", "[success=ok default=ignore]", "[success=ok ignore=ignore perm_denied=ignore default=die]"]
+        {
+            assert_eq!(guard(&format!("account {control} pam_twostep.so\n@include common-account")), Guard::ByPassable(None), "{control}");
+        }
+        assert_eq!(
+            guard(&format!("account sufficient pam_localuser.so\n{held}\n@include common-account")),
+            Guard::ByPassable(Some("pam_localuser.so".into()))
+        );
+        // As Debian writes it: who has to change the password is let in at once, so the line belongs before it.
+        let unix = "account [success=1 new_authtok_reqd=done default=ignore] pam_unix.so\naccount requisite pam_deny.so\naccount required pam_permit.so";
+        assert_eq!(guard(&format!("{unix}\n{held}")), Guard::ByPassable(Some("pam_unix.so".into())));
+        assert_eq!(guard(&format!("{held}\n{unix}")), Guard::Holds);
     }
 
     #[test]

@@ -144,13 +144,18 @@ impl Decided {
 
 async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
     let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), (desk.moment)());
+    let pressed = desk.recovered().as_ref().filter(|recovered| recovered.account == person.name).map(|recovered| recovered.press);
     // An address that was trusted while the configuration said so is no longer when it does not.
     let by_address = desk.config.login.trust_by_address.contains(&origin.service);
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
     let (decided, device) = desk
         .store
         .read(move |view| {
-            let stored = stored(view, &person)?;
+            let mut stored = stored(view, &person)?;
+            // Also while the press can't be written down: on a full disk all of this can be read.
+            if let Some(press) = pressed {
+                stored.count_press(press);
+            }
             let by_group = !enforcing_groups(view, &person)?.is_empty();
             let device = match (&token, &place) {
                 (Some(token), _) => view.device_by_token(person.uid, token, moment.wall)?,

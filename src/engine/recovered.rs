@@ -1,7 +1,7 @@
 //! The recovered account (Q28): its second step off, its enforcement suspended, its counters cleared, until it is off again.
 //!
 //! The supervisor tells it as it happens, and again at each start of the engine: what is right already changes nothing. Where the store fails,
-//! the press still lets in, since PAM sees the supervisor's own notice; it is tried again until it is done.
+//! the press still lets in, since each decision counts it, and PAM sees the supervisor's own notice; it is tried again until it is done.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,6 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
     true
 }
 
-/// One press changes the account once: a second step that its owner has set up since then stands.
 async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, StoreError> {
     let at = (desk.moment)().wall;
     desk.store
@@ -87,11 +86,9 @@ async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, Sto
                 tx.forget(gone.uid)?;
             }
             let mut stored = stored(tx, &person)?;
-            if stored.press == Some(press) {
+            if !stored.count_press(press) {
                 return Ok(false);
             }
-            stored.account.recover();
-            stored.press = Some(press);
             tx.save(&stored)?;
             tx.audit(&AuditEntry {
                 at,

@@ -1,6 +1,6 @@
-"""A mail server (aiosmtpd) on loopback that takes mail over STARTTLS from one user alone.
+"""A mail server (aiosmtpd) on loopback that takes mail over STARTTLS from one user alone; without arguments, unencrypted from anybody.
 
-    mail_server.py CERTIFICATE KEY USER PASSWORD
+    mail_server.py [CERTIFICATE KEY USER PASSWORD]
 
 Prints its port, then for each mail one JSON object: who logged in, sender, recipients, text; and one for each login that it refused."""
 
@@ -11,7 +11,7 @@ import sys
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
-CERTIFICATE, KEY, USER, PASSWORD = sys.argv[1:]
+CERTIFICATE, KEY, USER, PASSWORD = sys.argv[1:] or [None] * 4
 
 
 def say(**what):
@@ -33,9 +33,11 @@ class Handler:
 
 
 async def main():
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(CERTIFICATE, KEY)
-    options = {"hostname": "localhost", "tls_context": tls, "require_starttls": True, "auth_required": True, "authenticator": authenticate}
+    options = {"hostname": "localhost"}
+    if CERTIFICATE:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(CERTIFICATE, KEY)
+        options |= {"tls_context": tls, "require_starttls": True, "auth_required": True, "authenticator": authenticate}
     server = await asyncio.get_running_loop().create_server(lambda: SMTP(Handler(), **options), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

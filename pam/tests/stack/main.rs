@@ -2,6 +2,7 @@
 
 mod figures;
 mod host;
+mod mail;
 mod nas;
 mod programs;
 

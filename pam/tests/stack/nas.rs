@@ -71,6 +71,11 @@ impl Nas {
 
     /// The same, with these lines in its passwd file, and a second step of each of those with uid, name and app.
     pub fn with_people(config: Config, people: &str, enrolled: &[(u32, String, App)]) -> Self {
+        Self::with_addresses(config, people, enrolled, None)
+    }
+
+    /// The same, all of them with this recovery address.
+    pub fn with_addresses(config: Config, people: &str, enrolled: &[(u32, String, App)], address: Option<&str>) -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let paths = Paths::scratch(folder.path());
@@ -78,7 +83,7 @@ impl Nas {
         fs::write(paths.accounts.join("passwd"), format!("root:x:0:0::/:/bin/sh\n{people}")).unwrap();
         fs::write(paths.accounts.join("group"), "root:x:0:\nalice:x:1001:\n").unwrap();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(paths.engine()).unwrap();
-        enrol(&paths.engine(), enrolled);
+        enrol(&paths.engine(), enrolled, address);
         let listener = UnixListener::bind(paths.socket()).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut command = Command::new(daemon());
@@ -191,11 +196,11 @@ impl Drop for Nas {
 const KEY: u8 = 0x5a;
 
 /// Writes these second steps into a database before an engine has it.
-fn enrol(folder: &Path, enrolled: &[(u32, String, App)]) {
+fn enrol(folder: &Path, enrolled: &[(u32, String, App)], address: Option<&str>) {
     if enrolled.is_empty() {
         return;
     }
-    let enrolled = enrolled.to_vec();
+    let (enrolled, address) = (enrolled.to_vec(), address.map(str::to_owned));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(Options::new(folder.into(), clock::wall), SealingKey::from_slice(&[KEY; 32]));
@@ -203,7 +208,9 @@ fn enrol(folder: &Path, enrolled: &[(u32, String, App)]) {
             enrolled.iter().try_for_each(|(uid, name, app)| {
                 let mut stored = Stored::new(*uid, name);
                 let methods = Methods::NONE.with(Method::SecurityCode);
-                stored.account = Account { methods, preferred: Some(Method::SecurityCode), ..Account::default() };
+                let methods = if address.is_some() { methods.with(Method::EmailCode) } else { methods };
+                let recovery_email = address.clone();
+                stored.account = Account { methods, preferred: Some(Method::SecurityCode), recovery_email, ..Account::default() };
                 tx.save_enrolled(&stored, &app.0)
             })
         });

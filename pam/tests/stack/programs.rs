@@ -136,7 +136,7 @@ fn hash(name: &str) -> String {
 }
 
 /// A program at a terminal.
-struct Terminal {
+pub struct Terminal {
     child: Child,
     screen: fs::File,
     seen: String,
@@ -161,7 +161,7 @@ impl Terminal {
 
     /// Reads on until `text` has come, and returns what came before it.
     #[track_caller]
-    fn expect(&mut self, text: &str) -> String {
+    pub fn expect(&mut self, text: &str) -> String {
         let until = clock::monotonic() + SOON;
         loop {
             if let Some((before, after)) = self.seen.split_once(text) {
@@ -190,12 +190,12 @@ impl Terminal {
         }
     }
 
-    fn type_line(&mut self, text: &str) {
+    pub fn type_line(&mut self, text: &str) {
         writeln!(self.screen, "{text}").unwrap();
     }
 
     /// As Ctrl-C.
-    fn interrupt(&mut self) {
+    pub fn interrupt(&mut self) {
         self.screen.write_all(b"\x03").unwrap();
     }
 
@@ -211,13 +211,13 @@ impl Terminal {
 }
 
 /// OpenSSH's server on the loopback, one process a connection; it ends with the test's process.
-struct SshServer {
+pub struct SshServer {
     place: Place,
     port: u16,
 }
 
 impl SshServer {
-    fn start(place: &Place, settings: &str) -> Self {
+    pub fn start(place: &Place, settings: &str) -> Self {
         let at = |name: &str| place.folder.path().join(name).display().to_string();
         let (host_key, config, log) = (at("host_key"), at("sshd_config"), at("sshd.log"));
         // The second server of a place has the first one's.
@@ -267,13 +267,13 @@ fn keygen(file: &str) {
     assert!(made.success());
 }
 
-const SSH: [&str; 3] = ["/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen"];
+pub const SSH: [&str; 3] = ["/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen"];
 const KEYBOARD: [&str; 2] = ["-o", "PreferredAuthentications=keyboard-interactive"];
-const INTERACTIVE: &str = "KbdInteractiveAuthentication yes\nPasswordAuthentication no";
+pub const INTERACTIVE: &str = "KbdInteractiveAuthentication yes\nPasswordAuthentication no";
 
 /// Gives the password, and goes on to the second question.
 #[track_caller]
-fn with_password(server: &SshServer, user: &str) -> Terminal {
+pub fn with_password(server: &SshServer, user: &str) -> Terminal {
     let mut terminal = server.login(user, &KEYBOARD);
     terminal.expect("Password: ");
     terminal.type_line(if user == "alice" { "wonderland" } else { "builder" });
@@ -281,14 +281,14 @@ fn with_password(server: &SshServer, user: &str) -> Terminal {
 }
 
 #[track_caller]
-fn is_in(terminal: Terminal) -> String {
+pub fn is_in(terminal: Terminal) -> String {
     let (well, words) = terminal.end();
     assert!(well && words.contains(IN), "{words}");
     words
 }
 
 #[track_caller]
-fn is_out(terminal: Terminal) -> String {
+pub fn is_out(terminal: Terminal) -> String {
     let (well, words) = terminal.end();
     assert!(!well && !words.contains(IN), "{words}");
     words
@@ -631,8 +631,12 @@ fn the_command_finds_the_shipped_lines_in_force_and_what_is_wrong_with_others() 
         let text = fs::read_to_string(entry.path()).unwrap();
         fs::write(entry.path(), text.replace("libpam_twostep.so", "pam_twostep.so")).unwrap();
     }
+    let sshd_config = place.folder.path().join("sshd_config");
+    let set = |settings: &str| fs::write(&sshd_config, settings).unwrap();
+    set("UsePAM yes\nKbdInteractiveAuthentication yes\n");
     let check = || {
-        let output = Command::new(nas::built("twostep")).args(["pam", "check", "--config"]).arg(&config).output().unwrap();
+        let mut command = Command::new(nas::built("twostep"));
+        let output = command.args(["pam", "check", "--config"]).arg(&config).arg("--sshd-config").arg(&sshd_config).output().unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     };
     let (well, told) = check();
@@ -644,6 +648,12 @@ fn the_command_finds_the_shipped_lines_in_force_and_what_is_wrong_with_others() 
     fs::write(config.join("sshd"), without_account).unwrap();
     let (well, told) = check();
     assert!(!well && told.contains("A key passes without it"), "{told}");
+    set("UsePAM yes\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n");
+    let (well, told) = check();
+    assert!(well, "no key, no way past: {told}");
+    set("UsePAM no\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n");
+    let (well, told) = check();
+    assert!(!well && told.contains("UsePAM"), "{told}");
 }
 
 #[test]

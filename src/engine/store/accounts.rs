@@ -41,6 +41,17 @@ impl Stored {
     pub fn new(uid: u32, name: &str) -> Self {
         Self { uid, name: name.to_owned(), press: None, account: Account::default(), sealed: None }
     }
+
+    /// What a press does to it, and whether that is new. One press changes the account once: a second step that its owner has set up since then
+    /// stands.
+    pub fn count_press(&mut self, press: i64) -> bool {
+        let is_new = self.press != Some(press);
+        if is_new {
+            self.account.recover();
+            self.press = Some(press);
+        }
+        is_new
+    }
 }
 
 /// What is stored for a uid and a name.

@@ -4,8 +4,9 @@ import contextlib
 import re
 import subprocess
 
-from nas.installation import account_state, configure, expect_admin_in, expect_admin_out, past_the_grace
+from nas.installation import account_state, expect_admin_in, expect_admin_out, past_the_grace
 from nas.machine import MAC_PASSWORD, TOP, expect
+from nas.mail import MailServer
 from nas.secondstep import App
 from nas.terminal import Terminal
 
@@ -14,25 +15,6 @@ NEEDS_PACKAGE = True
 RECOVERED = "twostep --json recovery status | grep -q '\"state\":\"recovered\"'"
 ENGINE = "/var/lib/twostep/engine"
 PASSWORDS = {"admin": MAC_PASSWORD, "alice": "wonderland", "bob": "builder"}
-
-MAIL = '\n[mail]\nhost = "localhost"\nport = 2525\nsecurity = "none"\nfrom = "nas@nas.test"\n'
-
-# The mail server on the NAS: takes every mail and shows its text.
-MAIL_SERVER = r"""
-use strict; use IO::Socket::INET;
-my $server = IO::Socket::INET->new(LocalAddr => "127.0.0.1:2525", Listen => 8, ReuseAddr => 1) or die "$!";
-syswrite STDOUT, "ready\n";
-while (my $client = $server->accept) {
-    my $text = 0;
-    print $client "220 nas\r\n";
-    while (<$client>) {
-        s/\r?\n$//;
-        if ($text && $_ ne ".") { syswrite STDOUT, "$_\n" }
-        elsif (/^QUIT/i) { last }
-        else { $text = /^DATA/i; print $client $text ? "354 go on\r\n" : "250 nas\r\n" }
-    }
-}
-"""
 
 
 class _Readme:
@@ -121,22 +103,13 @@ def _step(m, app):
     return int(m.sh("date +%s")) // app.period
 
 
-def _mail_server(m):
-    """The NAS has a mail server of its own, and codes go by it."""
-    m.push(MAIL_SERVER, "/run/mail.pl")
-    server = m.start("exec perl /run/mail.pl")
-    server.line_like("ready")
-    configure(m, MAIL)
-    return server
-
-
 def _enrol(m, readme, mail=None):
     """alice runs `twostep setup` in a login of hers, with an address where there is mail; her phone."""
     with _ssh(m, "alice", readme.setup + (" --email alice@nas.test" if mail else "")) as shell:
         shell.answers(("Password: ", PASSWORDS["alice"]))
         if mail:
             shell.until("Code from the e-mail")
-            shell.type(mail.line_like(r"^ {4}\d+$").strip())
+            shell.type(mail.code())
         shell.until("Code that the app shows: ")
         secret = re.search(r"otpauth://totp/\S*[?&]secret=([A-Z2-7]+)", shell.shown)[1]
         app = App("alice", secret, 30)
@@ -201,11 +174,10 @@ def a_lost_phone_is_got_over_with_the_button(bed):
     readme = _Readme()
     _as_on_a_fresh_debian(m)
     _protect_ssh(m, readme)
-    mail = _mail_server(m)
+    mail = MailServer(m)
     app = _enrol(m, readme, mail)
     _with_the_phone(m, app)
-    mail.kill()
-    mail.wait()
+    mail.end()
     _without_the_phone(m, app)
     expect_admin_out(m)
 

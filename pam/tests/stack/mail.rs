@@ -1,0 +1,139 @@
+//! Codes by e-mail through real ssh, with a real mail server on loopback.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+use twostep::config::{Config, MailSecurity};
+
+use crate::nas::{App, Nas};
+use crate::programs::{INTERACTIVE, Place, SSH, SshServer, is_in, is_out, lacks, with_password};
+
+const ADDRESS: &str = "alice@example.org";
+
+struct MailServer {
+    process: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    port: u16,
+}
+
+impl MailServer {
+    /// None, and said so, where it can't be run.
+    fn start() -> Option<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/mail_server.py");
+        let mut command = Command::new("python3");
+        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().ok()?;
+        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+        let Some(Ok(port)) = said.next() else {
+            eprintln!("SKIPPED: no mail server: python3 with aiosmtpd is not installed");
+            process.wait().unwrap();
+            return None;
+        };
+        Some(Self { process, said, port: port.parse().unwrap() })
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.mail.host = Some("localhost".into());
+        config.mail.port = Some(self.port);
+        config.mail.security = MailSecurity::None;
+        config.mail.from = Some("nas@example.org".into());
+        config
+    }
+
+    /// The code in the next mail to alice.
+    fn code(&mut self) -> String {
+        let mail: Value = serde_json::from_str(&self.said.next().unwrap().unwrap()).unwrap();
+        assert_eq!(mail["to"], json!([ADDRESS]), "{mail}");
+        let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
+        mail["text"].as_str().unwrap().lines().map(str::trim).find(is_code).expect("a code in the mail").to_owned()
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Six digits that are not these.
+fn other(code: &str) -> &'static str {
+    if code == "000000" { "000001" } else { "000000" }
+}
+
+#[test]
+fn ssh_lets_in_with_a_mailed_code_where_the_phone_is_not_at_hand() {
+    if lacks(&SSH) {
+        return;
+    }
+    let Some(mut server) = MailServer::start() else { return };
+    let app = App::with_key("JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP");
+    let enrolled = [(1001, "alice".into(), app)];
+    let nas = Nas::with_addresses(server.config(), "alice:x:1001:1001::/:/bin/sh\n", &enrolled, Some(ADDRESS));
+    let place = Place::new(&nas);
+    let ssh = SshServer::start(&place, INTERACTIVE);
+    let mut terminal = with_password(&ssh, "alice");
+    terminal.expect("app shows");
+    terminal.type_line("?");
+    terminal.expect("2  e-mail code\n");
+    terminal.type_line("e-mail");
+    let code = server.code();
+    terminal.expect("a***@example.org");
+    terminal.expect(": ");
+    terminal.type_line(other(&code));
+    terminal.expect("Wrong code.");
+    terminal.expect("a***@example.org");
+    terminal.type_line(&code);
+    is_in(terminal);
+    // Another mail so soon is refused with the reason, and the app still serves.
+    let mut again = with_password(&ssh, "alice");
+    again.expect("app shows");
+    again.type_line("?");
+    again.expect("Which one");
+    again.type_line("2");
+    again.expect("e-mail code: too many mails");
+    again.expect("app shows");
+    again.interrupt();
+    is_out(again);
+}
+
+#[test]
+fn an_enforced_first_login_takes_a_recovery_address_also_when_it_is_cut_off() {
+    if lacks(&SSH) {
+        return;
+    }
+    let Some(mut server) = MailServer::start() else { return };
+    let nas = Nas::with(server.config());
+    nas.enforce("alice");
+    let place = Place::new(&nas);
+    let ssh = SshServer::start(&place, INTERACTIVE);
+    let mut cut = with_password(&ssh, "alice");
+    cut.expect("is not set up yet.\nRecovery e-mail address");
+    cut.type_line("alice at example");
+    cut.expect("An address has one @");
+    cut.expect("Recovery e-mail address");
+    cut.type_line(ADDRESS);
+    let code = server.code();
+    cut.expect("A code was mailed to alice@example.org");
+    cut.interrupt();
+    is_out(cut);
+    let mut terminal = with_password(&ssh, "alice");
+    terminal.expect("A code was mailed to alice@example.org");
+    terminal.type_line(other(&code));
+    terminal.expect("That is not the code.");
+    terminal.type_line(&code);
+    terminal.expect("give it the key: ");
+    let app = App::with_key(&terminal.expect("\n"));
+    terminal.expect("app shows");
+    terminal.type_line(&app.code(0));
+    terminal.expect("Press Enter");
+    terminal.type_line("");
+    is_in(terminal);
+    let status = nas.call("Account.Status", json!({ "user": "alice" }));
+    assert_eq!((&status["recovery_email"], &status["status"]), (&json!(ADDRESS), &json!("enabled")), "{status}");
+    assert!(status["methods"].as_array().unwrap().contains(&json!("email_code")), "{status}");
+}
