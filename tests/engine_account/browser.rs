@@ -327,12 +327,13 @@ fn a_camera_that_may_not_be_used_is_explained() {
         return;
     }
     let nas = Nas::start("compare");
-    let phone = nas.phone();
+    let phone = nas.phone_where(false);
+    camera::film(&nas.camera(), &[vec![true]], 1);
     phone.open(&nas.address);
     let denied = json!({ "permission": { "name": "camera" }, "setting": "denied", "origin": nas.address });
     phone.devtools("Browser.setPermission", &denied);
     phone.tap("scan");
-    phone.see("camera-problem");
+    assert!(phone.text("camera-problem").starts_with("This page may not use the camera."));
     picture(&phone, "no-camera");
 }
 
@@ -343,9 +344,15 @@ fn the_first_load_is_small_and_nothing_in_it_breaks_the_policy() {
     }
     let nas = Nas::start("compare");
     let phone = nas.phone();
+    let watch = "window.broken = []; addEventListener('securitypolicyviolation', (event) => broken.push(event.violatedDirective));";
+    phone.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": watch }));
     phone.open(&nas.address);
     phone.see("scan");
     picture(&phone, "empty");
+    assert_eq!(phone.run("return broken", &[]), json!([]));
+    // It is one that forbids something.
+    phone.run("document.body.style = 'color: red'; document.body.append(Object.assign(document.createElement('img'), { src: 'https://192.0.2.1/' }))", &[]);
+    phone.until("broken.length > 0");
     let sum = "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
         .map((entry) => entry.transferSize).reduce((sum, size) => sum + size, 0)";
     let bytes = phone.run(sum, &[]).as_u64().unwrap();

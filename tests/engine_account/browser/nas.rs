@@ -65,7 +65,12 @@ impl Nas {
 
     /// A phone whose camera sees what is filmed there.
     pub fn phone(&self) -> Browser {
-        Browser::start(&Setting { trusted_key: &self.trusted_key, camera: Some(&self.camera()) })
+        self.phone_where(true)
+    }
+
+    /// A phone whose owner lets pages use the camera, or does not.
+    pub fn phone_where(&self, is_camera_allowed: bool) -> Browser {
+        Browser::start(&Setting { trusted_key: &self.trusted_key, camera: &self.camera(), is_camera_allowed })
     }
 
     /// The camera's film.

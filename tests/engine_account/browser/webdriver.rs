@@ -40,7 +40,9 @@ pub struct Setting<'a> {
     /// The fingerprint of the one key (SHA-256 of its SPKI, base64) whose certificate is trusted without an authority.
     pub trusted_key: &'a str,
     /// The picture that the camera shows, in YUV4MPEG2.
-    pub camera: Option<&'a Path>,
+    pub camera: &'a Path,
+    /// Whether every page may use it, unasked.
+    pub is_camera_allowed: bool,
 }
 
 /// Whether both programs are there.
@@ -59,7 +61,8 @@ impl Browser {
         let mut arguments = vec![
             "--headless=new".to_owned(),
             "--disable-dev-shm-usage".into(),
-            "--use-fake-ui-for-media-stream".into(),
+            "--use-fake-device-for-media-stream".into(),
+            format!("--use-file-for-fake-video-capture={}", setting.camera.display()),
             "--no-proxy-server".into(),
             format!("--user-data-dir={}", profile.path().display()),
             format!("--ignore-certificate-errors-spki-list={}", setting.trusted_key),
@@ -68,9 +71,8 @@ impl Browser {
             // Chromium's own sandbox refuses root.
             arguments.push("--no-sandbox".into());
         }
-        if let Some(camera) = setting.camera {
-            arguments.push("--use-fake-device-for-media-stream".into());
-            arguments.push(format!("--use-file-for-fake-video-capture={}", camera.display()));
+        if setting.is_camera_allowed {
+            arguments.push("--use-fake-ui-for-media-stream".into());
         }
         let phone = json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 2.0, "touch": true, "mobile": true } });
         let options = json!({ "args": arguments, "mobileEmulation": phone });
