@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 
 /// The phone's pages: serves paired phones over HTTPS, and carries their calls to twostepd.
 #[derive(Debug, Parser)]
-#[command(name = "twostep-web", version, about, long_about = None, after_help = EXIT_CODES)]
+#[command(name = "twostep-web", version, long_about = None, after_help = EXIT_CODES)]
 pub struct Args {
     /// The configuration file, of which [phone], [web] and [log] count.
     #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
