@@ -82,7 +82,7 @@ fn judge(
     moment: Moment,
 ) -> Result<Result<logic::Decided, Error>, StoreError> {
     let origin = &login.origin;
-    if !tx.authenticator(&phone.id)?.is_some_and(|stored| stored.uid == origin.uid) {
+    if tx.authenticator(&phone.id)?.is_none_or(|stored| stored.uid != origin.uid) {
         return Ok(Err(Error::NoSuchAuthenticator {}));
     }
     let Some(mut stored) = tx.account_by_uid(origin.uid)?.filter(|stored| stored.name == origin.user) else {
