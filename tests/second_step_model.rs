@@ -1,5 +1,5 @@
-//! The second step against a reference model that a reader can check by eye: any interleaving of logins, answers, waits, jumps of the wall
-//! clock, restarts and unlocking gives the outcome that the model predicts (B1, B2, B5).
+//! The second step against a reference model that a reader can check by eye: any interleaving of logins, answers, a phone's decisions, waits, jumps
+//! of the wall clock, restarts and unlocking gives the outcome that the model predicts (B1, B2, B5).
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -8,8 +8,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use twostep::core::account::{Account, Method, Methods};
 use twostep::core::clock::{BootId, Horizon, Moment, PlausibleTime, plausible};
+use twostep::core::decision::Facilities;
+use twostep::core::email::MailBudget;
 use twostep::core::lockout::Failures;
-use twostep::core::login::{CodeState, Failure, Login, Now, Origin, Outcome, Records};
+use twostep::core::login::phone::{Draw, Outcome as Decided, RequestBudget};
+use twostep::core::login::{CodeState, Failure, Login, Means, Now, Origin, Outcome, Records};
 use twostep::core::recovery_code::RecoveryCode;
 use twostep::core::time::{BootTime, Wall};
 use twostep::core::totp::{Enrolment, Mark, TimeStep};
@@ -24,12 +27,23 @@ enum Event {
     Code(usize, i64),
     Junk(usize),
     RecoveryCode(usize, u8),
+    /// The phone is asked.
+    Ask(usize),
+    /// It answers.
+    Phone(usize, Said),
     Pass(u64),
     /// The wall clock alone.
     Jump(i64),
     /// Of the whole machine: open logins are gone.
     Restart,
     Unlock,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Right,
+    Wrong,
+    No,
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -39,6 +53,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         8 => (login.clone(), -1_i64..=1).prop_map(|(login, ahead)| Event::Code(login, ahead)),
         2 => (login.clone(), prop_oneof![-50_i64..-20, 20_i64..50]).prop_map(|(login, ahead)| Event::Code(login, ahead)),
         4 => login.clone().prop_map(Event::Junk),
+        4 => login.clone().prop_map(Event::Ask),
+        4 => (login.clone(), prop_oneof![2 => Just(Said::Right), 1 => Just(Said::Wrong), 1 => Just(Said::No)])
+            .prop_map(|(login, said)| Event::Phone(login, said)),
         2 => (login, 0..RECOVERY_CODES + 1).prop_map(|(login, code)| Event::RecoveryCode(login, code)),
         4 => (0_u64..70).prop_map(Event::Pass),
         1 => (100_u64..1_500).prop_map(Event::Pass),
@@ -83,6 +100,8 @@ struct Model {
     wrong_at: u64,
     /// Opened, and verified.
     logins: Vec<(u64, Option<u64>)>,
+    /// Those of them that wait for the phone.
+    asked: BTreeSet<usize>,
 }
 
 enum Typed {
@@ -120,6 +139,36 @@ impl Model {
         self.wrong_in_a_row = 0;
         self.logins[login].1 = Some(now);
         Outcome::Verified
+    }
+
+    fn is_open(&self, world: &World, login: usize) -> bool {
+        matches!(self.logins[login], (opened, None) if world.true_time - opened < 120)
+    }
+
+    fn ask(&mut self, world: &World, login: usize) -> bool {
+        let may = self.is_open(world, login) && self.wrong_in_a_row < 100;
+        if may {
+            self.asked.insert(login);
+        }
+        may
+    }
+
+    /// A phone that can't be guessed need not wait, but what has locked is closed to it too.
+    fn phone(&mut self, world: &World, login: usize, said: Said) -> Decided {
+        if !self.is_open(world, login) || !self.asked.remove(&login) {
+            return Decided::Expired;
+        }
+        if said == Said::Right && self.wrong_in_a_row < 100 {
+            self.wrong_in_a_row = 0;
+            self.logins[login].1 = Some(world.true_time);
+            return Decided::Approved;
+        }
+        if said != Said::No && self.wrong_in_a_row >= 100 {
+            return Decided::Locked;
+        }
+        self.wrong_in_a_row += 1;
+        self.wrong_at = world.true_time;
+        if said == Said::No { Decided::Denied } else { Decided::WrongNumber }
     }
 
     fn wait(&self) -> u64 {
@@ -165,7 +214,7 @@ impl Records for Engine {
 impl Engine {
     fn new(wrong_in_a_row: u32, now: Moment) -> Self {
         let account = Account {
-            methods: Methods::NONE.with(Method::SecurityCode),
+            methods: Methods::NONE.with(Method::SecurityCode).with(Method::LoginApproval),
             // More than there are, so that an account out of codes still takes (and refuses) them.
             recovery_codes_left: 100,
             failures: Failures { in_a_row: wrong_in_a_row, last: Some(now) },
@@ -209,6 +258,23 @@ impl Engine {
         self.logins[login] = answered.login;
         answered.outcome
     }
+
+    fn ask(&mut self, world: &World, login: usize) -> bool {
+        let now = Now { moment: world.moment(), time: Ok(world.time()) };
+        let draw = Draw { id: "REQUEST".into(), token: "TOKEN".into(), random: 4_711 };
+        let (mut mails, mut requests) = (MailBudget::default(), RequestBudget::default());
+        let means = Means { mails: &mut mails, requests: &mut requests, draw };
+        let phone = Facilities { mail: false, phone: true };
+        self.logins[login].challenge(Method::LoginApproval, (&self.account, phone), means, &now).is_ok()
+    }
+
+    fn phone(&mut self, world: &World, login: usize, said: Said) -> Decided {
+        let number = if said == Said::Right { "41" } else { "14" };
+        let decided = self.logins[login].decide(&self.account, (said != Said::No, Some(number)), &world.moment());
+        self.account = decided.account;
+        self.logins[login] = decided.login;
+        decided.outcome
+    }
 }
 
 proptest! {
@@ -219,7 +285,7 @@ proptest! {
         let mut world = World { true_time: 0, error: 0, boots: 1, booted_at: 0 };
         let mut engine = Engine::new(wrong_in_a_row, world.moment());
         let mut model =
-            Model { used_steps: BTreeSet::new(), used_codes: BTreeSet::new(), wrong_in_a_row, wrong_at: 0, logins: vec![] };
+            Model { used_steps: BTreeSet::new(), used_codes: BTreeSet::new(), wrong_in_a_row, wrong_at: 0, logins: vec![], asked: BTreeSet::new() };
         for event in events {
             let (login, typed) = match event {
                 Event::Open => {
@@ -240,6 +306,7 @@ proptest! {
                     world.booted_at = world.true_time;
                     engine.logins.clear();
                     model.logins.clear();
+                    model.asked.clear();
                     continue;
                 }
                 Event::Unlock => {
@@ -250,6 +317,19 @@ proptest! {
                 Event::Code(login, ahead) => (login, Typed::Step(world.step(ahead))),
                 Event::RecoveryCode(login, code) => (login, Typed::RecoveryCode(code)),
                 Event::Junk(login) => (login, Typed::Junk),
+                Event::Ask(login) => {
+                    if let Some(login) = model.logins.len().checked_sub(login + 1) {
+                        prop_assert_eq!(engine.ask(&world, login), model.ask(&world, login));
+                    }
+                    continue;
+                }
+                Event::Phone(login, said) => {
+                    if let Some(login) = model.logins.len().checked_sub(login + 1) {
+                        prop_assert_eq!(engine.phone(&world, login, said), model.phone(&world, login, said));
+                        prop_assert_eq!(engine.account.failures.in_a_row, model.wrong_in_a_row);
+                    }
+                    continue;
+                }
             };
             if login >= model.logins.len() {
                 continue;

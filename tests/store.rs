@@ -1127,3 +1127,46 @@ async fn check(store: &Store, model: &mut Model) {
         }
     }
 }
+
+#[test]
+fn what_is_still_to_be_told_is_as_of_now_after_a_restore() {
+    let folder = folder();
+    runtime().block_on(async {
+        let store = open(folder.path());
+        enrol(&store, 1000, "alice", SECRET).await;
+        enrol(&store, 1001, "bob", SECRET).await;
+        store.write(|tx| tx.note_denial(1000, NOW, "sshd", Some("192.0.2.7"))).await.unwrap();
+        let name = store.backup(BackupKind::Manual).await.unwrap();
+        store.write(|tx| tx.denial_told(1000, (NOW, 1))).await.unwrap();
+        store.write(|tx| tx.note_denial(1001, NOW, "login", None)).await.unwrap();
+        assert!(store.restore(name).await.unwrap().complete);
+        let (alice, bob) = store.read(|view| Ok((view.denial(1000)?, view.denial(1001)?))).await.unwrap();
+        assert_eq!(alice, None, "she was told already");
+        assert_eq!(bob, Some(Denial { at: NOW, service: "login".into(), remote: None, times: 1 }));
+        store.write(|tx| tx.save(&Stored::new(1001, "bob"))).await.unwrap();
+        assert_eq!(store.read(|view| view.denial(1001)).await.unwrap(), None, "with the second step goes what was said of it");
+    });
+}
+
+#[test]
+fn a_database_of_the_first_version_that_was_set_aside_is_read_in_whole() {
+    let folder = folder();
+    let (db, aside) = (folder.path().join("store.db"), "store.db.set-aside-x");
+    runtime().block_on(async {
+        let store = open(folder.path());
+        enrol(&store, 1000, "alice", SECRET).await;
+        let name = store.backup(BackupKind::Manual).await.unwrap();
+        assert!(use_step(&store, STEP).await);
+        store.close().await;
+        // As the version before had left it.
+        let first = rusqlite::Connection::open(&db).unwrap();
+        first.execute_batch("DROP TABLE denials; PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
+        first.close().unwrap();
+        fs::write(folder.path().join("store.failed"), format!("noise\n{aside}\n")).unwrap();
+        let store = open(folder.path());
+        assert!(matches!(store.failure(), Some(Failure::SetAside { .. })));
+        let report = store.restore(name).await.unwrap();
+        assert!(report.complete, "nothing in it was unreadable");
+        assert!(!use_step(&store, STEP).await, "and a used code stays used");
+    });
+}

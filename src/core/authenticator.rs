@@ -261,7 +261,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// A phone's half, for the tests of whatever asks for proofs.
 #[cfg(test)]
-pub(super) mod fake {
+pub(crate) mod fake {
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 

@@ -130,3 +130,6 @@ fn nonce(desk: &Desk, authenticator: &str, until: BootTime, now: BootTime) -> Re
 async fn whole<T: Send + 'static>(work: impl Future<Output = Result<T, Error>> + Send + 'static) -> Result<T, Error> {
     tokio::spawn(work).await.unwrap_or_else(|e| Err(Error::StorageFailed { reason: e.to_string() }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -283,9 +283,11 @@ async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secr
     let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, by).map(|judged| (login, judged));
     let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<logic::Answered, Error>)| {
         let logic::Answered { outcome, attempts_left, retry_after, hint, login: next, .. } = judged?;
+        let asked = login.request().is_some_and(|request| request.method != Method::QrCode);
         phone::put(&then.phones, &mut login, next);
-        if outcome == Outcome::Verified && method.needs_authenticator() {
-            then.with_budgets(login.origin.uid, |_, requests| requests.reset());
+        if outcome == Outcome::Verified && asked {
+            let by_phone = method.needs_authenticator();
+            then.with_budgets(login.origin.uid, |_, requests| if by_phone { requests.reset() } else { requests.give_back() });
         }
         if outcome != Outcome::Verified {
             let Origin { user, service, .. } = &login.origin;

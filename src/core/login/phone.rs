@@ -51,7 +51,12 @@ impl RequestBudget {
         }
     }
 
-    /// Its owner has passed the second step.
+    /// Its owner was there, and has answered the last one another way.
+    pub fn give_back(&mut self) {
+        self.asked.pop();
+    }
+
+    /// Its owner has approved one.
     pub fn reset(&mut self) {
         self.asked.clear();
     }

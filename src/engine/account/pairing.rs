@@ -44,7 +44,7 @@ pub(super) async fn wait(desk: &Desk, peer: &Peer, name: Secret, replies: &mut R
         changes.borrow_and_update();
         let (state, left) = match look(&name).await {
             Ok(open) => {
-                let pairing = open.setup.pairing().ok_or_else(nothing_offered)?;
+                let pairing = open.setup.pairing().ok_or_else(|| nothing_offered(desk, Method::QrCode))?;
                 (state(&open, pairing), pairing.left(open.now.moment.boot))
             }
             // It was there when this call began, so its pairing is what is over.
@@ -69,8 +69,9 @@ pub(super) async fn wait(desk: &Desk, peer: &Peer, name: Secret, replies: &mut R
     }
 }
 
-fn nothing_offered() -> Error {
-    Error::MethodUnavailable { method: Method::QrCode, reason: "no pairing was begun in this setup".into() }
+fn nothing_offered(desk: &Desk, method: Method) -> Error {
+    let reason = desk.facilities().check(method).err().unwrap_or("no pairing was begun in this setup");
+    Error::MethodUnavailable { method, reason: reason.into() }
 }
 
 fn state(open: &Open, pairing: &logic::Pairing) -> PairingState {
@@ -93,13 +94,16 @@ fn state(open: &Open, pairing: &logic::Pairing) -> PairingState {
 }
 
 /// The code that the phone shows, typed on the NAS.
-pub(super) fn confirm_online_code(desk: &Arc<Desk>, mut open: Open, code: &Secret) -> Reply {
+pub(super) fn confirm_online_code(desk: &Arc<Desk>, mut open: Open, code: &Secret) -> Answer<Reply> {
+    if open.setup.pairing().is_none() {
+        return Err(nothing_offered(desk, Method::OnlineCode).into());
+    }
     let confirmed = open.setup.confirm_online_code(code.expose(), open.now.moment.boot);
     if confirmed.0 != Confirmation::Confirmed {
         desk.note(open.entry("pairing_code_wrong", None));
     }
     desk.phones.changed(open.setup.uid);
-    Reply::Confirmed(confirmed.into())
+    Ok(Reply::Confirmed(confirmed.into()))
 }
 
 /// Whether the phones of a setup may come into force beside those that are there. Looked at before anything is written.

@@ -61,7 +61,7 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
         Call::ConfirmSecurityCode { setup, code } => confirm_code(desk, open(setup).await?, &code),
         Call::OfferPairing { method, .. } if !method.needs_authenticator() => Err(Failure::invalid("method")),
         Call::OfferPairing { setup, method } => pairing::offer(desk, open(setup).await?, method).await,
-        Call::ConfirmOnlineCode { setup, code } => Ok(pairing::confirm_online_code(desk, open(setup).await?, &code)),
+        Call::ConfirmOnlineCode { setup, code } => pairing::confirm_online_code(desk, open(setup).await?, &code),
         Call::FinishSetup { setup, password } => {
             password.as_ref().map_or(Ok(()), is_password)?;
             let (desk, open) = (Arc::clone(desk), open(setup).await?);

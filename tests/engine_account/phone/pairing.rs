@@ -211,3 +211,73 @@ fn a_phone_that_is_known_keeps_its_name_and_needs_no_second_row() {
     alice.api.call("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
     assert_eq!(alice.api.status()["authenticators"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn an_account_has_eight_phones_at_most() {
+    let mut town = Town::new();
+    let mut alice = town.engine.alice();
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let offer = json!({ "setup": setup, "method": "qr_code" });
+    for n in 0..8 {
+        pair(&mut alice, &mut town, &setup, &mut Phone::new(&format!("phone {n}")), "qr_code");
+    }
+    assert_eq!(alice.refused("Account.OfferPairing", offer).0, "MethodUnavailable");
+    let (_, done) = alice.finish(&setup);
+    assert_eq!(alice.status()["authenticators"].as_array().unwrap().len(), 8);
+    let code = &engine::strings(&done["recovery_codes"])[0];
+    let change = json!({ "password": PASSWORD, "login": alice.verified(code) });
+    let setup = alice.call("Account.BeginChange", change)["setup"].clone();
+    let (name, why) = alice.refused("Account.OfferPairing", json!({ "setup": setup, "method": "qr_code" }));
+    assert_eq!((name.as_str(), &why["reason"]), ("MethodUnavailable", &json!("8 phones are paired: remove one first")));
+}
+
+#[test]
+fn a_phone_that_leaves_a_setup_is_not_in_it_at_the_end() {
+    let mut town = Town::new();
+    let (mut alice, mut phone) = (town.engine.alice(), Phone::new("phone"));
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    pair(&mut alice, &mut town, &setup, &mut phone, "qr_code");
+    let unpairs = phone.unpairs(&mut town.carrier);
+    assert_eq!(town.carrier.call("Authenticator.Unpair", unpairs), json!({}));
+    assert_eq!(alice.call("Account.WaitPairing", json!({ "setup": setup }))["state"], "denied");
+    assert_eq!(town.carrier.refused("Authenticator.Nonce", json!({ "authenticator": phone.id })).0, "NoSuchAuthenticator");
+    let (_, done) = alice.finish(&setup);
+    assert_eq!(engine::strings(&done["methods"]), ["security_code", "recovery_code"]);
+}
+
+#[test]
+fn a_phone_that_was_removed_meanwhile_does_not_come_back_by_a_change() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let vouching = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    let authority = json!({ "password": PASSWORD, "login": vouching });
+    let setup = alice.api.call("Account.BeginChange", authority.clone())["setup"].clone();
+    pair(&mut alice.api, &mut town, &setup, &mut alice.phone, "qr_code");
+    let mut removal = authority;
+    removal["id"] = json!(alice.phone.id);
+    alice.api.call("Account.RemoveAuthenticator", removal);
+    let (name, why) = alice.api.refused("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
+    assert!(name == "MethodUnavailable" && why["reason"].as_str().unwrap().contains("removed meanwhile"), "{why}");
+    assert_eq!(alice.api.status()["authenticators"], json!([]));
+}
+
+#[test]
+fn a_change_of_everything_ends_the_streams_of_its_phones() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let seen = alice.watches(&mut town);
+    assert_eq!(seen.next()["requests"], json!([]));
+    let vouching = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    alice.api.call("Account.Disable", json!({ "password": PASSWORD, "login": vouching }));
+    assert_eq!(seen.error(), "NoSuchAuthenticator");
+    assert_eq!(alice.api.status()["authenticators"], json!([]));
+    if root_is_missing("an administrator's help") {
+        return;
+    }
+    let mut alice = Alice::with_phone(&mut town);
+    let seen = alice.watches(&mut town);
+    assert_eq!(seen.next()["requests"], json!([]));
+    town.engine.client(0).call("Admin.DisableFor", json!({ "user": "alice" }));
+    assert_eq!(seen.error(), "NoSuchAuthenticator");
+    assert_eq!(alice.api.start()["decision"], "not_required");
+}
