@@ -7,8 +7,10 @@ mod nas;
 mod programs;
 
 use std::ffi::c_int;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
 use host::{AUTHINFO_UNAVAIL, CONV_ERR, Do, Done, MAXTRIES, PERM_DENIED, Reply, SERVICE_ERR, SUCCESS, Service, USER_UNKNOWN};
@@ -285,6 +287,41 @@ fn with_a_ruined_database_alice_is_told_so_and_the_button_lets_admin_in() {
     assert_eq!(done.codes, [SUCCESS; 2], "{:?}", done.shown);
     ends(&service.login("alice", &[]), AUTHINFO_UNAVAIL);
     assert!(!refused.shown[0].contains(nas.folder.path().to_str().unwrap()), "{:?}", refused.shown);
+}
+
+#[test]
+fn on_a_full_disk_no_code_is_taken_and_the_button_lets_admin_in() {
+    let body = || {
+        let mount = |args: &[&str]| Command::new("mount").args(args).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+        let mut state = None;
+        // The mounts are this thread's, and those of what it starts.
+        let is_own = nix::unistd::geteuid().is_root() && unshare(CloneFlags::CLONE_NEWNS).is_ok() && mount(&["--make-rprivate", "/"]);
+        let nas = Nas::prepared(|engine| {
+            let small = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", engine.to_str().unwrap()];
+            state = (is_own && mount(&small)).then(|| engine.to_owned());
+        });
+        let Some(state) = state else {
+            eprintln!("SKIPPED: no right to mount a small file system");
+            return;
+        };
+        let app = nas.enrol("alice");
+        nas.enrol("admin");
+        let mut filler = std::fs::File::create(state.join("filler")).unwrap();
+        while std::io::Write::write_all(&mut filler, &[1; 512]).is_ok() {}
+        // Whatever room the database still has is used up.
+        let enforce = |on: bool| nas.try_call("Admin.Enforce", json!({ "users": ["bob"], "groups": [], "enforced": on }));
+        assert!((0..1000).any(|n| enforce(n % 2 == 0).is_err()), "the disk is not full");
+        let service = sshd(&nas);
+        let refused = service.login("alice", &[&app.code(0)]);
+        ends(&refused, AUTHINFO_UNAVAIL);
+        assert!(refused.shown[1].contains("can't be checked now"), "{:?}", refused.shown);
+        nas.press();
+        let done = service.run("admin", &[Do::Authenticate, Do::Account], |text| panic!("{text}"));
+        assert_eq!(done.codes, [SUCCESS; 2], "{:?}", done.shown);
+        filler.set_len(0).unwrap();
+        ends(&service.login("alice", &[&app.code(0)]), SUCCESS);
+    };
+    std::thread::scope(|scope| scope.spawn(body).join()).unwrap();
 }
 
 #[test]

@@ -106,9 +106,17 @@ impl Nas {
     }
 
     pub fn start() -> Self {
+        Self::prepared(|_| {})
+    }
+
+    /// The same; `prepare` gets the folder of the engine's state, which is there and empty, before the engine does.
+    pub fn prepared(prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let engine = Paths::scratch(folder.path()).engine();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&engine).unwrap();
+        prepare(&engine);
         let mut demo = Command::new(daemon())
             .args(["demo", "--dir"])
             .arg(folder.path())
@@ -127,9 +135,14 @@ impl Nas {
 
     /// A call as root that must be answered; `method` without `io.twostep.`.
     pub fn call(&self, method: &str, parameters: Value) -> Value {
+        self.try_call(method, parameters).unwrap_or_else(|e| panic!("{method}: {e}"))
+    }
+
+    /// The same, where it may be refused.
+    pub fn try_call(&self, method: &str, parameters: Value) -> Result<Value, twostep::client::Error> {
         let socket = if method.starts_with("Recovery.") { "recovery.sock" } else { "twostep.sock" };
         let mut client = Client::connect(&self.folder.path().join(socket), SOON).unwrap();
-        client.call(&format!("io.twostep.{method}"), &parameters).unwrap_or_else(|e| panic!("{method}: {e}"))
+        client.call(&format!("io.twostep.{method}"), &parameters)
     }
 
     /// Puts a fresh second step of `user` into force.
