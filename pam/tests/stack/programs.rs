@@ -523,6 +523,12 @@ fn su_and_sudo_ask_too_and_sudo_remembers() {
     stopped.expect("app shows");
     stopped.interrupt();
     is_out(stopped);
+    let mut stopped = as_alice(&format!("exec sudo echo {IN}"));
+    stopped.expect("password for alice: ");
+    stopped.type_line("wonderland");
+    stopped.expect("app shows");
+    stopped.interrupt();
+    is_out(stopped);
     let mut sudo = as_alice(&format!("sudo true && exec sudo -n echo {IN}"));
     sudo.expect("password for alice: ");
     sudo.type_line("wonderland");

@@ -47,6 +47,10 @@ class Terminal:
         """Types a line."""
         os.write(self._screen, line.encode() + b"\n")
 
+    def interrupt(self):
+        """As Ctrl-C, and nothing behind it: a line that is there already would be read first."""
+        os.write(self._screen, b"\x03")
+
     def answers(self, *pairs):
         """Waits for each question and types its answer."""
         for question, line in pairs:
