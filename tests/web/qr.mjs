@@ -81,7 +81,7 @@ reads('in uneven light', [
   ['from the left', { shade: (x) => 0.25 + 0.75 * x }],
   ['from below', { shade: (_, y) => 0.2 + 0.8 * y * y }],
   ['a lamp', { shade: (x, y) => 0.25 + 0.85 * Math.exp(-8 * ((x - 0.4) ** 2 + (y - 0.4) ** 2)), noise: 10 }],
-  ['half in the shadow', { shade: (x, y) => (x + y < 1 ? 0.35 : 1), blur: 1 }],
+  ['half in the shadow', { shade: (x) => (x < 0.45 ? 0.35 : 1), blur: 1 }],
 ]);
 
 reads('light on dark', [
@@ -91,7 +91,7 @@ reads('light on dark', [
 
 reads('small and large', [
   ['2 pixels a module', { side: 2 * pairing.size }], ['2.5 pixels, turned', { side: 2.5 * pairing.size, turn: 20 }], ['3 pixels, blur', { side: 3 * pairing.size, blur: 0.6 }],
-  ['as high as the frame', { side: 479 }], ['nearly, turned', { side: 380, turn: 45, around: 230 }], ['a large frame', { side: 900, width: 1280, height: 960 }],
+  ['as high as the frame', { side: 479 }], ['nearly, turned', { side: 330, turn: 45, around: 230 }], ['a large frame', { side: 900, width: 1280, height: 960 }],
 ]);
 
 reads('on a terminal', [
