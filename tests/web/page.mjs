@@ -1,20 +1,13 @@
-// The page's pure modules, against vectors made elsewhere (Python's hmac and base64). Run: node --test tests/web/page.mjs
+// The page's pure modules, against vectors made elsewhere (Python's hmac and base64)
 
 import assert from 'node:assert/strict';
 import { createPublicKey, verify, webcrypto } from 'node:crypto';
 import { readFileSync, readdirSync } from 'node:fs';
-import { register } from 'node:module';
 import test from 'node:test';
+import { ASSETS, load } from './support/assets.mjs';
 
-const ASSETS = new URL('../../src/web/assets/', import.meta.url);
-
-// Browsers take a module for one by its tag, older Nodes by a package file that the repository does not have.
-register(`data:text/javascript,${encodeURIComponent(`
-  export const load = (url, context, next) => next(url, url.startsWith('${ASSETS}') ? { ...context, format: 'module' } : context);
-`)}`);
 globalThis.crypto ??= webcrypto;
 
-const load = (name) => import(new URL(name, ASSETS));
 const { decode, digits, encode, isPublicKey, pairingMac, pairingNumber, readLink, signedText } = await load('protocol.js');
 const { eventParser } = await load('events.js');
 

@@ -7,19 +7,22 @@
  * @typedef {{ grey: Uint8Array, level: Uint8Array, dark: Uint8Array, width: number, height: number }} Picture
  *   brightness, its mean in the neighbourhood, and whether a pixel is clearly darker than that; one byte for each pixel
  * @typedef {{ x: number, y: number }} Point
- * @typedef {{ x: number, y: number, unit: number, corners: Point[] }} Finder
- *   middle of a finder pattern, its mean module in pixels, and clockwise the corners of its light ring
+ * @typedef {{ x: number, y: number, unit: number, corners: Point[], share: number }} Finder
+ *   middle of a finder pattern, its mean module in pixels, clockwise the corners of its light ring, and how well it looks like one
  */
 
 import { DARK, LIGHT, layout, sizeOf, versionOf } from './decode.js';
 import { means } from './picture.js';
 
 /** Caps on the work for one picture. */
-const MOST_TRACES = 1500, MOST_FINDERS = 20, MOST_TRIPLES = 8;
+const MOST_TRACES = 3000, MOST_FINDERS = 20, MOST_TRIPLES = 8;
 
 /** Rays around a finder pattern, and how many of them must cross what they should. */
 const RAYS = 48, ENOUGH = 38;
 const DIRECTIONS = Array.from({ length: RAYS }, (_, n) => ({ x: Math.cos((2 * Math.PI * n) / RAYS), y: Math.sin((2 * Math.PI * n) / RAYS) }));
+
+/** How well dark and light must stand where they belong, from 0 by chance to 1. */
+const LIKELY = 0.4;
 
 /** Where in a module its brightness is taken: clear of its edges. */
 const WITHIN = [[0.3, 0.3], [0.7, 0.3], [0.3, 0.7], [0.7, 0.7], [0.5, 0.5]];
@@ -29,6 +32,11 @@ const ALIGNMENT = Array.from({ length: 25 }, (_, n) => [(n % 5) - 2, Math.floor(
   const light = Math.max(Math.abs(x), Math.abs(y)) === 1;
   return [x, y, light ? 1 / 8 : -1 / 17];
 });
+
+/** The light ring of a finder pattern and what it encloses, from the corner of the ring, and where the ring's corners are, in modules. */
+const FINDER = Array.from({ length: 25 }, (_, n) => [n % 5, Math.floor(n / 5)])
+  .map(([x, y]) => ({ x, y, sign: Math.max(Math.abs(x - 2), Math.abs(y - 2)) < 2 ? 1 : -1 }));
+const RING = [{ x: 0, y: 0 }, { x: 5, y: 0 }, { x: 5, y: 5 }, { x: 0, y: 5 }];
 
 const minus = (a, b) => ({ x: a.x - b.x, y: a.y - b.y });
 /** From `a` so many times the way to `b`. */
@@ -93,15 +101,20 @@ function corners(points, middle) {
   return found.includes(null) ? null : found;
 }
 
-/** The finder pattern around a point, or null. That its dark ring ends somewhere is not asked: a quiet zone may be missing. */
-function trace(picture, start, unit) {
+/** The middle between the dark rings above and below a point, then left and right of there; null without them. */
+function centred(picture, start, unit) {
   let from = start;
   for (const way of [{ x: 0, y: 1 }, { x: 1, y: 0 }]) {
-    const ahead = ray(picture, from, way, 6 * unit), back = ray(picture, from, { x: -way.x, y: -way.y }, 6 * unit);
-    if (!ahead || !back || Math.abs(ahead.ring - back.ring) > 5 * unit) return null;
+    const ahead = ray(picture, from, way, 6 * unit), back = ahead && ray(picture, from, { x: -way.x, y: -way.y }, 6 * unit);
+    if (!back || Math.abs(ahead.ring - back.ring) > 5 * unit) return null;
     const shift = (ahead.ring - back.ring) / 2;
     from = { x: from.x + way.x * shift, y: from.y + way.y * shift };
   }
+  return from;
+}
+
+/** The finder pattern around its middle, or null. That its dark ring ends somewhere is not asked: a quiet zone may be missing. */
+function trace(picture, from, unit) {
   const points = [];
   for (const way of DIRECTIONS) {
     const hit = ray(picture, from, way, 8 * unit);
@@ -111,9 +124,11 @@ function trace(picture, start, unit) {
   }
   const found = points.length >= ENOUGH && corners(points, from);
   const middle = found && meet([found[0], found[2]], [found[1], found[3]]);
-  if (!middle || distance(middle, from) > 1.5 * unit) return null;
+  // Sides that are nearly parallel meet far away.
+  if (!middle || distance(middle, from) > 1.5 * unit || found.some((corner) => distance(corner, from) > 12 * unit)) return null;
   const area = Math.abs(cross(minus(found[2], found[0]), minus(found[3], found[1]))) / 2;
-  return { ...middle, unit: Math.sqrt(area) / 5, corners: found };
+  const matrix = perspective(RING, found);
+  return matrix && { ...middle, unit: Math.sqrt(area) / 5, corners: found, share: fit(picture, matrix, FINDER).share };
 }
 
 /** Where the colour changes in a row, the first run being light. */
@@ -128,32 +143,42 @@ function edges({ dark, width }, y, out) {
   return count;
 }
 
-/** Finder patterns: along each line through their middle, dark and light are 1:1:3:1:1. */
-function finders(picture) {
-  const found = [], at = new Int32Array(picture.width + 1);
-  let traces = 0;
+/** Where in the rows a finder pattern may be: along each line through its middle, dark and light are 1:1:3:1:1. */
+function* starts(picture) {
+  const at = new Int32Array(picture.width + 1);
   for (let y = 0; y < picture.height; y++) {
     const count = edges(picture, y, at);
     // Each even one begins a dark run.
-    for (let n = 2; n + 2 < count && found.length < MOST_FINDERS; n += 2) {
+    for (let n = 2; n + 2 < count; n += 2) {
       const before = at[n] - at[n - 1], core = at[n + 1] - at[n], after = at[n + 2] - at[n + 1], unit = (before + core + after) / 5;
       if (core < 3 || Math.abs(core - 3 * unit) > unit + 0.5 || Math.abs(before - after) > unit + 0.5) continue;
       if (at[n - 1] - at[n - 2] < unit / 2 || at[n + 3] - at[n + 2] < unit / 2) continue;
-      const start = { x: (at[n] + at[n + 1]) / 2, y: y + 0.5 };
-      if (found.some((finder) => distance(finder, start) < 3 * finder.unit)) continue;
-      if (++traces > MOST_TRACES) return found;
-      const finder = trace(picture, start, unit);
-      if (finder && !found.some((other) => distance(other, finder) < 3 * other.unit)) found.push(finder);
+      yield { x: (at[n] + at[n + 1]) / 2, y: y + 0.5, unit };
     }
   }
-  return found;
 }
 
-/** How unlike three corners of a square the patterns are, the first as the one in the middle; 0 like them. */
+/** The likeliest finder patterns: noise, and the data of a large code, have many that only resemble one. */
+function finders(picture) {
+  const found = [], known = (at) => found.some((finder) => distance(finder, at) < 3 * finder.unit);
+  let traces = 0;
+  for (const start of starts(picture)) {
+    if (known(start)) continue;
+    const middle = centred(picture, start, start.unit);
+    if (!middle || known(middle)) continue;
+    if (++traces > MOST_TRACES) break;
+    const finder = trace(picture, middle, start.unit);
+    if (finder && finder.share > LIKELY && !known(finder)) found.push(finder);
+  }
+  return found.sort((a, b) => b.share - a.share).slice(0, MOST_FINDERS);
+}
+
+/** How unlike finder patterns in three corners of a square these are, the first as the one in the middle; 0 like them. */
 function unlikeness([corner, right, below]) {
   const x = minus(right, corner), y = minus(below, corner), across = Math.hypot(x.x, x.y), down = Math.hypot(y.x, y.y);
   const units = [corner.unit, right.unit, below.unit];
-  return Math.log(Math.max(...units) / Math.min(...units)) + Math.abs(Math.log(across / down)) + Math.abs(dot(x, y)) / across / down;
+  const shape = Math.log(Math.max(...units) / Math.min(...units)) + Math.abs(Math.log(across / down)) + Math.abs(dot(x, y)) / across / down;
+  return shape + 3 - corner.share - right.share - below.share;
 }
 
 /** The likeliest triples of finder patterns: top left, top right, bottom left. */
@@ -333,6 +358,6 @@ export function* matrices(picture) {
   for (const triple of triples(finders(picture))) {
     const [corner, right, below] = triple, quads = triple.map((finder) => turned(finder, minus(right, corner), minus(below, corner)));
     const grids = versions(picture, triple, quads).map((version) => grid(picture, triple, quads, version));
-    for (const found of grids.filter(({ share }) => share > 0.4).sort((a, b) => b.share - a.share)) yield sample(picture, found);
+    for (const found of grids.filter(({ share }) => share > LIKELY).sort((a, b) => b.share - a.share)) yield sample(picture, found);
   }
 }

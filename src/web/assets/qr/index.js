@@ -7,7 +7,7 @@
 
 import { decode } from './decode.js';
 import { matrices } from './detect.js';
-import { greyOf, halved, inverted, searchable } from './picture.js';
+import { greyOf, halved, inverted, searchable, smoothed } from './picture.js';
 
 /** Pixels: smaller pictures hold no code, larger ones are refused. */
 const SMALLEST = 21, LARGEST = 16e6;
@@ -23,9 +23,9 @@ export function scan({ data, width, height }) {
   if (!(width >= SMALLEST && height >= SMALLEST && width * height <= LARGEST && data.length >= 4 * width * height)) return null;
   let full = greyOf({ data, width, height });
   while (full.width * full.height > PLENTY) full = halved(full);
-  const half = halved(full), reach = Math.max(full.width, full.height) >> 3;
-  // A wide neighbourhood for large patterns, a narrow one where light and shadow are close together.
-  for (const [grey, around] of [[full, reach], [half, reach >> 2]]) {
+  const reach = Math.max(full.width, full.height) >> 3;
+  // Smoothed, noise and the lines of a screen are gone, and light and shadow may be close together; small or very large modules want the rest.
+  for (const [grey, around] of [[smoothed(full), reach >> 1], [full, reach]]) {
     for (const tone of [grey, inverted(grey)]) {
       for (const { bits, size } of matrices(searchable(tone, around))) {
         const text = decode(bits, size);

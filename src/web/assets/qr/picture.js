@@ -15,7 +15,7 @@ export function greyOf({ data, width, height }) {
   return { grey, width, height };
 }
 
-/** Half as wide and high: quick to search, and without much of the noise. */
+/** Half as wide and high. */
 export function halved({ grey, width, height }) {
   const half = { grey: new Uint8Array((width >> 1) * (height >> 1)), width: width >> 1, height: height >> 1 };
   for (let y = 0, to = 0; y < half.height; y++) {
@@ -48,6 +48,11 @@ export function means(values, width, height, reach) {
     }
   }
   return out;
+}
+
+/** Each pixel the mean of itself and its neighbours. */
+export function smoothed({ grey, width, height }) {
+  return { grey: Uint8Array.from(means(grey, width, height, 1)), width, height };
 }
 
 /**

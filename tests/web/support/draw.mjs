@@ -67,8 +67,10 @@ function blurred(values, width, height, reach) {
  * A code (`size`, `dark(x, y)`) in a frame. `quiet` is the width of the light border in modules (left, top, right, bottom), `gap` how much of every
  * second row of modules a terminal leaves out between its lines.
  */
-export function frame(code, { width = 640, height = 480, corners, quiet = [4, 4, 4, 4], light = 230, dark = 30, around = 120, gap = 0, blur = 0, noise = 0, shade = () => 1, seed = 1 }) {
-  const modules = back(corners, code.size), rand = random(seed);
+export function frame(code, {
+  width = 640, height = 480, corners, quiet = [4, 4, 4, 4], light = 230, dark = 30, around = 120, gap = 0, blur = 0, noise = 0, shade = () => 1,
+}) {
+  const modules = back(corners, code.size), rand = random(1);
   const at = (x, y) => {
     const [u, v] = modules(x, y);
     if (u < -quiet[0] || v < -quiet[1] || u >= code.size + quiet[2] || v >= code.size + quiet[3]) return around;
@@ -78,7 +80,7 @@ export function frame(code, { width = 640, height = 480, corners, quiet = [4, 4,
   let values = new Float32Array(width * height);
   for (let n = 0; n < values.length; n++) {
     const x = n % width, y = Math.floor(n / width);
-    for (const dx of [1 / 6, 0.5, 5 / 6]) for (const dy of [1 / 6, 0.5, 5 / 6]) values[n] += at(x + dx, y + dy) / 9;
+    for (const dx of [0.25, 0.75]) for (const dy of [0.25, 0.75]) values[n] += at(x + dx, y + dy) / 4;
     values[n] *= shade(x / width, y / height);
   }
   if (blur) values = blurred(blurred(values, width, height, blur), width, height, blur);
