@@ -1,17 +1,25 @@
 //! The module as it is installed: the real libpam loads it, the real engine decides.
 
+#[path = "../../../tests/support/camera.rs"]
+mod camera;
 mod figures;
 mod host;
 mod mail;
 mod nas;
+mod phone;
 mod programs;
+#[path = "../../../tests/support/webdriver.rs"]
+mod webdriver;
 
 use std::ffi::c_int;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
+use twostep::config::paths::Paths;
 
 use host::{AUTHINFO_UNAVAIL, CONV_ERR, Do, Done, MAXTRIES, PERM_DENIED, Reply, SERVICE_ERR, SUCCESS, Service, USER_UNKNOWN};
 use nas::{App, Nas};
@@ -296,9 +304,11 @@ fn on_a_full_disk_no_code_is_taken_and_the_button_lets_admin_in() {
         let mut state = None;
         // The mounts are this thread's, and those of what it starts.
         let is_own = nix::unistd::geteuid().is_root() && unshare(CloneFlags::CLONE_NEWNS).is_ok() && mount(&["--make-rprivate", "/"]);
-        let nas = Nas::prepared(|engine| {
+        let nas = Nas::start_with(|folder| {
+            let engine = Paths::scratch(folder).engine();
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&engine).unwrap();
             let small = ["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", engine.to_str().unwrap()];
-            state = (is_own && mount(&small)).then(|| engine.to_owned());
+            state = (is_own && mount(&small)).then_some(engine);
         });
         let Some(state) = state else {
             eprintln!("SKIPPED: no right to mount a small file system");
@@ -306,7 +316,7 @@ fn on_a_full_disk_no_code_is_taken_and_the_button_lets_admin_in() {
         };
         let app = nas.enrol("alice");
         nas.enrol("admin");
-        let mut filler = std::fs::File::create(state.join("filler")).unwrap();
+        let mut filler = fs::File::create(state.join("filler")).unwrap();
         while std::io::Write::write_all(&mut filler, &[1; 512]).is_ok() {}
         // Whatever room the database still has is used up.
         let enforce = |on: bool| nas.try_call("Admin.Enforce", json!({ "users": ["bob"], "groups": [], "enforced": on }));

@@ -106,17 +106,15 @@ impl Nas {
     }
 
     pub fn start() -> Self {
-        Self::prepared(|_| {})
+        Self::start_with(|_| {})
     }
 
-    /// The same; `prepare` gets the folder of the engine's state, which is there and empty, before the engine does.
-    pub fn prepared(prepare: impl FnOnce(&Path)) -> Self {
+    /// `lay` writes into the folder before: what is there stays.
+    pub fn start_with(lay: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let engine = Paths::scratch(folder.path()).engine();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&engine).unwrap();
-        prepare(&engine);
+        lay(folder.path());
         let mut demo = Command::new(daemon())
             .args(["demo", "--dir"])
             .arg(folder.path())
