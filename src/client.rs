@@ -222,6 +222,31 @@ impl Client {
         if continues { Err(Error::Protocol("several replies to a call that asked for one".into())) } else { Ok(reply) }
     }
 
+    /// The same with `more`: hands out the last reply; where none has followed within the time limit, the latest, and the client is spent then.
+    ///
+    /// # Errors
+    /// As with [`call_raw`](Self::call_raw); [`Error::TimedOut`] where there was no reply at all.
+    pub fn call_raw_more<T>(
+        &mut self,
+        method: &str,
+        parameters: &impl Serialize,
+        read: impl Fn(Option<&str>, &str) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.send(&Call { method, parameters, oneway: false, more: true })?;
+        let mut latest = None;
+        loop {
+            match self.take(|error, parameters| read(error, parameters).ok_or_else(unexpected)) {
+                Ok((reply, true)) => latest = Some(reply),
+                Ok((reply, false)) => {
+                    self.spent = false;
+                    return Ok(reply);
+                }
+                Err(Error::TimedOut) => return latest.ok_or(Error::TimedOut),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Calls `method` and returns its replies as they come; each is awaited for the time limit. Until the last has been taken, no other call
     /// can be made.
     ///
@@ -373,6 +398,22 @@ mod tests {
         assert!(matches!(call(&mut client), Err(Error::TimedOut)));
         // A late answer must not be taken for the next call's.
         assert!(matches!(call(&mut client), Err(Error::Protocol(_))));
+    }
+
+    #[test]
+    fn the_last_reply_is_waited_for_and_the_latest_taken_where_none_follows() {
+        const FIRST: &str = "{\"parameters\":{\"n\":1},\"continues\":true}\0";
+        let last = format!("{FIRST}{{\"parameters\":{{\"n\":2}}}}\0{{\"parameters\":{{}}}}\0");
+        let read = |error: Option<&str>, parameters: &str| error.is_none().then(|| parameters.to_owned());
+        let ask = |client: &mut Client| client.call_raw_more("org.example.Test.Watch", &Empty {}, read);
+        let (mut client, _service) = answered_with(last.as_bytes());
+        assert_eq!(ask(&mut client).unwrap(), "{\"n\":2}");
+        assert!(call(&mut client).is_ok(), "the call has ended");
+        let (mut client, _service) = answered_with(FIRST.as_bytes());
+        assert_eq!(ask(&mut client).unwrap(), "{\"n\":1}");
+        assert!(matches!(call(&mut client), Err(Error::Protocol(_))), "more may come");
+        let (mut client, _service) = answered_with(b"");
+        assert!(matches!(ask(&mut client), Err(Error::TimedOut)));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub trait Engine {
     fn challenge(&mut self, login: &Secret, method: Method) -> Result<Challenge, Failure>;
     /// Judges a typed code.
     fn answer(&mut self, login: &Secret, method: Method, code: &Secret) -> Result<Answered, Failure>;
-    /// What the authenticator has said so far.
+    /// What the authenticator says; it is waited for as long as the engine may take for an answer, and `Waiting` is what it has not said then.
     fn wait(&mut self, login: &Secret) -> Result<WaitOutcome, Failure>;
     /// Trusts the address of a verified login, for so many seconds.
     fn trust_address(&mut self, login: &Secret, label: &str) -> Result<u64, Failure>;
@@ -99,9 +99,12 @@ impl Socket {
     }
 
     fn call(&mut self, method: &str, parameters: &Parameters<'_>, limit: Duration) -> Result<Told, Failure> {
+        self.exchange(limit, |client| client.call_raw(method, parameters, Reply::read))
+    }
+
+    fn exchange(&mut self, limit: Duration, ask: impl FnOnce(&mut Client) -> Result<Reply, Error>) -> Result<Told, Failure> {
         let client = self.client(limit)?;
-        let replied = client.set_time_limit(Some(limit)).and_then(|()| client.call_raw(method, parameters, Reply::read));
-        match replied {
+        match client.set_time_limit(Some(limit)).and_then(|()| ask(client)) {
             Ok(Reply::Told(told)) => Ok(*told),
             Ok(Reply::Failed(failure)) => Err(failure),
             Err(error) => {
@@ -293,9 +296,14 @@ impl Engine for Socket {
     }
 
     fn wait(&mut self, login: &Secret) -> Result<WaitOutcome, Failure> {
-        let told = self.call("io.twostep.Login.Wait", &Parameters::login(login), self.timeout)?;
+        let parameters = Parameters::login(login);
+        let told = self.exchange(self.timeout, |client| client.call_raw_more("io.twostep.Login.Wait", &parameters, Reply::read))?;
         must(match told.outcome.as_deref() {
-            Some("waiting") => Some(WaitOutcome::Waiting),
+            Some("waiting") => {
+                // The reply that was waited for may still come on this connection.
+                self.client = None;
+                Some(WaitOutcome::Waiting)
+            }
             Some("verified") => Some(WaitOutcome::Verified),
             Some("denied") => Some(WaitOutcome::Denied),
             Some("expired") => Some(WaitOutcome::Expired),
@@ -455,6 +463,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let _listener = at(folder.path());
         assert!(matches!(start(&mut Socket::new(folder.path(), me() + 1, SOON)), Err(Failure::Silent(_))));
+    }
+
+    const WAITING: &str = "{\"parameters\":{\"outcome\":\"waiting\"},\"continues\":true}";
+
+    #[test]
+    fn a_phone_is_waited_for_and_its_answer_told_when_it_comes() {
+        let folder = tempfile::tempdir().unwrap();
+        const LATER: &str = "{\"parameters\":{\"outcome\":\"waiting\"},\"continues\":true}\0{\"parameters\":{\"outcome\":\"verified\"}}";
+        let server = serve(at(folder.path()), &[LATER]);
+        let mut engine = Socket::new(folder.path(), me(), SOON);
+        assert_eq!(engine.wait(&Secret::new("x".into())), Ok(WaitOutcome::Verified));
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn a_phone_that_says_nothing_is_no_failure_and_does_not_disturb_the_next_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = at(folder.path());
+        let server = std::thread::spawn(move || {
+            let (mut waited, _) = listener.accept().unwrap();
+            waited.write_all(format!("{WAITING}\0").as_bytes()).unwrap();
+            serve(listener, &[NOT_REQUIRED]).join().unwrap();
+            drop(waited);
+        });
+        let mut engine = Socket::new(folder.path(), me(), SHORT);
+        assert_eq!(engine.wait(&Secret::new("x".into())), Ok(WaitOutcome::Waiting));
+        engine.timeout = SOON;
+        assert!(start(&mut engine).is_ok());
+        server.join().unwrap();
+        // An engine that does not even say that it waits gives no decision.
+        let folder = tempfile::tempdir().unwrap();
+        let _listener = at(folder.path());
+        let told = Socket::new(folder.path(), me(), SHORT).wait(&Secret::new("x".into()));
+        assert!(matches!(told, Err(Failure::Silent(_))), "{told:?}");
     }
 
     #[test]

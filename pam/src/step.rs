@@ -151,7 +151,8 @@ pub(crate) enum Said {
 enum Ended {
     Verified(Answered),
     AnotherWay,
-    Unavailable,
+    /// This one, or the recovery code that was typed in its place.
+    Unavailable(Method),
 }
 
 impl Step<'_> {
@@ -202,8 +203,8 @@ impl Step<'_> {
             match self.by(&login, method, &methods) {
                 Ok(Ended::Verified(answered)) => break self.verified(&login, answered),
                 Ok(Ended::AnotherWay) => {}
-                Ok(Ended::Unavailable) => {
-                    methods.retain(|usable| *usable != method);
+                Ok(Ended::Unavailable(unusable)) => {
+                    methods.retain(|usable| *usable != unusable);
                     if methods.is_empty() {
                         break deny(Why::Wrong, self.notes.join("\n"));
                     }
@@ -230,17 +231,18 @@ impl Step<'_> {
         };
         let question = question(&challenge, method, methods.len() > 1, self.facts.qr);
         loop {
-            let said = self.ask(&question)?;
-            let (method, code) = match said {
+            let typed = match self.ask(&question)? {
                 Said::Help => return Ok(Ended::AnotherWay),
                 Said::NoCode => continue,
-                // The answer is given on the phone.
-                _ if !method.is_typed() => match self.approved(login)? {
+                Said::Nothing if method.is_typed() => return Ok(Ended::AnotherWay),
+                Said::Nothing => None,
+                Said::Code(code) => meant(method, methods, &code).map(|method| (method, code)),
+            };
+            let Some((method, code)) = typed else {
+                match self.approved(login)? {
                     Some(answered) => return Ok(Ended::Verified(answered)),
                     None => continue,
-                },
-                Said::Nothing => return Ok(Ended::AnotherWay),
-                Said::Code(code) => (meant(method, methods, &code), code),
+                }
             };
             match self.engine.answer(login, method, &code) {
                 Ok(answered) => match answered.outcome {
@@ -258,7 +260,7 @@ impl Step<'_> {
 
     fn unavailable(&mut self, method: Method, reason: &str) -> Ended {
         self.note(format!("{}: {}.", method.title(), clean(reason)));
-        Ended::Unavailable
+        Ended::Unavailable(method)
     }
 
     fn wrong(&mut self, answered: &Answered) -> Result<(), Stop> {
@@ -275,7 +277,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// What the phone has said, after Enter.
+    /// What the phone says, after Enter: whoever was quicker than the phone waits a while, and is then asked again, so that another way is open.
     fn approved(&mut self, login: &Secret) -> Result<Option<Answered>, Stop> {
         match self.engine.wait(login)? {
             WaitOutcome::Verified => Ok(Some(Answered { outcome: Outcome::Verified, attempts_left: None, retry_after: None, hint: None })),
@@ -283,8 +285,8 @@ impl Step<'_> {
                 self.note("Not approved yet.");
                 Ok(None)
             }
-            WaitOutcome::Denied => deny(Why::Wrong, "The login was denied on the phone."),
-            WaitOutcome::Expired => Err(Failure::Over.into()),
+            WaitOutcome::Denied => deny(Why::Wrong, "The login was denied on the phone, or the number was wrong."),
+            WaitOutcome::Expired => deny(Why::Wrong, "That took too long, or another login took its place: log in again."),
             WaitOutcome::Locked => deny(Why::TooMany, locked(None)),
         }
     }
@@ -396,11 +398,13 @@ impl Step<'_> {
     }
 }
 
-/// The text of a question. A QR code begins on a line of its own; ssh puts `(alice@nas) ` before the first.
+/// The text of a question. A QR code begins on a line of its own; ssh puts `(alice@nas) ` before the first. What is in it stands below, for
+/// whoever logs in on the phone itself, or sees no drawing.
 fn question(challenge: &Challenge, method: Method, others: bool, form: Form) -> Zeroizing<String> {
-    let prompt = clean(&challenge.prompt);
-    let prompt = prompt.trim_end().trim_end_matches(':');
+    let address = challenge.qr.as_ref().map_or("", |text| text.expose());
     let drawn = challenge.qr.as_ref().and_then(|text| qr::draw(text.expose(), form));
+    let prompt = if address.is_empty() || drawn.is_some() { clean(&challenge.prompt) } else { OPEN.into() };
+    let prompt = prompt.trim_end().trim_end_matches(':');
     let number = challenge.number.as_deref().map(clean).filter(|number| !prompt.contains(number.as_str()));
     let mut more = Vec::new();
     if !method.is_typed() {
@@ -410,10 +414,13 @@ fn question(challenge: &Challenge, method: Method, others: bool, form: Form) -> 
         more.push("? for other ways");
     }
     let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
-    let mut text = Zeroizing::new(String::with_capacity(prompt.len() + more.len() + 64 + drawn.as_ref().map_or(0, |drawn| drawn.len())));
-    if let Some(drawn) = drawn {
+    let room = prompt.len() + more.len() + address.len() + 64 + drawn.as_ref().map_or(0, |drawn| drawn.len());
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    if !address.is_empty() {
         text.push('\n');
-        text.push_str(&drawn);
+        text.push_str(drawn.as_ref().map_or("", |drawn| drawn.as_str()));
+        text.extend(address.chars().filter(|c| !c.is_control()));
+        text.push('\n');
     }
     if let Some(number) = number {
         text.push_str("Number ");
@@ -426,10 +433,13 @@ fn question(challenge: &Challenge, method: Method, others: bool, form: Form) -> 
     text
 }
 
-/// A recovery code is understood wherever a code is asked for: it looks like nothing else.
-fn meant(asked: Method, methods: &[Method], typed: &Secret) -> Method {
+/// In place of the engine's words where no QR code can be drawn.
+const OPEN: &str = "Open this address on your phone, and approve there";
+
+/// What a typed text answers, if anything. A recovery code is understood wherever something is asked for: it looks like nothing else.
+fn meant(asked: Method, methods: &[Method], typed: &Secret) -> Option<Method> {
     let recovery = methods.contains(&Method::RecoveryCode) && RecoveryCode::parse(typed.expose()).is_some();
-    if recovery { Method::RecoveryCode } else { asked }
+    if recovery { Some(Method::RecoveryCode) } else { Some(asked).filter(|method| method.is_typed()) }
 }
 
 /// A method by its number in the list, its name, or a part of it that fits no other.
@@ -865,9 +875,10 @@ mod tests {
         let later =
             vec![Line::Wait(Ok(WaitOutcome::Waiting)), types(&["Not approved yet.\n"], "ok"), Line::Wait(Ok(WaitOutcome::Verified))];
         play_on(later, Ok(Pass::Verified));
-        let no = vec![Line::Wait(Ok(WaitOutcome::Denied)), Line::Cancel, Line::Tell(Tone::Error, "denied on the phone")];
+        let no = vec![Line::Wait(Ok(WaitOutcome::Denied)), Line::Cancel, Line::Tell(Tone::Error, "denied on the phone, or the number")];
         play_on(no, Err(Why::Wrong));
-        play_on(vec![Line::Wait(Ok(WaitOutcome::Expired)), Line::Tell(Tone::Error, "too long")], Err(Why::Wrong));
+        let late = vec![Line::Wait(Ok(WaitOutcome::Expired)), Line::Cancel, Line::Tell(Tone::Error, "another login took its place")];
+        play_on(late, Err(Why::Wrong));
         play_on(vec![Line::Wait(Ok(WaitOutcome::Locked)), Line::Cancel, Line::Tell(Tone::Error, "administrator")], Err(Why::TooMany));
         let mut other = approval();
         other.extend([types(ASKED, "?"), types(&["Ways"], "2"), challenge(SecurityCode, APP), leaves(&[APP]), Line::Cancel]);
@@ -888,7 +899,36 @@ mod tests {
             let played = play(Facts { qr: form, ..facts() }, script);
             assert_eq!(played.result, Ok(Pass::Verified));
             assert!(played.questions[0].starts_with(&format!("\n{sign}")), "{}", played.questions[0]);
+            assert!(played.questions[0].ends_with("\ntwostep:login:0123456789\nScan it (then press Enter): "), "{}", played.questions[0]);
         }
+    }
+
+    #[test]
+    fn where_no_qr_code_is_drawn_its_address_can_be_opened() {
+        let qr = Some(Secret::new("https://nas.example/scan#1.0123\x1b[2J".into()));
+        let asked = Challenge { prompt: "Scan it".into(), qr, number: None, sent_to: None, expires_in: 120 };
+        let script = vec![verify(&[QrCode]), Line::Challenge(QrCode, Ok(asked)), types(&[], ""), Line::Wait(Ok(WaitOutcome::Verified))];
+        let played = play(Facts { qr: Form::None, ..facts() }, script);
+        let expected = "\nhttps://nas.example/scan#1.0123[2J\nOpen this address on your phone, and approve there (then press Enter): ";
+        assert_eq!(played.questions, [expected]);
+    }
+
+    #[test]
+    fn a_recovery_code_is_understood_in_place_of_the_phones_answer() {
+        let lines = |outcome| {
+            let code = "DFHF-RW84-VC2R-JEVW";
+            let asked = [verify(&[LoginApproval, RecoveryCodes]), challenge(LoginApproval, "Approve: 42"), types(&["Approve: 42"], code)];
+            asked.into_iter().chain([Line::Answer(RecoveryCodes, code, outcome)])
+        };
+        ends(lines(Ok(answered(Outcome::Verified))).collect(), Ok(Pass::Verified));
+        // What is gone then is the recovery code, not the phone.
+        let gone = Err(Failure::Unavailable("not enabled".into()));
+        let on = [
+            challenge(LoginApproval, "Approve: 42"),
+            types(&["recovery code: not enabled.\nThere is no other way than the Login Approval.\nApprove: 42"], ""),
+            Line::Wait(Ok(WaitOutcome::Verified)),
+        ];
+        ends(lines(gone).chain(on).collect(), Ok(Pass::Verified));
     }
 
     #[test]
