@@ -11,8 +11,11 @@ use twostep::sys::clock;
 use crate::engine::{Api, BOB, HELD, PASSWORD, strings};
 use crate::skip::skipped;
 
+#[path = "../support/camera.rs"]
 mod camera;
 mod nas;
+mod screen;
+#[path = "../support/webdriver.rs"]
 mod webdriver;
 
 use nas::Nas;

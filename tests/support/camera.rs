@@ -30,16 +30,22 @@ pub fn film(file: &Path, rows: &[Vec<bool>], scale: usize) {
     std::fs::write(file, film).unwrap();
 }
 
-/// The squares of a QR code drawn in a terminal with half blocks, one character for two squares above one another, dark on light.
+/// The squares of a QR code drawn in a terminal, dark ones `true`: with half blocks, one character for two squares above one another, or with
+/// `##` for one. What is drawn is light on the terminal's own dark ground; after the colours of black on white it is dark.
 pub fn drawn(text: &str) -> Vec<Vec<bool>> {
     let mut rows = Vec::new();
     for line in text.lines() {
-        let line = line.strip_prefix("\x1b[30;47m").unwrap().strip_suffix("\x1b[0m").unwrap();
+        let coloured = line.strip_prefix("\x1b[30;47m").map(|line| line.strip_suffix("\x1b[0m").unwrap());
+        let (line, is_dark) = (coloured.unwrap_or(line), coloured.is_some());
+        if line.contains('#') {
+            rows.push(line.as_bytes().chunks(2).map(|square| (square == b"##") == is_dark).collect());
+            continue;
+        }
         let halves = line.chars().map(|block| match block {
-            '█' => (true, true),
-            '▀' => (true, false),
-            '▄' => (false, true),
-            ' ' => (false, false),
+            '█' => (is_dark, is_dark),
+            '▀' => (is_dark, !is_dark),
+            '▄' => (!is_dark, is_dark),
+            ' ' => (!is_dark, !is_dark),
             other => panic!("{other:?} is no half block"),
         });
         let (upper, lower): (Vec<bool>, Vec<bool>) = halves.unzip();

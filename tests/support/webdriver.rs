@@ -51,11 +51,8 @@ pub fn is_installed() -> bool {
 impl Browser {
     pub fn start(setting: &Setting<'_>) -> Self {
         let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut said = BufReader::new(driver.stdout.take().unwrap());
-        let port = port(&mut said);
-        // Nobody else reads what it says; a full pipe would stop it.
-        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        // It takes a free port of IPv4, and ends where the same of IPv6 is not free: then another has better luck.
+        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver ends at once");
         let mut arguments = vec![
             "--headless=new".to_owned(),
             "--disable-dev-shm-usage".into(),
@@ -78,22 +75,18 @@ impl Browser {
             "browserName": "chrome", "goog:chromeOptions": options, "timeouts": { "script": SOON.as_millis() },
         } } });
         let mut browser = Self { driver, port, session: String::new(), _profile: profile };
-        let made = browser.post("/session", &wanted);
+        let made = browser.ask("POST", "/session", Some(&wanted)).unwrap_or_else(|error| panic!("no session: {error}"));
         browser.session = made["sessionId"].as_str().unwrap().to_owned();
         browser
     }
 
     pub fn open(&self, url: &str) {
-        self.session_post("url", &json!({ "url": url }));
-    }
-
-    pub fn url(&self) -> String {
-        self.request("GET", &format!("/session/{}/url", self.session), None).as_str().unwrap().to_owned()
+        self.post("url", &json!({ "url": url }));
     }
 
     /// Runs a script in the page; its value is that of its `return`.
     pub fn run(&self, script: &str, arguments: &[Value]) -> Value {
-        self.session_post("execute/sync", &json!({ "script": script, "args": arguments }))
+        self.post("execute/sync", &json!({ "script": script, "args": arguments }))
     }
 
     /// Waits until an expression is true in the page.
@@ -113,18 +106,6 @@ impl Browser {
         self.until(&format!("document.querySelector('[data-testid=\"{id}\"]')?.checkVisibility()"));
     }
 
-    /// Waits until nothing with this test id is to be seen.
-    #[track_caller]
-    pub fn see_no(&self, id: &str) {
-        self.until(&format!("!document.querySelector('[data-testid=\"{id}\"]')?.checkVisibility()"));
-    }
-
-    /// Waits until the page says this anywhere.
-    #[track_caller]
-    pub fn read(&self, text: &str) {
-        self.until(&format!("document.body.innerText.includes({})", json!(text)));
-    }
-
     /// The text of what has this test id.
     #[track_caller]
     pub fn text(&self, id: &str) -> String {
@@ -137,7 +118,7 @@ impl Browser {
     #[track_caller]
     pub fn tap(&self, id: &str) {
         self.until(&format!("document.querySelector('[data-testid=\"{id}\"]:enabled, a[data-testid=\"{id}\"], summary[data-testid=\"{id}\"]')?.checkVisibility()"));
-        self.session_post(&format!("element/{}/click", self.element(id)), &json!({}));
+        self.post(&format!("element/{}/click", self.element(id)), &json!({}));
     }
 
     /// Types in place of what is there.
@@ -145,45 +126,26 @@ impl Browser {
     pub fn write(&self, id: &str, text: &str) {
         self.see(id);
         let element = self.element(id);
-        self.session_post(&format!("element/{element}/clear"), &json!({}));
-        self.session_post(&format!("element/{element}/value"), &json!({ "text": text }));
-    }
-
-    /// A picture of the screen, as PNG in base64.
-    pub fn picture(&self) -> String {
-        self.request("GET", &format!("/session/{}/screenshot", self.session), None).as_str().unwrap().to_owned()
-    }
-
-    /// The dark theme, or the light one.
-    pub fn dark(&self, dark: bool) {
-        let scheme = json!({ "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } });
-        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [scheme] }));
-    }
-
-    /// A command of Chromium's DevTools protocol.
-    pub fn devtools(&self, command: &str, parameters: &Value) -> Value {
-        self.session_post("goog/cdp/execute", &json!({ "cmd": command, "params": parameters }))
+        self.post(&format!("element/{element}/clear"), &json!({}));
+        self.post(&format!("element/{element}/value"), &json!({ "text": text }));
     }
 
     #[track_caller]
     fn element(&self, id: &str) -> String {
         let by = json!({ "using": "css selector", "value": format!("[data-testid='{id}']") });
-        self.session_post("element", &by)[ELEMENT].as_str().unwrap().to_owned()
+        self.post("element", &by)[ELEMENT].as_str().unwrap().to_owned()
+    }
+
+    /// A request about the open page, in the words of WebDriver.
+    #[track_caller]
+    pub fn request(&self, method: &str, what: &str, body: Option<&Value>) -> Value {
+        let path = format!("/session/{}/{what}", self.session);
+        self.ask(method, &path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
     #[track_caller]
-    fn session_post(&self, what: &str, body: &Value) -> Value {
-        self.post(&format!("/session/{}/{what}", self.session), body)
-    }
-
-    #[track_caller]
-    fn post(&self, path: &str, body: &Value) -> Value {
-        self.request("POST", path, Some(body))
-    }
-
-    #[track_caller]
-    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        self.ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    fn post(&self, what: &str, body: &Value) -> Value {
+        self.request("POST", what, Some(body))
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
@@ -212,14 +174,26 @@ impl Browser {
     }
 }
 
+/// The driver, and the port that it listens on. None where it has ended at once.
+fn driver() -> Option<(Child, u16)> {
+    let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut said = BufReader::new(driver.stdout.take().unwrap());
+    let Some(port) = port(&mut said) else {
+        driver.wait().unwrap();
+        return None;
+    };
+    // Nobody else reads what it says; a full pipe would stop it.
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+    Some((driver, port))
+}
+
 /// "ChromeDriver was started successfully on port 12345."
-fn port(said: &mut impl BufRead) -> u16 {
-    for line in said.lines() {
-        if let Some((_, port)) = line.unwrap().split_once("successfully on port ") {
-            return port.trim_end_matches('.').parse().unwrap();
-        }
-    }
-    panic!("chromedriver ended at once")
+fn port(said: &mut impl BufRead) -> Option<u16> {
+    said.lines().find_map(|line| {
+        let line = line.unwrap();
+        let (_, port) = line.split_once("successfully on port ")?;
+        Some(port.trim_end_matches('.').parse().unwrap())
+    })
 }
 
 impl Drop for Browser {
