@@ -1,10 +1,15 @@
 //! The module as it is installed: the real libpam loads it, the real engine decides.
 
+#[path = "../../../tests/support/camera.rs"]
+mod camera;
 mod figures;
 mod host;
 mod mail;
 mod nas;
+mod phone;
 mod programs;
+#[path = "../../../tests/support/webdriver.rs"]
+mod webdriver;
 
 use std::ffi::c_int;
 use std::time::Duration;

@@ -106,9 +106,15 @@ impl Nas {
     }
 
     pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// `lay` writes into the folder before: what is there stays.
+    pub fn start_with(lay: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        lay(folder.path());
         let mut demo = Command::new(daemon())
             .args(["demo", "--dir"])
             .arg(folder.path())

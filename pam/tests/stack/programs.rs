@@ -78,7 +78,7 @@ impl Place {
     }
 
     /// Puts the lines of `systemd/pam/SERVICE` where they say that they belong.
-    fn protect(&self, service: &str, nas: &Nas, options: &str) {
+    pub fn protect(&self, service: &str, nas: &Nas, options: &str) {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/pam").join(service);
         let shipped = fs::read_to_string(shipped).unwrap().replace("pam_twostep.so", &module(nas, options));
         let lines = |kind: &str| shipped.lines().filter(|line| line.starts_with(kind)).collect::<Vec<_>>().join("\n");
@@ -124,7 +124,8 @@ fn module(nas: &Nas, options: &str) -> String {
 /// The machine's own file, with alice and bob in it.
 fn people(file: &str, line: impl Fn(&str, u32) -> String) -> String {
     let machine = fs::read_to_string(file).unwrap();
-    let others = machine.lines().filter(|line| !line.starts_with("alice:") && !line.starts_with("bob:"));
+    let is_ours = |line: &&str| ["alice:", "bob:", "twostep-web:"].iter().any(|name| line.starts_with(name));
+    let others = machine.lines().filter(|line| !is_ours(line));
     let ours = [line("alice", 1001), line("bob", 1002)];
     others.map(str::to_owned).chain(ours).map(|line| line + "\n").collect()
 }
@@ -143,7 +144,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn open(mut command: Command) -> Self {
+    pub fn open(mut command: Command) -> Self {
         let pty = openpty(None, None).unwrap();
         let side = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
         // setsid gives the program this terminal, so that /dev/tty is it; env has Ctrl-C count, also where whoever runs the tests had it ignored.
@@ -200,7 +201,7 @@ impl Terminal {
     }
 
     /// Reads to the end; whether the program went well, and its last words.
-    fn end(mut self) -> (bool, String) {
+    pub fn end(mut self) -> (bool, String) {
         let until = clock::monotonic() + SOON;
         while self.read(until - clock::monotonic()) {}
         let Self { mut child, screen, seen } = self;
