@@ -17,7 +17,7 @@ pub struct Options {
     pub service: Option<String>,
     /// `debug`: log what is decided, also where it is nothing to worry about.
     pub debug: bool,
-    /// `timeout=`: how long the engine may take for an answer.
+    /// `timeout=`: how long the engine may take for an answer, and the phone after Enter.
     pub timeout: Duration,
     /// `users=`: no other account is asked.
     pub users: Option<Vec<String>>,

@@ -15,7 +15,10 @@ use crate::webdriver::{self, Browser, Setting};
 /// twostep-web's own user, here and in the folder of the NAS.
 const WEB: &str = "twostep-web:x:990:990::/:/usr/sbin/nologin\n";
 
-/// The people of the demo, with that user.
+const ALICE: (&str, &str) = ("alice", "wonderland");
+const BOB: (&str, &str) = ("bob", "builder");
+
+/// The people of the demo.
 const PEOPLE: &str = "root:x:0:0::/:/bin/sh\nadmin:x:1000:1000::/:/bin/sh\nalice:x:1001:1001::/:/bin/sh\nbob:x:1002:1002::/:/bin/sh\n";
 
 fn missing() -> bool {
@@ -88,38 +91,49 @@ impl Scene {
         self.phone.tap("scan");
     }
 
-    /// alice runs this at a terminal of hers; `command` begins with the program's name.
-    fn alice_runs(&self, command: &str) -> Terminal {
+    /// Somebody runs this at a terminal; `command` begins with the program's name.
+    fn at_a_terminal(&self, user: &str, command: &str) -> Terminal {
+        let id = if user == "alice" { "1001" } else { "1002" };
         let (program, folder) = (self.place.path("twostep").display().to_string(), self.nas.folder.path().display().to_string());
-        let mut words = vec!["/usr/bin/setpriv", "--reuid=1001", "--regid=1001", "--clear-groups", program.as_str(), "--dir", &folder];
+        let (uid, gid) = (format!("--reuid={id}"), format!("--regid={id}"));
+        let mut words = vec!["/usr/bin/setpriv", &uid, &gid, "--clear-groups", program.as_str(), "--dir", &folder];
         words.extend(command.strip_prefix("twostep ").unwrap().split(' '));
         Terminal::open(self.place.command(&words))
     }
 
-    /// alice sets up at a terminal of hers, with the phone in the other hand; `confirm` is what the method wants on both sides.
-    #[track_caller]
-    fn set_up(&self, command: &str, confirm: impl FnOnce(&Browser, &mut Terminal)) {
-        let mut terminal = self.alice_runs(command);
+    /// The same, of a command that asks for the password.
+    fn runs(&self, (user, password): (&str, &str), command: &str) -> Terminal {
+        let mut terminal = self.at_a_terminal(user, command);
         terminal.expect("Password: ");
-        terminal.type_line("wonderland");
+        terminal.type_line(password);
+        terminal
+    }
+
+    /// The terminal draws a QR code, the phone scans it; `confirm` is what the method wants on both sides.
+    #[track_caller]
+    fn pairs(&self, terminal: &mut Terminal, confirm: impl FnOnce(&Browser, &mut Terminal)) {
         terminal.expect("Scan the QR code with the phone, or open there:\n");
         assert!(terminal.expect("\n").starts_with(&format!("{}/pair#1.", self.address)));
-        let drawing = drawing(&mut terminal);
+        let drawing = drawing(terminal);
         self.phone.open(&self.address);
         self.scan(&drawing);
         self.phone.write("name", "Alice's phone");
         self.phone.tap("pair");
-        confirm(&self.phone, &mut terminal);
+        confirm(&self.phone, terminal);
         terminal.expect("paired: Alice's phone\n");
         self.phone.tap("done");
+    }
+
+    /// alice sets up at a terminal, with the phone in the other hand.
+    #[track_caller]
+    fn set_up(&self, command: &str, confirm: impl FnOnce(&Browser, &mut Terminal)) {
+        let mut terminal = self.runs(ALICE, command);
+        self.pairs(&mut terminal, confirm);
         terminal.expect("or type in: ");
         let app = App::with_key(&terminal.expect("\n"));
         terminal.expect("Code that the app shows: ");
         terminal.type_line(&app.code(0));
-        terminal.expect("Password, once more: ");
-        terminal.type_line("wonderland");
-        let (well, words) = terminal.end();
-        assert!(well && words.contains("2-step verification is on: "), "{words}");
+        finishes(terminal, ALICE);
         self.phone.see("scan");
     }
 
@@ -133,9 +147,16 @@ impl Scene {
     #[track_caller]
     fn ssh_with_number(&self) -> (Terminal, String) {
         let mut terminal = self.ssh();
-        terminal.expect("Approve this login on your phone: the number is ");
-        let number = terminal.expect(" (then press Enter, ? for other ways): ");
+        let number = number(&mut terminal);
         (terminal, number)
+    }
+
+    /// What a command of bob's says, that asks nothing.
+    #[track_caller]
+    fn says(&self, command: &str, words: &str) -> String {
+        let (well, said) = self.at_a_terminal("bob", command).end();
+        assert!(well && said.contains(words), "{command}: {said}");
+        said
     }
 
     fn closes_the_outcome(&self) {
@@ -212,6 +233,22 @@ fn drawing(terminal: &mut Terminal) -> String {
     (1..side.div_ceil(2)).fold(first, |drawn, _| format!("{drawn}\n{}", terminal.expect("\n")))
 }
 
+/// Whoever sets up or changes gives the password once more.
+#[track_caller]
+fn finishes(mut terminal: Terminal, (_, password): (&str, &str)) {
+    terminal.expect("Password, once more: ");
+    terminal.type_line(password);
+    let (well, words) = terminal.end();
+    assert!(well && words.contains("2-step verification is on: "), "{words}");
+}
+
+/// The number that ssh shows.
+#[track_caller]
+fn number(terminal: &mut Terminal) -> String {
+    terminal.expect("Approve this login on your phone: the number is ");
+    terminal.expect(" (then press Enter, ? for other ways): ")
+}
+
 #[track_caller]
 fn compares(phone: &Browser, terminal: &mut Terminal) {
     terminal.expect("The number is ");
@@ -243,6 +280,17 @@ fn ssh_shows_the_number_of_the_phone_and_goes_on_once_it_is_approved_there() {
     assert_eq!(scene.phone.text("number"), number);
     scene.phone.tap("approve");
     is_in(terminal);
+    scene.closes_the_outcome();
+    // A newer login takes the place of one that is open.
+    let (mut older, _) = scene.ssh_with_number();
+    let (mut newer, number) = scene.ssh_with_number();
+    older.type_line("");
+    let words = is_out(older);
+    assert!(words.contains("another login took its place: log in again."), "{words}");
+    scene.phone.until(&format!("document.querySelector('[data-testid=number]').innerText === '{number}'"));
+    scene.phone.tap("approve");
+    newer.type_line("");
+    is_in(newer);
     scene.closes_the_outcome();
     // Denied, and told so at once; the next login tells it too, and goes another way.
     let (mut terminal, _) = scene.ssh_with_number();
@@ -348,14 +396,14 @@ fn ssh_takes_the_code_that_the_phone_shows() {
     is_in(terminal);
 }
 
-/// The section of README as people read it: what goes into the configuration, and the commands without their comments.
-fn pair_a_phone() -> (String, Vec<String>) {
+/// The section of README as people read it: what goes into the configuration, the commands without their comments, and those of the text below.
+fn pair_a_phone() -> (String, Vec<String>, Vec<String>) {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
     let section = readme.split_once("\n## Pair a phone\n").unwrap().1.split_once("\n## ").unwrap().0;
-    let blocks: Vec<&str> = section.split("```\n").skip(1).step_by(2).collect();
-    let [setting, commands] = blocks[..] else { panic!("{blocks:?}") };
+    let [_, setting, _, commands, text] = section.split("```\n").collect::<Vec<_>>()[..] else { panic!("{section}") };
     let commands = commands.lines().map(|line| line.split('#').next().unwrap().trim().to_owned());
-    (setting.trim().to_owned(), commands.collect())
+    let quoted = text.split('`').skip(1).step_by(2).filter(|quoted| quoted.starts_with("twostep "));
+    (setting.trim().to_owned(), commands.collect(), quoted.map(|quoted| quoted.replace('\n', " ")).collect())
 }
 
 /// What is another here: the NAS's name and port; the demo's file in the place of `/etc/twostep/twostepd.toml`; whoever runs the test in the place of
@@ -365,7 +413,7 @@ fn readme_s_pair_a_phone_leads_to_a_login_that_is_approved() {
     if missing() {
         return;
     }
-    let (setting, commands) = pair_a_phone();
+    let (setting, commands, quoted) = pair_a_phone();
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     let ["sudo systemctl restart twostepd twostep-web", fingerprint, setup, "ssh alice@nas"] = commands[..] else { panic!("{commands:?}") };
     let port = free_port();
@@ -380,9 +428,37 @@ fn readme_s_pair_a_phone_leads_to_a_login_that_is_approved() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), certificate(&scene.address).0, "what the phone's browser shows");
 
     scene.set_up(setup, compares);
-    let (mut terminal, number) = scene.ssh_with_number();
-    assert_eq!(scene.phone.text("number"), number);
+    let (mut terminal, shown) = scene.ssh_with_number();
+    assert_eq!(scene.phone.text("number"), shown);
     scene.phone.tap("approve");
     terminal.type_line("");
     is_in(terminal);
+    scene.closes_the_outcome();
+    goes_on_to_bob(&scene, &quoted);
+}
+
+/// bob has a second step already; then his phone is lost.
+#[track_caller]
+fn goes_on_to_bob(scene: &Scene, quoted: &[String]) {
+    let [change, prefer, list, remove] = quoted else { panic!("{quoted:?}") };
+    let app = scene.nas.enrol("bob");
+    let mut terminal = scene.runs(BOB, change);
+    terminal.expect("Enter the code that your authenticator app shows: ");
+    terminal.type_line(&app.code(0));
+    scene.pairs(&mut terminal, compares);
+    finishes(terminal, BOB);
+    scene.says(prefer, "the Login Approval is asked for first");
+    let mut terminal = with_password(&SshServer::start(&scene.place, INTERACTIVE), "bob");
+    let shown = number(&mut terminal);
+    assert_eq!((scene.phone.text("number"), scene.phone.text("account")), (shown, "bob".into()));
+    scene.phone.tap("approve");
+    terminal.type_line("");
+    is_in(terminal);
+    scene.closes_the_outcome();
+    let listed = scene.says(list, "Alice's phone (phone)");
+    let id = listed.split_whitespace().next().unwrap();
+    let mut terminal = scene.runs(BOB, &remove.replace("ID", id));
+    scene.phone.tap("approve");
+    terminal.expect("that phone answers for this account no more");
+    assert!(terminal.end().0);
 }
