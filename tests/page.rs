@@ -7,7 +7,7 @@ use std::process::Command;
 
 use qrcode::bits::Bits;
 use qrcode::canvas::{Canvas, MaskPattern};
-use qrcode::{Color, EcLevel, Version, ec};
+use qrcode::{EcLevel, Version, ec};
 use serde_json::{Value, json};
 
 #[path = "support/skip.rs"]
