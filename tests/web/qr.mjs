@@ -12,7 +12,7 @@ const { scan } = await load('qr/index.js');
 const { greyOf, searchable } = await load('qr/picture.js');
 
 const { pairing, codes } = JSON.parse(readFileSync(process.env.QR_CODES, 'utf8'));
-const bitsOf = (digits) => Uint8Array.from(digits, Number);
+const bitsOf = (digits) => new Uint8Array(Buffer.from(digits)).map((digit) => digit & 1);
 const named = ({ size, level, mask }) => `${size} modules, level ${level}, mask ${mask}`;
 const short = (text) => text?.slice(0, 60) ?? null;
 
@@ -90,7 +90,8 @@ reads('light on dark', [
 ]);
 
 reads('small and large', [
-  ['2 pixels a module', { side: 2 * pairing.size }], ['2.5 pixels, turned', { side: 2.5 * pairing.size, turn: 20 }], ['3 pixels, blur', { side: 3 * pairing.size, blur: 0.6 }],
+  ['2 pixels a module', { side: 2 * pairing.size }], ['2.5 pixels, turned', { side: 2.5 * pairing.size, turn: 20 }],
+  ['3 pixels, blur', { side: 3 * pairing.size, blur: 0.6 }],
   ['as high as the frame', { side: 479 }], ['nearly, turned', { side: 330, turn: 45, around: 230 }], ['a large frame', { side: 900, width: 1280, height: 960 }],
 ]);
 
@@ -101,7 +102,7 @@ reads('on a terminal', [
 ]);
 
 reads('without a quiet zone on one side', ['left', 'top', 'right', 'bottom'].flatMap((side, n) => [20, 120].map((around) => [
-  `${side}, beside ${around}`, { quiet: [4, 4, 4, 4].with?.(n, 0) ?? [4, 4, 4, 4].map((wide, i) => (i === n ? 0 : wide)), around },
+  `${side}, beside ${around}`, { quiet: [0, 1, 2, 3].map((i) => (i === n ? 0 : 4)), around },
 ])));
 
 reads('all sizes', [1, 2, 3, 4, 6, 7, 10, 14, 20, 25].map((version) => {
@@ -121,14 +122,15 @@ function junk(width, height) {
   return [
     ['black', of(() => 0)], ['white', of(() => 255)], ['noise', of(() => 255 * rand())], ['black and white', of(() => (rand() < 0.5 ? 0 : 255))],
     ['a ramp', of((x, y) => (x + y) / 5)], ['upright bars', of((x) => 255 * (x % 7 > 3))], ['slanting bars', of((x, y) => 255 * ((x + y) % 11 > 5))],
-    ['checks', of((x, y) => 255 * ((x >> 2) + (y >> 2) & 1))], ['rings', of((x, y) => 127 + 127 * Math.sin(Math.hypot(x - width / 2, y - height / 2) / 3))],
+    ['checks', of((x, y) => 255 * ((x >> 2) + (y >> 2) & 1))],
+    ['rings', of((x, y) => 127 + 127 * Math.sin(Math.hypot(x - width / 2, y - height / 2) / 3))],
     ['finder patterns', of((x, y) => finder(x >> 2, y >> 2))], ['small finder patterns', of(finder)],
     ['blots', frame({ size, dark: () => rand() < 0.5 }, { corners: placed({ side: 400 }), width, height })],
   ];
 }
 
 test('pictures without a code are no text', () => {
-  for (const [width, height] of [[640, 480], [61, 43]]) for (const [what, picture] of junk(width, height)) assert.equal(scan(picture), null, what);
+  for (const [width, height] of [[240, 180], [61, 43]]) for (const [what, picture] of junk(width, height)) assert.equal(scan(picture), null, what);
 });
 
 test('the search for a code has an end near, whatever is in the frame', () => {
@@ -141,8 +143,7 @@ test('the search for a code has an end near, whatever is in the frame', () => {
       candidates++;
       assert.equal(bits.length, size * size);
     }
-    console.log(what, candidates, looks);
-    assert.ok(candidates <= 24 && looks < 30e6, `${what}: ${candidates} candidates, ${looks} looks at pixels`);
+    assert.ok(candidates <= 24 && looks < 10e6, `${what}: ${candidates} candidates, ${looks} looks at pixels`);
   }
 });
 
@@ -152,7 +153,7 @@ test('pictures too small, too large, of odd shape or cut short are no text', () 
     assert.equal(scan({ data, width, height }), null, `${width} x ${height}`);
   }
   const rand = random(5);
-  for (const [width, height] of [[21, 21], [22, 21], [21, 9001], [9001, 21], [333, 217], [4000, 4000]]) {
+  for (const [width, height] of [[21, 21], [22, 21], [21, 9001], [9001, 21], [333, 217], [1100, 950]]) {
     assert.equal(scan(image(width, height, () => 255 * rand())), null, `${width} x ${height}`);
   }
 });

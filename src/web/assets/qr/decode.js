@@ -131,7 +131,7 @@ function mend(block, check, most) {
   const slope = poly.map((factor, i) => (i % 2 ? factor : 0)).slice(1);
   let roots = 0;
   for (let at = 0; at < block.length; at++) {
-    const place = (block.length - 1 - at) % 255, inverse = EXP[255 - place];
+    const place = block.length - 1 - at, inverse = EXP[255 - place];
     if (valueAt(poly, inverse)) continue;
     roots++;
     block[at] ^= times(EXP[place], over(valueAt(evaluator, inverse), valueAt(slope, inverse)));

@@ -21,8 +21,8 @@ const MOST_TRACES = 3000, MOST_FINDERS = 20, MOST_TRIPLES = 8;
 const RAYS = 48, ENOUGH = 38;
 const DIRECTIONS = Array.from({ length: RAYS }, (_, n) => ({ x: Math.cos((2 * Math.PI * n) / RAYS), y: Math.sin((2 * Math.PI * n) / RAYS) }));
 
-/** How well dark and light must stand where they belong, from 0 by chance to 1. */
-const LIKELY = 0.4;
+/** How well dark and light must stand where they belong, from 0 by chance to 1: in a finder pattern, and in a code, which may be bent. */
+const LIKELY_FINDER = 0.6, LIKELY_CODE = 0.4;
 
 /** Where in a module its brightness is taken: clear of its edges. */
 const WITHIN = [[0.3, 0.3], [0.7, 0.3], [0.3, 0.7], [0.7, 0.7], [0.5, 0.5]];
@@ -168,7 +168,7 @@ function finders(picture) {
     if (!middle || known(middle)) continue;
     if (++traces > MOST_TRACES) break;
     const finder = trace(picture, middle, start.unit);
-    if (finder && finder.share > LIKELY && !known(finder)) found.push(finder);
+    if (finder && finder.share > LIKELY_FINDER && !known(finder)) found.push(finder);
   }
   return found.sort((a, b) => b.share - a.share).slice(0, MOST_FINDERS);
 }
@@ -310,7 +310,7 @@ function alignment(picture, matrix, at, reach) {
   return found.point;
 }
 
-/** Moves the points by ever smaller parts of a module, wherever the fit grows. */
+/** Moves the points by ever smaller parts of a module, wherever the fit grows: the perspective in the end, and its fit. */
 function refine(picture, modules, points, known, unit) {
   let matrix = perspective(modules, points), now = matrix ? fit(picture, matrix, known) : { sum: -Infinity, share: -1 };
   for (const step of [0.6, 0.3, 0.15, 0.08]) {
@@ -323,6 +323,8 @@ function refine(picture, modules, points, known, unit) {
         else point[axis] = before;
       }
     }
+    // What is nowhere near a code yet would only cost time.
+    if (now.share < LIKELY_CODE / 2) break;
   }
   return { matrix, share: now.share };
 }
@@ -358,6 +360,6 @@ export function* matrices(picture) {
   for (const triple of triples(finders(picture))) {
     const [corner, right, below] = triple, quads = triple.map((finder) => turned(finder, minus(right, corner), minus(below, corner)));
     const grids = versions(picture, triple, quads).map((version) => grid(picture, triple, quads, version));
-    for (const found of grids.filter(({ share }) => share > LIKELY).sort((a, b) => b.share - a.share)) yield sample(picture, found);
+    for (const found of grids.filter(({ share }) => share > LIKELY_CODE).sort((a, b) => b.share - a.share)) yield sample(picture, found);
   }
 }
