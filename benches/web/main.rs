@@ -1,189 +1,163 @@
-//! The figures of twostep-web, measured on this machine in one run: `cargo bench --bench web`, as root, who alone may read a confined
-//! process's memory.
+//! The figures of the phone, measured on this machine in one run: `cargo bench --bench web`, as root, who alone may read a confined process's
+//! memory.
 //!
-//! It starts the release build in a scratch folder under target/, with an engine that only lets itself be carried for, and takes about a minute
-//! and a half. Nothing here decides whether a figure is good.
+//! It starts the release builds of twostep-web and of the engine, gives each of 200 accounts a phone (a program of its own, over TLS, all at one
+//! address), and takes about four minutes. The browser's own figure is printed by `tests/engine_account/browser.rs`. Nothing here decides
+//! whether a figure is good; but that each login is verified by the phone of its own account is insisted on.
 
+#[path = "../../tests/support/crowd/mod.rs"]
+mod crowd;
+
+use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, UnixDatagram, UnixListener};
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use twostep::core::peer::Peer;
-use twostep::proto::authenticator::{Call, Carrying, DESCRIPTION, Error, NAME, Reply, Requests};
-use twostep::proto::server::Server;
-use twostep::proto::varlink::{Failure, Interface, Replies};
-use twostep::sys::{clock, peer};
+use crowd::tls::{Connection, Way};
+use crowd::{Crowd, Nas, Took};
+use tokio::time::sleep;
+use twostep::sys::clock;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_twostep-web");
-const ADDRESS: &str = "https://nas.example:8443";
-const LISTEN: ([u8; 4], u16) = ([127, 90, 0, 1], 8443);
-const PATIENCE: Duration = Duration::from_secs(30);
+const PHONES: usize = 200;
 const IDLE: Duration = Duration::from_secs(60);
-const NOBODY: u32 = 65_534;
-const PHONES: u8 = 200;
 const LOADS: usize = 101;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+/// Logins one after the other, by one phone.
+const SINGLE: usize = 200;
+/// Fifty logins a second for fifteen seconds.
+const PACE: Duration = Duration::from_millis(20);
+const MANY: usize = 750;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Outcome<()> {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("web");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
-    let listener = UnixListener::bind(folder.join("engine.sock"))?;
-    tokio::spawn(async move { Server::new(peer::identify).interface(Carried).serve(listener).await });
-    let began = clock::monotonic();
-    let web = Web::start(&folder).await?;
-    println!("start to READY        {} ms, a certificate made", millis(clock::monotonic() - began));
+async fn main() {
+    println!("{}; load average at the start: {}", machine(), first_line("/proc/loadavg"));
+    let crowd = Crowd::start(PHONES).await;
+    println!("start to READY        {} ms, a certificate made", millis(crowd.nas.ready));
     sleep(Duration::from_secs(3)).await;
-    let before = web.wakeups()?;
+    idle("no phone", &crowd.nas).await;
+    let (files, bytes, requested) = first_load(&crowd.way).await;
+    println!("first load            {files} files, {requested} bytes with their heads ({bytes} bytes of files)");
+    println!("page and first file   {} ms with a new TLS connection, median of {LOADS}", millis(load(&crowd.way).await));
+    {
+        let mut waiting = crowd.wait(1, false).await;
+        sleep(Duration::from_secs(15)).await;
+        idle("1 phone", &crowd.nas).await;
+        approvals(&format!("1 phone, {SINGLE} logins"), &crowd.log_in(SINGLE, 1, (Duration::from_millis(1), 1)).await);
+        assert!(waiting.are_all_there());
+    }
+    {
+        let mut waiting = crowd.wait(PHONES, true).await;
+        sleep(Duration::from_secs(15)).await;
+        idle(&format!("{PHONES} phones"), &crowd.nas).await;
+        let begun = clock::monotonic();
+        let took = crowd.log_in(MANY, PHONES, (PACE, PHONES)).await;
+        let rate = MANY as f64 / (clock::monotonic() - begun).as_secs_f64();
+        assert!(took.len() == MANY && waiting.are_all_there());
+        approvals(&format!("{PHONES} phones, {rate:.1} logins/s, {MANY} logins, each decision over a TLS connection of its own"), &took);
+        memory("after them", &crowd.nas);
+    }
+    for program in [env!("CARGO_BIN_EXE_twostep-web"), env!("CARGO_BIN_EXE_twostepd")] {
+        let name = program.rsplit('/').next().unwrap_or_default();
+        println!("{name:<21} {} KiB, stripped", fs::metadata(program).expect("built").len() / 1024);
+    }
+}
+
+/// Memory and wake-ups while nothing happens.
+async fn idle(state: &str, nas: &Nas) {
+    memory(state, nas);
+    let before = sleeps(nas);
     sleep(IDLE).await;
-    println!("idle wake-ups         {} in {} s", web.wakeups()? - before, IDLE.as_secs());
-    println!("resident memory       {} KiB (PSS)", web.memory()?);
-    let tls = connector(&folder)?;
-    println!("page and first file   {} ms with a new TLS connection, median of {LOADS}", millis(median(load(&tls).await?)));
-    let mut phones = Vec::new();
-    for number in 1..=PHONES {
-        phones.push(wait(&tls, number).await?);
-    }
-    println!("with {PHONES} phones      {} KiB (PSS)", web.memory()?);
-    drop(phones);
-    println!("twostep-web           {} KiB, stripped", fs::metadata(PROGRAM)?.len() / 1024);
-    Ok(())
+    let [web, engine] = sleeps(nas);
+    let seconds = IDLE.as_secs();
+    println!("{state:<21} {} wake-ups of twostep-web, {} of the engine in {seconds} s", web - before[0], engine - before[1]);
 }
 
-/// An engine without requests.
-struct Carried;
+fn memory(state: &str, nas: &Nas) {
+    match nas.memory() {
+        Some([web, engine]) => println!("{state:<21} {web} KiB of twostep-web, {engine} KiB of the engine (PSS)"),
+        None => println!("{state:<21} only root can read how much memory a confined process has"),
+    }
+}
 
-impl Interface for Carried {
-    const NAME: &'static str = NAME;
-    const DESCRIPTION: &'static str = DESCRIPTION;
-    type Call = Call;
-    type Reply = Reply;
-    type Error = Error;
+/// How often both processes have gone to sleep so far, all threads.
+fn sleeps(nas: &Nas) -> [u64; 2] {
+    nas.processes().map(|process| {
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("a running process");
+        let statuses = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
+        let count = |status: String| -> Option<u64> {
+            status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok())
+        };
+        statuses.map(|status| count(status).expect("a count")).sum()
+    })
+}
 
-    async fn call(&self, _: &Peer, call: Call, replies: &mut Replies<'_, Self>) -> Result<Reply, Failure<Error>> {
-        match call {
-            Call::Carry {} => replies.send(&Reply::Carrying(Carrying { address: ADDRESS.into() })).await?,
-            Call::Pending { .. } => replies.send(&Reply::Requests(Requests::default())).await?,
-            _ => return Err(Error::NoSuchAuthenticator {}.into()),
+fn approvals(state: &str, took: &[Took]) {
+    let percentiles = |of: fn(&Took) -> Duration| {
+        let mut times: Vec<Duration> = took.iter().map(of).collect();
+        times.sort_unstable();
+        [50, 99].map(|percent| millis(times[(times.len() * percent / 100).min(times.len() - 1)]))
+    };
+    let ([half, most], [whole, longest]) = (percentiles(|took| took.approved), percentiles(|took| took.whole));
+    println!("approved -> verified  p50 {half} ms, p99 {most} ms: {state}");
+    println!("Start -> verified     p50 {whole} ms, p99 {longest} ms");
+}
+
+/// A file, and its length with its head.
+async fn get(connection: &mut Connection, path: &str) -> (Vec<u8>, usize) {
+    connection.ask(&format!("GET {path} HTTP/1.1"), "\r\n").await;
+    let head = connection.head().await;
+    let body = connection.body(&head).await;
+    let length = head.len() + body.len();
+    (body, length)
+}
+
+/// What a browser asks for at the first visit: the page and all that it names, and what its modules import at once. How many files, how long
+/// they are, and with their heads.
+async fn first_load(way: &Way) -> (usize, usize, usize) {
+    let mut connection = way.open().await;
+    let (mut wanted, mut seen, mut sums) = (vec!["/".to_owned()], BTreeSet::new(), (0, 0));
+    while let Some(path) = wanted.pop() {
+        if !seen.insert(path.clone()) {
+            continue;
         }
-        std::future::pending().await
-    }
-}
-
-/// The program; ended when dropped.
-struct Web(Child);
-
-impl Web {
-    async fn start(folder: &Path) -> Outcome<Self> {
-        let listen = SocketAddr::from(LISTEN);
-        let config = folder.join("twostepd.toml");
-        fs::write(&config, format!("[log]\ntarget = \"stderr\"\n[phone]\naddress = \"{ADDRESS}\"\n[web]\nlisten = \"{listen}\"\n"))?;
-        let notify = UnixDatagram::bind(folder.join("notify.sock"))?;
-        let mut command = Command::new(PROGRAM);
-        command.arg("--config").arg(config).arg("--socket").arg(folder.join("engine.sock")).arg("--state").arg(folder.join("state"));
-        if geteuid().is_root() {
-            // As root it would become a user that may not exist here.
-            for place in ["", "engine.sock", "notify.sock"] {
-                std::os::unix::fs::chown(folder.join(place), Some(NOBODY), Some(NOBODY))?;
-            }
-            command.uid(NOBODY).gid(NOBODY);
+        let (body, length) = get(&mut connection, &path).await;
+        sums = (sums.0 + body.len(), sums.1 + length);
+        let text = String::from_utf8_lossy(&body);
+        for named in ["src=\"/", "href=\"/"].iter().flat_map(|before| text.split(before).skip(1)) {
+            wanted.extend(named.split_once('"').map(|(path, _)| format!("/{path}")));
         }
-        let child = command.env("NOTIFY_SOCKET", folder.join("notify.sock")).stderr(Stdio::null()).spawn()?;
-        let web = Self(child);
-        let mut message = [0; 64];
-        let length = timeout(PATIENCE, notify.recv(&mut message)).await??;
-        if message[..length] == *b"READY=1\n" { Ok(web) } else { Err("not ready".into()) }
+        let imports = text.lines().filter(|line| line.starts_with("import "));
+        for named in imports.filter_map(|line| line.split_once("from './")) {
+            wanted.extend(
+                named.1.split_once('\'').map(|(file, _)| format!("{}/{file}", path.rsplit_once('/').map_or("", |(folder, _)| folder))),
+            );
+        }
     }
-
-    fn wakeups(&self) -> io::Result<u64> {
-        Ok(number(&fs::read_to_string(format!("/proc/{}/status", self.0.id()))?, "voluntary_ctxt_switches:"))
-    }
-
-    fn memory(&self) -> io::Result<u64> {
-        Ok(number(&fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id()))?, "Pss:"))
-    }
+    (seen.len(), sums.0, sums.1)
 }
 
-impl Drop for Web {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
-fn connector(folder: &Path) -> Outcome<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(&fs::read(folder.join("state/self-signed.pem"))?)?)?;
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let mut config = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(Arc::new(config).into())
-}
-
-/// A connection from an address of its own, since what one address may ask for is limited.
-async fn connect(tls: &TlsConnector, from: u8) -> Outcome<TlsStream<TcpStream>> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(([127, 91, 0, from], 0).into())?;
-    let stream = socket.connect(LISTEN.into()).await?;
-    Ok(tls.connect(ServerName::try_from("nas.example")?, stream).await?)
-}
-
-async fn load(tls: &TlsConnector) -> Outcome<Vec<Duration>> {
+async fn load(way: &Way) -> Duration {
     let mut times = Vec::new();
-    for number in 0..LOADS {
-        let began = clock::monotonic();
-        let mut stream = connect(tls, u8::try_from(number)? + 1).await?;
-        for (path, kept) in [("/", "keep-alive"), ("/assets/app.js", "close")] {
-            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: nas.example\r\nConnection: {kept}\r\n\r\n").as_bytes()).await?;
-        }
-        stream.read_to_end(&mut Vec::new()).await?;
-        times.push(clock::monotonic() - began);
+    for _ in 0..LOADS {
+        let begun = clock::monotonic();
+        let mut connection = way.open().await;
+        get(&mut connection, "/").await;
+        get(&mut connection, "/assets/app.js").await;
+        times.push(clock::monotonic() - begun);
     }
-    Ok(times)
-}
-
-/// A phone that waits for requests.
-async fn wait(tls: &TlsConnector, number: u8) -> Outcome<TlsStream<TcpStream>> {
-    let mut stream = connect(tls, number).await?;
-    let body = r#"{"authenticator":"a","nonce":"n","proof":"p"}"#;
-    let head = "POST /api/Pending HTTP/1.1\r\nHost: nas.example\r\nContent-Type: application/json\r\n";
-    stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
-    let mut said = Vec::new();
-    while !said.windows(5).any(|window| window == b"data:") {
-        if timeout(PATIENCE, stream.read_buf(&mut said)).await?? == 0 {
-            return Err(String::from_utf8_lossy(&said).into_owned().into());
-        }
-    }
-    Ok(stream)
-}
-
-fn number(text: &str, label: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(label));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
-    times[times.len() / 2]
+    times[LOADS / 2]
 }
 
 fn millis(time: Duration) -> String {
     format!("{:.1}", time.as_secs_f64() * 1000.0)
+}
+
+fn machine() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1)).unwrap_or("?");
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{model}, {cores} cores, Linux {}", first_line("/proc/sys/kernel/osrelease"))
+}
+
+fn first_line(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default().to_owned()
 }
