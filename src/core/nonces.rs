@@ -4,8 +4,11 @@
 //!   issued ──used, right or wrong──► gone
 //!      └──── its time is over, or newer ones of the same phone need the room ──► gone
 //! ```
-//! A nonce belongs to one authenticator. It is used up by the first call that names it, whatever comes of that call. The caps lose the oldest, so
-//! that whoever carries can make a phone ask again, which it can by dropping a call as well.
+//! A nonce belongs to one authenticator. It is used up by the first call that names it, whatever comes of that call. The caps lose the oldest.
+//!
+//! Whoever knows a phone's name may ask for nonces, without a signature. So those stand apart from the nonces that a phone was given for what it
+//! had signed, which come with requests and wait as long as people do: no stranger can push these out, and of the others only as many as no phone
+//! needs between asking and using.
 //!
 //! This module draws no randomness: the caller gives unguessable texts.
 
@@ -13,27 +16,69 @@ use std::collections::{HashMap, VecDeque};
 
 use super::time::BootTime;
 
-/// Nonces of one authenticator.
-pub const PER_AUTHENTICATOR: usize = 32;
-/// Nonces in all.
+/// Nonces of one authenticator that came with requests.
+pub const WITH_REQUESTS: usize = 32;
+/// Nonces of one authenticator that were asked for.
+pub const ASKED_FOR: usize = 128;
+/// Nonces in all, of each kind.
 pub const TOTAL: usize = 8192;
 
 /// The nonces that are good now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Nonces {
+    with_requests: Shelf,
+    asked_for: Shelf,
+}
+
+impl Default for Nonces {
+    fn default() -> Self {
+        Self { with_requests: Shelf::new(WITH_REQUESTS), asked_for: Shelf::new(ASKED_FOR) }
+    }
+}
+
+impl Nonces {
+    /// Makes `nonce` good for `authenticator` until then: somebody has asked for one in its name.
+    pub fn issue(&mut self, authenticator: &str, nonce: String, until: BootTime, now: BootTime) {
+        self.asked_for.put(authenticator, nonce, until, now);
+    }
+
+    /// The same, for what the authenticator itself has signed.
+    pub fn give(&mut self, authenticator: &str, nonce: String, until: BootTime, now: BootTime) {
+        self.with_requests.put(authenticator, nonce, until, now);
+    }
+
+    /// Uses a nonce up; tells whether it was good.
+    pub fn take(&mut self, authenticator: &str, nonce: &str, now: BootTime) -> bool {
+        self.with_requests.take(authenticator, nonce, now) || self.asked_for.take(authenticator, nonce, now)
+    }
+
+    /// Forgets an authenticator.
+    pub fn forget(&mut self, authenticator: &str) {
+        self.with_requests.forget(authenticator);
+        self.asked_for.forget(authenticator);
+    }
+}
+
+/// Nonces of one kind.
+#[derive(Debug)]
+struct Shelf {
+    each: usize,
     /// The oldest first.
     of: HashMap<String, VecDeque<(String, BootTime)>>,
     count: usize,
 }
 
-impl Nonces {
-    /// Makes `nonce` good for `authenticator` until then.
-    pub fn issue(&mut self, authenticator: &str, nonce: String, until: BootTime, now: BootTime) {
+impl Shelf {
+    fn new(each: usize) -> Self {
+        Self { each, of: HashMap::new(), count: 0 }
+    }
+
+    fn put(&mut self, authenticator: &str, nonce: String, until: BootTime, now: BootTime) {
         if self.count >= TOTAL {
             self.make_room(now);
         }
         let own = self.of.entry(authenticator.to_owned()).or_default();
-        if own.len() >= PER_AUTHENTICATOR {
+        if own.len() >= self.each {
             own.pop_front();
             self.count -= 1;
         }
@@ -41,8 +86,7 @@ impl Nonces {
         self.count += 1;
     }
 
-    /// Uses a nonce up; tells whether it was good.
-    pub fn take(&mut self, authenticator: &str, nonce: &str, now: BootTime) -> bool {
+    fn take(&mut self, authenticator: &str, nonce: &str, now: BootTime) -> bool {
         let Some(own) = self.of.get_mut(authenticator) else { return false };
         let Some(place) = own.iter().position(|(one, _)| one == nonce) else { return false };
         let good = own.remove(place).is_some_and(|(_, until)| now < until);
@@ -53,8 +97,7 @@ impl Nonces {
         good
     }
 
-    /// Forgets an authenticator.
-    pub fn forget(&mut self, authenticator: &str) {
+    fn forget(&mut self, authenticator: &str) {
         self.count -= self.of.remove(authenticator).map_or(0, |own| own.len());
     }
 
@@ -101,28 +144,38 @@ mod tests {
         assert!(!nonces.take("phone", "b", at(120)), "over");
         assert!(!nonces.take("phone", "b", at(1)), "a late one is used up too");
         assert!(nonces.take("phone", "c", at(1)));
-        assert!(nonces.of.is_empty() && nonces.count == 0);
+        assert!(nonces.asked_for.of.is_empty() && nonces.asked_for.count == 0);
     }
 
     #[test]
     fn a_phone_that_asks_for_too_many_loses_its_own_oldest() {
         let mut nonces = Nonces::default();
         nonces.issue("other", "x".into(), at(120), at(0));
-        for n in 0..=PER_AUTHENTICATOR {
+        for n in 0..=ASKED_FOR {
             nonces.issue("phone", n.to_string(), at(120), at(0));
         }
         assert!(!nonces.take("phone", "0", at(1)) && nonces.take("phone", "1", at(1)) && nonces.take("other", "x", at(1)));
     }
 
     #[test]
-    fn all_together_they_stay_bounded() {
+    fn nobody_who_asks_in_a_phones_name_pushes_out_what_came_with_its_requests() {
         let mut nonces = Nonces::default();
+        nonces.give("phone", "of a request".into(), at(120), at(0));
+        for n in 0..10 * ASKED_FOR {
+            nonces.issue("phone", n.to_string(), at(120), at(0));
+        }
+        assert!(nonces.take("phone", "of a request", at(100)) && !nonces.take("phone", "of a request", at(100)));
+    }
+
+    #[test]
+    fn all_together_they_stay_bounded() {
+        let mut nonces = Shelf::new(ASKED_FOR);
         for n in 0..3 * TOTAL {
-            nonces.issue(&format!("phone {}", n % TOTAL), n.to_string(), at(120), at(0));
+            nonces.put(&format!("phone {}", n % TOTAL), n.to_string(), at(120), at(0));
             assert!(nonces.count <= TOTAL + 1);
         }
         assert!(nonces.take(&format!("phone {}", TOTAL - 1), &(3 * TOTAL - 1).to_string(), at(1)), "the newest is there");
-        nonces.issue("phone", "late".into(), at(300), at(121));
+        nonces.put("phone", "late".into(), at(300), at(121));
         nonces.keep(|_, until| at(121) < until);
         assert_eq!(nonces.count, 1);
         nonces.forget("phone");

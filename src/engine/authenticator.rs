@@ -68,8 +68,7 @@ impl Interface for AuthenticatorInterface {
             }
             Call::Nonce { authenticator } => {
                 proof::find(desk, &authenticator).await?;
-                let now = (desk.moment)().boot;
-                Ok(Reply::Nonce(Nonce { nonce: nonce(desk, &authenticator, now + NONCE_LIFE, now)? }))
+                Ok(Reply::Nonce(Nonce { nonce: asked_for(desk, &authenticator)? }))
             }
             Call::Pending { authenticator, nonce, proof } => {
                 let signed = Signed::Pending { authenticator: &authenticator, nonce: &nonce };
@@ -119,10 +118,17 @@ async fn carry(desk: &Desk, replies: &mut Replies<'_, AuthenticatorInterface>) -
     for_ever().await
 }
 
-/// A nonce for this phone.
+/// A nonce for what this phone has signed.
 fn nonce(desk: &Desk, authenticator: &str, until: BootTime, now: BootTime) -> Result<String, Error> {
     let nonce = token()?;
-    desk.phones.nonces().issue(authenticator, nonce.clone(), until, now);
+    desk.phones.nonces().give(authenticator, nonce.clone(), until, now);
+    Ok(nonce)
+}
+
+/// A nonce that somebody asks for in the name of this phone.
+fn asked_for(desk: &Desk, authenticator: &str) -> Result<String, Error> {
+    let (nonce, now) = (token()?, (desk.moment)().boot);
+    desk.phones.nonces().issue(authenticator, nonce.clone(), now + NONCE_LIFE, now);
     Ok(nonce)
 }
 

@@ -245,13 +245,15 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
         idle: socket.idle,
         ..server::Limits::default()
     };
-    let ranks = Arc::clone(desk);
+    let (ranks, carriers) = (Arc::clone(desk), Arc::clone(desk));
     Server::new(peer::identify)
         .limits(limits)
         .privileged(move |peer| {
             let rank = ranks.rank(peer);
-            rank.root || rank.login || rank.authenticator
+            rank.root || rank.login
         })
+        // A connection for each phone that waits: so many must not take the places of the logins that they wait for.
+        .for_many(move |peer| carriers.rank(peer).authenticator)
         .interface(LoginInterface(Arc::clone(desk)))
         .interface(AccountInterface(Arc::clone(desk)))
         .interface(AdminInterface(Arc::clone(desk)))

@@ -1,8 +1,8 @@
 //! A Varlink server on a Unix socket: accepting, caps, one task for each connection.
 //!
 //! It runs on any tokio runtime with I/O and time. Without a connection it has no timer and never wakes up. Over a cap a new connection is
-//! closed at once; those that are there are never touched for it. Part of the connections is kept for privileged peers, so that strangers
-//! can't keep the login services out.
+//! closed at once; those that are there are never touched for it. Part of the connections is kept for privileged peers, so that neither strangers
+//! nor whoever speaks for many can keep the login services out.
 //!
 //! What a peer may call is for the interfaces to decide; here only the number of its connections counts.
 //!
@@ -79,13 +79,20 @@ pub struct Server {
     limits: Limits,
     identify: Identify,
     privileged: Privileged,
+    for_many: Privileged,
 }
 
 impl Server {
     /// A server that knows `org.varlink.service` alone, with the default limits; root alone is privileged.
     #[must_use]
     pub fn new(identify: Identify) -> Self {
-        Self { handlers: Vec::new(), limits: Limits::default(), identify, privileged: Box::new(Peer::is_root) }
+        Self {
+            handlers: Vec::new(),
+            limits: Limits::default(),
+            identify,
+            privileged: Box::new(Peer::is_root),
+            for_many: Box::new(|_| false),
+        }
     }
 
     /// Serves this interface too.
@@ -106,6 +113,13 @@ impl Server {
     #[must_use]
     pub fn privileged(mut self, privileged: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.privileged = Box::new(privileged);
+        self
+    }
+
+    /// Which other peers speak for many, and are not counted per uid: they have a connection for each. The reserved ones are not theirs.
+    #[must_use]
+    pub fn for_many(mut self, for_many: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
+        self.for_many = Box::new(for_many);
         self
     }
 
@@ -137,7 +151,12 @@ impl Server {
 
     fn admit(&self, census: &Arc<Census>, socket: &UnixStream) -> Result<(Peer, Place), Refusal> {
         let peer = (self.identify)(socket.as_fd()).map_err(Refusal::Machine)?;
-        let place = Census::enter(census, &self.limits, &peer, (self.privileged)(&peer))?;
+        let rank = match peer {
+            _ if (self.privileged)(&peer) => Rank::Privileged,
+            _ if (self.for_many)(&peer) => Rank::ForMany,
+            _ => Rank::Stranger,
+        };
+        let place = Census::enter(census, &self.limits, &peer, rank)?;
         Ok((peer, place))
     }
 
@@ -150,6 +169,14 @@ impl Server {
             _ => log::debug!("connection of uid {} pid {} ended: {end}", peer.uid, peer.pid),
         }
     }
+}
+
+/// As which of them a peer is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    Stranger,
+    ForMany,
+    Privileged,
 }
 
 /// Why a connection was closed at once.
@@ -214,23 +241,24 @@ impl Census {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(census: &Arc<Self>, limits: &Limits, peer: &Peer, privileged: bool) -> Result<Place, Refusal> {
+    fn enter(census: &Arc<Self>, limits: &Limits, peer: &Peer, rank: Rank) -> Result<Place, Refusal> {
         let mut counts = census.counts();
         let open = limits.connections.saturating_sub(limits.reserved);
+        let privileged = rank == Rank::Privileged;
         if counts.all >= limits.connections || (!privileged && counts.unprivileged >= open) {
             return Err(Refusal::Full);
         }
-        let uid = (!privileged).then_some(peer.uid);
+        let uid = (rank == Rank::Stranger).then_some(peer.uid);
         if let Some(uid) = uid {
             let own = counts.by_uid.get(&uid).copied().unwrap_or(0);
             if own >= limits.per_uid {
                 return Err(Refusal::Uid(uid));
             }
             counts.by_uid.insert(uid, own + 1);
-            counts.unprivileged += 1;
         }
+        counts.unprivileged += usize::from(!privileged);
         counts.all += 1;
-        Ok(Place { census: Arc::clone(census), uid })
+        Ok(Place { census: Arc::clone(census), privileged, uid })
     }
 }
 
@@ -238,7 +266,8 @@ impl Census {
 #[derive(Debug)]
 struct Place {
     census: Arc<Census>,
-    /// Of a peer that is not privileged.
+    privileged: bool,
+    /// Of a peer that is counted by it.
     uid: Option<u32>,
 }
 
@@ -246,8 +275,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.census.counts();
         counts.all -= 1;
+        counts.unprivileged -= usize::from(!self.privileged);
         if let Some(uid) = self.uid {
-            counts.unprivileged -= 1;
             match counts.by_uid.get_mut(&uid) {
                 Some(own) if *own > 1 => *own -= 1,
                 _ => drop(counts.by_uid.remove(&uid)),
@@ -271,28 +300,40 @@ mod tests {
     #[test]
     fn one_user_gets_no_more_than_its_share() {
         let census = Arc::default();
-        let enter = || Census::enter(&census, &limits(), &peer(1000), false);
+        let enter = || Census::enter(&census, &limits(), &peer(1000), Rank::Stranger);
         let (first, _second) = (enter().unwrap(), enter().unwrap());
         assert!(matches!(enter(), Err(Refusal::Uid(1000))));
         drop(first);
         let _again = enter().unwrap();
-        assert!(Census::enter(&census, &limits(), &peer(1001), false).is_ok());
+        assert!(Census::enter(&census, &limits(), &peer(1001), Rank::Stranger).is_ok());
     }
 
     #[test]
     fn strangers_together_leave_room_for_the_privileged() {
         let census = Arc::default();
-        let _strangers: Vec<Place> = (1000..1003).map(|uid| Census::enter(&census, &limits(), &peer(uid), false).unwrap()).collect();
-        assert!(matches!(Census::enter(&census, &limits(), &peer(1003), false), Err(Refusal::Full)));
-        let _roots: Vec<Place> = (0..2).map(|_| Census::enter(&census, &limits(), &peer(0), true).unwrap()).collect();
-        assert!(matches!(Census::enter(&census, &limits(), &peer(0), true), Err(Refusal::Full)));
+        let _strangers: Vec<Place> =
+            (1000..1003).map(|uid| Census::enter(&census, &limits(), &peer(uid), Rank::Stranger).unwrap()).collect();
+        assert!(matches!(Census::enter(&census, &limits(), &peer(1003), Rank::Stranger), Err(Refusal::Full)));
+        let _roots: Vec<Place> = (0..2).map(|_| Census::enter(&census, &limits(), &peer(0), Rank::Privileged).unwrap()).collect();
+        assert!(matches!(Census::enter(&census, &limits(), &peer(0), Rank::Privileged), Err(Refusal::Full)));
+    }
+
+    #[test]
+    fn whoever_speaks_for_many_has_more_than_one_users_share_and_leaves_room_for_the_privileged() {
+        let census = Arc::default();
+        let enter = |rank| Census::enter(&census, &limits(), &peer(7), rank);
+        let many: Vec<Place> = (0..3).map(|_| enter(Rank::ForMany).unwrap()).collect();
+        assert!(matches!(enter(Rank::ForMany), Err(Refusal::Full)) && matches!(enter(Rank::Stranger), Err(Refusal::Full)));
+        let _roots: Vec<Place> = (0..2).map(|_| Census::enter(&census, &limits(), &peer(0), Rank::Privileged).unwrap()).collect();
+        drop(many);
+        assert!(enter(Rank::Stranger).is_ok());
     }
 
     #[test]
     fn nothing_is_remembered_of_those_who_left() {
         let census: Arc<Census> = Arc::default();
         for uid in 1000..2000 {
-            drop(Census::enter(&census, &limits(), &peer(uid), false).unwrap());
+            drop(Census::enter(&census, &limits(), &peer(uid), Rank::Stranger).unwrap());
         }
         let counts = census.counts();
         assert_eq!((counts.all, counts.unprivileged, counts.by_uid.len()), (0, 0, 0));

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::engine::{Answer, Connection, Failure};
-use super::limits::{Place, Remote};
+use super::limits::{Excused, Place, Remote};
 use super::pages::{App, refusal};
 use crate::proto::authenticator::Call;
 use crate::proto::parameters::{Mismatch, decode};
@@ -49,6 +50,7 @@ pub(super) async fn call(app: &App, method: &str, request: Request) -> Response 
 /// The open requests of a phone, as server-sent events, until either end is gone.
 pub(super) async fn pending(app: &App, request: Request) -> Response {
     let remote = request.extensions().get().copied().unwrap_or(Remote::UNKNOWN);
+    let connection_place = request.extensions().get::<Arc<Place>>().cloned();
     let body = match accepted(app, "Pending", request).await {
         Ok(body) => body,
         Err(refused) => return refused,
@@ -60,14 +62,16 @@ pub(super) async fn pending(app: &App, request: Request) -> Response {
         Err(failure) => return failed("Pending", &failure),
     };
     let (to, events) = mpsc::channel(1);
-    tokio::spawn(pump(connection, first, to, app.limits.heartbeat, place));
+    // A stranger is not this far: the engine has seen the phone's signature.
+    let places = (place, connection_place.map(Place::excuse));
+    tokio::spawn(pump(connection, first, to, app.limits.heartbeat, places));
     // A proxy must hand each event on as it comes.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Body::new(Events(events))).into_response()
 }
 
 /// What the engine says, as events, and a sign of life in between. The connection to the engine ends with the phone's.
-async fn pump(mut connection: Connection, first: Answer, to: mpsc::Sender<Bytes>, heartbeat: Duration, _place: Place) {
+async fn pump(mut connection: Connection, first: Answer, to: mpsc::Sender<Bytes>, heartbeat: Duration, _places: (Place, Option<Excused>)) {
     let mut continues = first.continues;
     if to.send(event(&first)).await.is_err() {
         return;

@@ -1,7 +1,9 @@
 //! How much anybody may ask for: connections, streams and requests, in all and per remote address.
 //!
 //! An IPv6 host can have a whole /64 of addresses, so that is what counts as one. Behind a reverse proxy the address is the one that the proxy
-//! saw. What is kept per address is bounded, and nothing here has a timer: what is over is found out when somebody asks.
+//! saw. So all phones of one network may be one address, and many of them must find room in what one address gets: hence a connection counts
+//! for its address no longer once the engine has recognised a phone on it. What is kept per address is bounded, and nothing here has a timer:
+//! what is over is found out when somebody asks.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -96,14 +98,39 @@ pub struct Place {
     remote: Remote,
 }
 
+impl Place {
+    /// Counts in all alone, and not for its address, until what this gives is dropped.
+    #[must_use]
+    pub fn excuse(self: Arc<Self>) -> Excused {
+        let mut taken = self.places.taken();
+        less(&mut taken.1, self.remote);
+        drop(taken);
+        Excused(self)
+    }
+}
+
+/// See [`Place::excuse`].
+#[derive(Debug)]
+pub struct Excused(Arc<Place>);
+
+impl Drop for Excused {
+    fn drop(&mut self) {
+        *self.0.places.taken().1.entry(self.0.remote).or_default() += 1;
+    }
+}
+
+fn less(taken: &mut HashMap<Remote, usize>, remote: Remote) {
+    match taken.get_mut(&remote) {
+        Some(own) if *own > 1 => *own -= 1,
+        _ => drop(taken.remove(&remote)),
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.0 -= 1;
-        match taken.1.get_mut(&self.remote) {
-            Some(own) if *own > 1 => *own -= 1,
-            _ => drop(taken.1.remove(&self.remote)),
-        }
+        less(&mut taken.1, self.remote);
     }
 }
 
@@ -229,6 +256,23 @@ mod tests {
         drop(first);
         drop(places.take(one).unwrap());
         assert_eq!(places.taken().1.len(), 2);
+    }
+
+    #[test]
+    fn a_place_that_is_excused_counts_in_all_and_later_for_its_address_again() {
+        let (places, one) = (Places::new(3, 1), remote("192.0.2.7"));
+        let first = Arc::new(places.take(one).unwrap());
+        assert!(places.take(one).is_none());
+        let excused = Arc::clone(&first).excuse();
+        let second = Arc::new(places.take(one).unwrap());
+        let also = Arc::clone(&second).excuse();
+        let third = places.take(one).unwrap();
+        assert!(places.take(remote("192.0.2.8")).is_none(), "three in all");
+        drop((third, excused));
+        assert!(places.take(one).is_none(), "it is one of its address again");
+        drop((first, second));
+        drop(also);
+        assert_eq!((places.taken().0, places.taken().1.len()), (0, 0));
     }
 
     #[test]

@@ -186,22 +186,23 @@ impl Serving {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         tls: Option<TlsAcceptor>,
         remote: Remote,
-        _place: Place,
+        place: Place,
     ) {
-        let Some(acceptor) = tls else { return self.http(stream, remote).await };
+        let Some(acceptor) = tls else { return self.http(stream, remote, place).await };
         match timeout(self.limits.read, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.http(stream, remote).await,
+            Ok(Ok(stream)) => self.http(stream, remote, place).await,
             Ok(Err(error)) => log::debug!("TLS with {remote}: {error}"),
             Err(_) => log::debug!("TLS with {remote}: the handshake took too long"),
         }
     }
 
-    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: Remote) {
-        let Self { router, limits, behind_proxy } = self;
+    async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: Remote, place: Place) {
+        let (Self { router, limits, behind_proxy }, place) = (self, Arc::new(place));
         let service = TowerToHyperService::new(router);
         let answer = service_fn(move |mut request: Request<Incoming>| {
             let remote = if behind_proxy { forwarded(request.headers()) } else { remote };
             request.extensions_mut().insert(remote);
+            request.extensions_mut().insert(Arc::clone(&place));
             service.call(request.map(Body::new))
         });
         let served = http1::Builder::new()

@@ -39,13 +39,14 @@ const HEADERS: [(HeaderName, &str); 6] = [
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections of one address; behind a proxy they are all its own, and this does not count.
+    /// Connections of one address, but for those on which phones wait; behind a proxy they are all its own, and this does not count.
     pub connections_each: usize,
     /// Phones that wait for requests, in all: each has a connection to the engine (socket.connections).
     pub streams: usize,
-    /// The same of one address: a family behind one router has one.
+    /// The same of one address: all phones of an office may have one. Each was recognised by the engine, which gives one phone four at most; so
+    /// this only keeps whoever sends bad signatures from taking all places for the moments that the engine needs to say no.
     pub streams_each: usize,
-    /// Requests that one address may make at once …
+    /// Requests that one address may make at once: each of two hundred phones needs two to wait again …
     pub burst: u32,
     /// … and the time after which it may make one more.
     pub period: Duration,
@@ -63,9 +64,9 @@ impl Default for Limits {
             connections: 512,
             connections_each: 64,
             streams: 300,
-            streams_each: 16,
-            burst: 120,
-            period: Duration::from_millis(200),
+            streams_each: 250,
+            burst: 600,
+            period: Duration::from_millis(10),
             read: Duration::from_secs(10),
             write: Duration::from_secs(30),
             heartbeat: Duration::from_secs(25),

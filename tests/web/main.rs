@@ -1,8 +1,13 @@
 //! What a browser sees of twostep-web.
 
 mod browser;
+#[path = "../support/crowd/mod.rs"]
+mod crowd;
+mod load;
 mod process;
 mod scene;
+#[path = "../support/skip.rs"]
+mod skip;
 
 use std::io::{Read, Write};
 use std::time::Duration;
