@@ -64,6 +64,7 @@ test('modules that make no code are no text', () => {
     assert.equal(decode(bits.map(() => rand() < 0.5), size), null, `${size}, noise`);
     assert.equal(decode(bits.fill(1), size), null, `${size}, dark`);
   }
+  for (let n = 0; n < 500; n++) assert.equal(decode(new Uint8Array(21 * 21).map(() => rand() < 0.5), 21), null, `noise ${n}`);
 });
 
 reads('turned to any side', [0, 7, 15, 30, 45, 60, 90, 100, 135, 180, 225, 270, 333].map((turn) => [`${turn}°`, { turn }]));
