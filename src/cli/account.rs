@@ -248,7 +248,12 @@ impl<'a> Account<'a> {
             // A connection of its own: this one is for the code that may be asked for meanwhile.
             let state = phone::pairing(self.dir, setup, limit, |number| {
                 let what = format!("The number is {number}: approve on the phone if it is the same there, or type it in there");
-                if self.json { Ok(()) } else { output::line(what) }
+                // For people, also where a script reads the results.
+                if self.json {
+                    eprintln!("{what}");
+                    return Ok(());
+                }
+                output::line(what)
             });
             match state.map_err(explain)?? {
                 phone::Paired::Code => self.confirm("ConfirmOnlineCode", setup, "Code that the phone shows", false)?,

@@ -96,9 +96,7 @@ pub fn answer(dir: &Path, login: &Secret, challenge: &Challenge) -> Result<Answe
     match outcome {
         WaitOutcome::Verified => Ok(Answer::Verified),
         WaitOutcome::Denied => no("it was denied on the phone, or the number was wrong"),
-        WaitOutcome::Expired | WaitOutcome::Waiting => {
-            Err(Failed::Refused("too late, or another login took its place: begin again".into()))
-        }
+        WaitOutcome::Expired | WaitOutcome::Waiting => no("too late, or another login took its place"),
         WaitOutcome::Locked => Err(locked(None)),
     }
 }

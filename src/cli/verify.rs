@@ -13,7 +13,7 @@ use super::terminal;
 use crate::client::{self, Client};
 use crate::core::account::Method;
 use crate::core::login::Outcome;
-use crate::proto::login::{Answered, Challenge, Decision, Error, Started};
+use crate::proto::login::{Answered, Challenge, Decision, Error, Started, WaitOutcome, Waited};
 use crate::proto::secret::Secret;
 
 /// So many wrong answers, and the login is given up.
@@ -116,6 +116,13 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
         let answered: Answered = client.call("io.twostep.Login.Answer", &parameters).map_err(explain)?;
         if is_verified(&answered)? {
             return Ok((login, answered));
+        }
+        if answered.outcome == Outcome::AlreadyUsed {
+            // By the phone, perhaps, after somebody went another way.
+            let waited: Waited = client.call("io.twostep.Login.Wait", &json!({ "login": login })).map_err(explain)?;
+            if waited.outcome == WaitOutcome::Verified {
+                return Ok((login, VERIFIED));
+            }
         }
         wrong += 1;
     }

@@ -239,13 +239,15 @@ impl Setup {
         self.purpose
     }
 
-    /// Hands a setup that a login began to the next login of the same account, service and address; tells whether it did.
+    /// Hands a setup that a login began to the next login of the same account, service and address; tells whether it did. A phone that was
+    /// paired in it is dropped: who comes now may be somebody else at the same address, and would never know of it.
     pub fn resume(&mut self, next: &Origin, now: BootTime) -> bool {
         let Authority::Login(first) = &self.authority else { return false };
         let same = (first.uid, &first.user, &first.service, &first.remote) == (next.uid, &next.user, &next.service, &next.remote);
         let resumed = same && !next.claimed && !self.is_over(now);
         if resumed {
             self.authority = Authority::Login(next.clone());
+            self.drop_phones();
         }
         resumed
     }

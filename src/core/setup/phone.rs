@@ -33,6 +33,8 @@ impl Setup {
         if self.purpose == Purpose::RecoveryEmail {
             return Err(Refusal::NoSuchSetup);
         }
+        // One that was denied, or whose pairing this one replaces, takes no place.
+        self.phones.retain(|phone| !phone.methods.is_empty());
         let unavailable = |reason: String| Refusal::MethodUnavailable(method, reason);
         if !method.needs_authenticator() || !self.available.contains(method) {
             return Err(unavailable("the address for phones is not configured, or does not answer".into()));
@@ -114,6 +116,13 @@ impl Setup {
             phone.methods = phone.methods.with(*method);
             self.first.get_or_insert(*method);
         }
+    }
+
+    /// Forgets every phone of the setup, and the offer.
+    pub(super) fn drop_phones(&mut self) {
+        self.phones.clear();
+        self.pairing = None;
+        self.first = None;
     }
 
     /// The phone of this name that has scanned a pairing of this setup.

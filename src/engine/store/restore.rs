@@ -31,6 +31,7 @@ use super::revoked;
 use super::seal::Sealed;
 use super::view::Tx;
 use super::{audit, policy, schema};
+use crate::core::account::{Method, Methods};
 
 /// What a restore did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -280,6 +281,14 @@ impl Merge<'_> {
             "UPDATE accounts SET recovery_codes_left =
                (SELECT count(*) FROM recovery_codes WHERE recovery_codes.uid = accounts.uid AND used_at IS NULL)",
             [],
+        )?;
+        // What needs a phone would ask nobody where none is left.
+        let phones = Method::ALL.into_iter().filter(|method| method.needs_authenticator()).collect::<Methods>();
+        self.tx.run(
+            "UPDATE accounts SET methods = methods & ~?1,
+               preferred = CASE WHEN preferred IN ('qr_code', 'login_approval', 'online_code') THEN 'security_code' ELSE preferred END
+             WHERE methods & ?1 <> 0 AND uid NOT IN (SELECT uid FROM authenticators)",
+            [phones.bits()],
         )?;
         Ok(())
     }
