@@ -157,6 +157,7 @@ mod tests {
     use crate::core::authenticator::Signed;
     use crate::core::authenticator::fake::Signer;
     use crate::core::decision::Facilities;
+    use crate::core::login::Origin;
     use crate::core::pairing::State;
 
     const PHONE: Facilities = Facilities { mail: false, phone: true };
@@ -267,6 +268,29 @@ mod tests {
         let mut change = begin(&account);
         let full = change.offer_pairing(Method::QrCode, ("P".into(), PairingSecret::new([7; 32])), PER_ACCOUNT, at(1));
         assert!(matches!(full, Err(Refusal::MethodUnavailable(Method::QrCode, _))));
+    }
+
+    #[test]
+    fn a_phone_that_was_denied_takes_no_place() {
+        let account = enabled_account();
+        let mut change = begin(&account);
+        for attempt in 0..2 * PER_ACCOUNT {
+            let (id, Next::Approve(_)) = pair(&mut change, &Signer::new(), Method::LoginApproval, &attempt.to_string()) else { panic!() };
+            assert_eq!(change.confirm_pairing(&id, (false, None), at(2)), pairing::Confirmed::Denied);
+        }
+    }
+
+    #[test]
+    fn whoever_goes_on_with_a_setup_does_not_take_over_its_phone() {
+        let (account, phone) = (Account { enforced: true, ..Account::default() }, Signer::new());
+        let (user, service, remote) = ("alice".to_owned(), "sshd".to_owned(), Some("192.0.2.7".to_owned()));
+        let origin = Origin { uid: 1000, user, service, claimed: false, remote };
+        let mut setup = Setup::at_login(origin.clone(), &account, PHONE, at(0));
+        pair(&mut setup, &phone, Method::QrCode, "P");
+        assert!(setup.resume(&origin, at(2)));
+        confirm_code(&mut setup);
+        let done = setup.finish(&account, at(3)).unwrap();
+        assert_eq!((done.phones.len(), done.account.preferred), (0, Some(Method::SecurityCode)));
     }
 
     #[test]
