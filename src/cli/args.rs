@@ -62,7 +62,8 @@ pub enum Command {
         #[command(flatten)]
         whose: Whose,
         /// Ask again on this device; let this phone answer no more.
-        #[arg(long, value_name = "ID")]
+        // One of 64 names begins with a hyphen.
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         remove: Option<String>,
     },
     /// Turn one method on or off, or ask for it first.
@@ -317,6 +318,12 @@ mod tests {
         assert_eq!(phone_method("login-approval"), Ok(Method::LoginApproval));
         assert_eq!(phone_method("qr_code"), Ok(Method::QrCode));
         assert_eq!(phone_method("security-code"), Err("one of qr_code, login_approval, online_code".into()));
+    }
+
+    #[test]
+    fn a_name_that_begins_with_a_hyphen_is_no_option() {
+        let args = Args::try_parse_from(["twostep", "devices", "--remove", "-wXy_0-a"]).unwrap();
+        assert!(matches!(args.command, Command::Devices { remove: Some(id), .. } if id == "-wXy_0-a"));
     }
 
     #[test]

@@ -140,6 +140,8 @@ fn hash(name: &str) -> String {
 pub struct Terminal {
     child: Child,
     screen: fs::File,
+    /// What was read and is no whole character yet.
+    begun: Vec<u8>,
     seen: String,
 }
 
@@ -157,7 +159,7 @@ impl Terminal {
         on_terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command = on_terminal;
         let child = command.stdin(side(&pty.slave)).stdout(side(&pty.slave)).stderr(side(&pty.slave)).spawn().unwrap();
-        Self { child, screen: fs::File::from(pty.master), seen: String::new() }
+        Self { child, screen: fs::File::from(pty.master), begun: Vec::new(), seen: String::new() }
     }
 
     /// Reads on until `text` has come, and returns what came before it.
@@ -184,7 +186,13 @@ impl Terminal {
         // A terminal whose program has ended gives an error.
         match self.screen.read(&mut bytes) {
             Ok(count) if count > 0 => {
-                self.seen.push_str(&String::from_utf8_lossy(&bytes[..count]).replace('\r', ""));
+                self.begun.extend(&bytes[..count]);
+                let whole = match std::str::from_utf8(&self.begun) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    _ => self.begun.len(),
+                };
+                let read: Vec<u8> = self.begun.drain(..whole).collect();
+                self.seen.push_str(&String::from_utf8_lossy(&read).replace('\r', ""));
                 true
             }
             _ => false,
@@ -204,7 +212,7 @@ impl Terminal {
     pub fn end(mut self) -> (bool, String) {
         let until = clock::monotonic() + SOON;
         while self.read(until - clock::monotonic()) {}
-        let Self { mut child, screen, seen } = self;
+        let Self { mut child, screen, seen, .. } = self;
         // Whatever still runs is hung up on.
         drop(screen);
         (child.wait().unwrap().success(), seen)
