@@ -233,7 +233,7 @@ async fn serve(args: &Args, address: &Address, bound: Bound, source: Option<Sour
     systemd::ready();
     tokio::select! {
         ended = serving => match ended? {},
-        never = engine.carry(&address.text) => match never {},
+        never = engine.carry(&address.origin) => match never {},
         never = reload(asked, source, tls) => match never {},
         _ = stop.recv() => stopped(),
         _ = interrupt.recv() => stopped(),
