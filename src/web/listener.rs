@@ -32,7 +32,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::limits::{Place, Places, Quiet, Remote};
+use super::limits::{Buckets, Place, Places, Quiet, Remote};
 use super::pages::Limits;
 use super::patience::Patient;
 use crate::sys::clock;
@@ -132,6 +132,8 @@ pub async fn serve(bound: Bound, tls: Option<Tls>, router: Router, limits: Limit
     let serving = Serving { router, limits, behind_proxy };
     let each = if behind_proxy { limits.connections } else { limits.connections_each };
     let places = Places::new(limits.connections, each);
+    // Each handshake is work, so it is counted before it begins; a proxy's connections are its own affair.
+    let buckets = Buckets::new(limits.burst, limits.period);
     let refused = Quiet::default();
     match bound {
         Bound::Unix(listener) => {
@@ -149,6 +151,10 @@ pub async fn serve(bound: Bound, tls: Option<Tls>, router: Router, limits: Limit
             loop {
                 let Some((stream, from)) = rested(listener.accept().await).await else { continue };
                 let remote = Remote::at(from.ip());
+                if !buckets.admits(remote, clock::monotonic()) {
+                    refuse(remote, "too many came in a short time", &refused);
+                    continue;
+                }
                 let Some(place) = admitted(&places, remote, &refused) else { continue };
                 // A socket that refuses these is served without them.
                 let _ = stream.set_nodelay(true);
@@ -172,12 +178,16 @@ async fn rested<T>(accepted: io::Result<T>) -> Option<T> {
 
 fn admitted(places: &Arc<Places>, remote: Remote, refused: &Quiet) -> Option<Place> {
     let place = places.take(remote);
-    if place.is_none()
-        && let Some(before) = refused.says(clock::monotonic())
-    {
-        log::warn!("connection of {remote} refused: too many are open (and {before} more since this was last said)");
+    if place.is_none() {
+        refuse(remote, "too many are open", refused);
     }
     place
+}
+
+fn refuse(remote: Remote, reason: &str, refused: &Quiet) {
+    if let Some(before) = refused.says(clock::monotonic()) {
+        log::warn!("connection of {remote} refused: {reason} (and {before} more since this was last said)");
+    }
 }
 
 impl Serving {

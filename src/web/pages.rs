@@ -45,7 +45,7 @@ pub struct Limits {
     pub streams: usize,
     /// The same of one address: a family behind one router has one.
     pub streams_each: usize,
-    /// Requests that one address may make at once …
+    /// Requests that one address may make at once, and connections …
     pub burst: u32,
     /// … and the time after which it may make one more.
     pub period: Duration,

@@ -309,6 +309,13 @@ fn connections_over_the_cap_are_closed_at_once() {
 }
 
 #[test]
+fn handshakes_are_counted_as_well() {
+    let scene = limited(|limits| (limits.burst, limits.period) = (2, Duration::from_secs(3600)));
+    let (_first, _second) = (scene.browser(), scene.browser());
+    assert!(browser::handshake(scene.address, &scene.certificate, rustls::ALL_VERSIONS).is_err());
+}
+
+#[test]
 fn a_phone_hears_of_each_change_until_it_hangs_up() {
     let scene = Scene::start();
     let mut browser = scene.browser();
