@@ -5,7 +5,8 @@
 //!                 │ too many      │ too slow     │ too slow, too large, hang-up
 //!                 └───────────────┴──────────────┴────────────────────────────► closed
 //! ```
-//! Without a connection there is no timer. One that asks for nothing is closed after the time for a request's head.
+//! Without a connection there is no timer. One that asks for nothing is closed after the time for a request's head, one that asks too often or has
+//! lived long after an answer; so none holds its place for ever but where a phone waits.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -74,8 +76,8 @@ impl Bound {
         Ok(Self::Tcp(bound))
     }
 
-    /// Listens at a Unix socket for everybody on this machine: what is served there is what the network gets. A socket that nobody listens on any
-    /// more is replaced.
+    /// Listens at a Unix socket for our own group, which the proxy's user is in: whoever connects is believed about who asks. A socket that nobody
+    /// listens on any more is replaced.
     ///
     /// # Errors
     /// Where the kernel refuses it, or somebody listens there.
@@ -208,11 +210,19 @@ impl Serving {
 
     async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: Remote) {
         let Self { router, limits, behind_proxy } = self;
-        let service = TowerToHyperService::new(router);
+        let (service, begun) = (TowerToHyperService::new(router), clock::monotonic());
         let answer = service_fn(move |mut request: Request<Incoming>| {
             let remote = if behind_proxy { forwarded(request.headers()) } else { remote };
             request.extensions_mut().insert(remote);
-            service.call(request.map(Body::new))
+            let answered = service.call(request.map(Body::new));
+            async move {
+                let mut response = answered.await?;
+                // With an answer, so that no request is lost on its way.
+                if clock::monotonic() - begun >= limits.life {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

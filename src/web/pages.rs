@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -51,6 +52,8 @@ pub struct Limits {
     pub period: Duration,
     /// How long the TLS handshake may take, then the head of each request (also until it begins), then its body.
     pub read: Duration,
+    /// How old a connection may be to be kept after an answer; a stream goes on as long as it would.
+    pub life: Duration,
     /// How long a write may wait for the other end.
     pub write: Duration,
     /// How often a waiting phone hears something, so that either end notices when the other is gone.
@@ -67,6 +70,7 @@ impl Default for Limits {
             burst: 120,
             period: Duration::from_millis(200),
             read: Duration::from_secs(10),
+            life: Duration::from_secs(600),
             write: Duration::from_secs(30),
             heartbeat: Duration::from_secs(25),
         }
@@ -134,6 +138,9 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if app.is_signed {
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
