@@ -21,11 +21,23 @@ impl Address {
         };
         Some(Self { origin: text.into(), host: host?.into() })
     }
+
+    /// Whether the port is 443: that one is never written.
+    #[must_use]
+    pub fn has_usual_port(&self) -> bool {
+        self.origin.ends_with(&self.host) || self.origin.ends_with(']')
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_a_port_has_the_usual_one() {
+        let addresses = ["https://nas.example", "https://nas.example:8443", "https://[2001:db8::7]", "https://[2001:db8::7]:8443"];
+        assert_eq!(addresses.map(|text| Address::parse(text).unwrap().has_usual_port()), [true, false, true, false]);
+    }
 
     #[test]
     fn the_host_is_what_a_certificate_is_for() {

@@ -227,8 +227,9 @@ async fn serve(args: &Args, address: &Address, bound: Bound, source: Option<Sour
     // Before it is ready, so that none ends it.
     let asked = signal(SignalKind::hangup())?;
     let engine = Engine::new(args.socket.clone());
-    let is_signed = source.as_ref().is_some_and(Source::is_signed);
-    let app = App::new(engine.clone(), address.origin.clone(), is_signed, Limits::default());
+    // It counts for all ports of the host, where the NAS may have other pages; so only where the usual port is ours.
+    let insists = source.as_ref().is_some_and(Source::is_given) && address.has_usual_port();
+    let app = App::new(engine.clone(), address.origin.clone(), insists, Limits::default());
     let serving = listener::serve(bound, tls.clone(), pages::router(app), Limits::default());
     systemd::ready();
     tokio::select! {

@@ -84,18 +84,18 @@ pub struct App {
     pub(super) origin: String,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Places>,
-    is_signed: bool,
+    insists: bool,
     buckets: Buckets,
     too_many: Quiet,
 }
 
 impl App {
-    /// `is_signed`: with a certificate that browsers may insist on.
+    /// `insists`: browsers are told to open this host by https alone.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, origin: String, is_signed: bool, limits: Limits) -> Arc<Self> {
+    pub fn new(engine: Arc<Engine>, origin: String, insists: bool, limits: Limits) -> Arc<Self> {
         let streams = Places::new(limits.streams, limits.streams_each);
         let buckets = Buckets::new(limits.burst, limits.period);
-        Arc::new(Self { engine, origin, limits, streams, is_signed, buckets, too_many: Quiet::default() })
+        Arc::new(Self { engine, origin, limits, streams, insists, buckets, too_many: Quiet::default() })
     }
 }
 
@@ -142,8 +142,9 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     if status == StatusCode::TOO_MANY_REQUESTS {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if app.is_signed {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    if app.insists {
+        // A day: it counts for the whole host name, and must soon be over once there is no certificate any more.
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=86400"));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -61,8 +61,8 @@ fn the_page_is_one_and_each_answer_locks_the_browser_in() {
 
 #[test]
 fn only_with_a_real_certificate_is_the_browser_told_to_insist() {
-    let scene = Scene::with(Setup { is_signed: true, ..Setup::default() });
-    assert_eq!(scene.browser().get("/").header("strict-transport-security"), Some("max-age=31536000"));
+    let scene = Scene::with(Setup { insists: true, ..Setup::default() });
+    assert_eq!(scene.browser().get("/").header("strict-transport-security"), Some("max-age=86400"));
 }
 
 #[test]
