@@ -89,7 +89,7 @@ impl Bound {
             fs::remove_file(path)?;
         }
         let bound = std::os::unix::net::UnixListener::bind(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        fs::set_permissions(path, Permissions::from_mode(0o660))?;
         bound.set_nonblocking(true)?;
         Ok(Self::Unix(bound))
     }

@@ -165,7 +165,8 @@ fn run(args: &Args) -> Result<(), Fault> {
     crate::log::init(&config.log, "twostep-web");
     let bound = bind(&config.web)?;
     let source = source(args, &config.web, &address);
-    become_user(matches!(source, Some(Source::Made { .. })).then_some(args.state.as_path()))?;
+    let socket = config.web.socket.as_deref().map(Path::new);
+    become_user(matches!(source, Some(Source::Made { .. })).then_some(args.state.as_path()), socket)?;
     let tls = source.as_ref().map(tls).transpose()?;
     confine(source.as_ref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -179,8 +180,8 @@ fn bind(web: &config::Web) -> Result<Bound, Fault> {
     }
 }
 
-/// Where it is root, it makes the state folder, gives it to its user and becomes that user; else the folder is made as it is.
-fn become_user(state: Option<&Path>) -> Result<(), Fault> {
+/// Where it is root, it makes the state folder, gives it and the proxy's socket to its user and becomes that user; else the folder is made as it is.
+fn become_user(state: Option<&Path>, socket: Option<&Path>) -> Result<(), Fault> {
     let user = match geteuid().is_root() {
         true => Some(User::from_name(WEB_USER).map_err(io::Error::from)?.ok_or(Fault::NoUser)?),
         false => None,
@@ -193,6 +194,9 @@ fn become_user(state: Option<&Path>) -> Result<(), Fault> {
         }
     }
     if let Some(user) = user {
+        if let Some(socket) = socket {
+            chown(socket, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Fault::Socket(socket.into(), e))?;
+        }
         sandbox::drop_to_user(user.uid, user.gid)?;
     }
     Ok(())
