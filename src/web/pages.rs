@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
@@ -121,7 +121,8 @@ pub fn router(app: Arc<App>) -> Router {
 /// Stands before and behind every answer.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let remote = request.extensions().get().copied().unwrap_or(Remote::UNKNOWN);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // Strangers choose other paths, and might choose a secret.
+    let (method, path) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     let now = clock::monotonic();
     let mut response = if app.buckets.admits(remote, now) {
         next.run(request).await
@@ -132,9 +133,7 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         api::too_many()
     };
     let status = response.status();
-    // Strangers choose other paths, and might choose a secret.
-    let path = if status == StatusCode::NOT_FOUND { "…" } else { &path };
-    log::debug!("{method} {path} {} for {remote}", status.as_u16());
+    log::debug!("{method} {} {} for {remote}", path.as_ref().map_or("…", MatchedPath::as_str), status.as_u16());
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
