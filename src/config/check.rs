@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::document::Finding;
-use super::phone::is_address;
+use super::phone::spelling;
 use super::{Button, Config, Grant, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
 use crate::core::adapter::Mac;
 use crate::core::email::Address;
@@ -118,8 +118,13 @@ impl Rules {
     }
 
     fn phone(&mut self, phone: &Phone, web: &Web) {
-        let fits = phone.address.as_deref().is_none_or(is_address);
-        self.want(fits, "phone.address", "write it like https://nas.example.org:8443, without a path");
+        if let Some(address) = &phone.address {
+            let text = match spelling(address) {
+                Some(right) => format!("write it as browsers do: \"{right}\""),
+                None => "write it like https://nas.example.org:8443, without a path".into(),
+            };
+            self.want(spelling(address).is_some_and(|right| right == *address), "phone.address", &text);
+        }
         self.want(web.listen.port() != 0, "web.listen", "0 is no port: give 1 to 65535");
         let text = "give both web.certificate and web.key, or neither";
         self.want(web.certificate.is_some() == web.key.is_some(), "web.certificate", text);

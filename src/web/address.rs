@@ -1,14 +1,10 @@
-//! `phone.address` taken apart: what a browser calls the page's origin, and the host that a certificate is for.
+//! `phone.address` taken apart: the host that a certificate is for.
 #![forbid(unsafe_code)]
-
-use std::net::Ipv6Addr;
 
 /// A checked `phone.address`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// As it is configured.
-    pub text: String,
-    /// As browsers write it in `Origin` (RFC 6454 §6.2): lower case, no port where it is 443.
+    /// As it is configured, which is as browsers write it in `Origin` (RFC 6454 §6.2): the configuration's check takes no other spelling.
     pub origin: String,
     /// Without brackets.
     pub host: String,
@@ -19,18 +15,17 @@ impl Address {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let place = text.strip_prefix("https://")?;
-        let (host, port) = match place.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
-            _ => (place, 443_u16),
+        let host = match place.strip_prefix('[') {
+            Some(six) => six.split(']').next(),
+            None => place.split(':').next(),
         };
-        let six = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let host = match six {
-            Some(six) => six.parse::<Ipv6Addr>().ok()?.to_string(),
-            None => host.to_ascii_lowercase(),
-        };
-        let written = if six.is_some() { format!("[{host}]") } else { host.clone() };
-        let port = if port == 443 { String::new() } else { format!(":{port}") };
-        Some(Self { text: text.into(), origin: format!("https://{written}{port}"), host })
+        Some(Self { origin: text.into(), host: host?.into() })
+    }
+
+    /// Whether the port is 443: that one is never written.
+    #[must_use]
+    pub fn has_usual_port(&self) -> bool {
+        self.origin.ends_with(&self.host) || self.origin.ends_with(']')
     }
 }
 
@@ -39,17 +34,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_written_as_browsers_write_it() {
-        for (text, origin, host) in [
-            ("https://nas.example", "https://nas.example", "nas.example"),
-            ("https://NAS.example:443", "https://nas.example", "nas.example"),
-            ("https://nas.example:8443", "https://nas.example:8443", "nas.example"),
-            ("https://192.0.2.7:8443", "https://192.0.2.7:8443", "192.0.2.7"),
-            ("https://[2001:DB8:0::7]", "https://[2001:db8::7]", "2001:db8::7"),
-            ("https://[2001:db8::7]:8443", "https://[2001:db8::7]:8443", "2001:db8::7"),
+    fn an_address_without_a_port_has_the_usual_one() {
+        let addresses = ["https://nas.example", "https://nas.example:8443", "https://[2001:db8::7]", "https://[2001:db8::7]:8443"];
+        assert_eq!(addresses.map(|text| Address::parse(text).unwrap().has_usual_port()), [true, false, true, false]);
+    }
+
+    #[test]
+    fn the_host_is_what_a_certificate_is_for() {
+        for (text, host) in [
+            ("https://nas.example", "nas.example"),
+            ("https://nas.example:8443", "nas.example"),
+            ("https://192.0.2.7:8443", "192.0.2.7"),
+            ("https://[2001:db8::7]", "2001:db8::7"),
+            ("https://[2001:db8::7]:8443", "2001:db8::7"),
         ] {
-            let address = Address::parse(text).unwrap();
-            assert_eq!((address.origin.as_str(), address.host.as_str()), (origin, host), "{text}");
+            assert_eq!(Address::parse(text).unwrap(), Address { origin: text.into(), host: host.into() });
         }
     }
 }

@@ -42,7 +42,8 @@ pub(super) async fn call(app: &App, method: &str, request: Request) -> Response 
     };
     let Ok(parameters) = serde_json::from_slice::<&RawValue>(&body) else { return invalid("parameters") };
     match app.engine.call(method, parameters).await {
-        Ok(reply) => ([(CONTENT_TYPE, "application/json")], reply.as_str().to_owned()).into_response(),
+        // It may hold a code: the body is the reply itself, which is wiped.
+        Ok(reply) => ([(CONTENT_TYPE, "application/json")], Body::from(Bytes::from_owner(reply))).into_response(),
         Err(failure) => failed(method, &failure),
     }
 }

@@ -131,9 +131,9 @@ impl Source {
         }
     }
 
-    /// Whether it is one that browsers may be told to insist on.
+    /// Whether it is the administrator's: read again when asked, and one that browsers may be told to insist on.
     #[must_use]
-    pub fn is_signed(&self) -> bool {
+    pub fn is_given(&self) -> bool {
         matches!(self, Self::Files { .. })
     }
 }

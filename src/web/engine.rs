@@ -94,7 +94,7 @@ impl From<frame::Error> for Failure {
 
 /// One reply.
 pub struct Answer {
-    /// JSON text, an object. It may hold a code, so it is wiped.
+    /// JSON text, an object. It may hold a code, so it is wiped; the buffers of HTTP and TLS on its way out are not.
     pub parameters: Zeroizing<String>,
     /// Another one follows.
     pub continues: bool,

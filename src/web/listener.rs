@@ -5,7 +5,8 @@
 //!                 │ too many      │ too slow     │ too slow, too large, hang-up
 //!                 └───────────────┴──────────────┴────────────────────────────► closed
 //! ```
-//! Without a connection there is no timer. One that asks for nothing is closed after the time for a request's head.
+//! Without a connection there is no timer. One that asks for nothing is closed after the time for a request's head, one that asks too often or has
+//! lived long after an answer; so none holds its place for ever but where a phone waits.
 #![forbid(unsafe_code)]
 
 use std::convert::Infallible;
@@ -19,7 +20,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -32,7 +34,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::limits::{Place, Places, Quiet, Remote};
+use super::limits::{Buckets, Place, Places, Quiet, Remote};
 use super::pages::Limits;
 use super::patience::Patient;
 use crate::sys::clock;
@@ -74,8 +76,8 @@ impl Bound {
         Ok(Self::Tcp(bound))
     }
 
-    /// Listens at a Unix socket for everybody on this machine: what is served there is what the network gets. A socket that nobody listens on any
-    /// more is replaced.
+    /// Listens at a Unix socket for our own group, which the proxy's user is in: whoever connects is believed about who asks. A socket that nobody
+    /// listens on any more is replaced.
     ///
     /// # Errors
     /// Where the kernel refuses it, or somebody listens there.
@@ -87,7 +89,7 @@ impl Bound {
             fs::remove_file(path)?;
         }
         let bound = std::os::unix::net::UnixListener::bind(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o666))?;
+        fs::set_permissions(path, Permissions::from_mode(0o660))?;
         bound.set_nonblocking(true)?;
         Ok(Self::Unix(bound))
     }
@@ -132,6 +134,8 @@ pub async fn serve(bound: Bound, tls: Option<Tls>, router: Router, limits: Limit
     let serving = Serving { router, limits, behind_proxy };
     let each = if behind_proxy { limits.connections } else { limits.connections_each };
     let places = Places::new(limits.connections, each);
+    // Each handshake is work, so it is counted before it begins; a proxy's connections are its own affair.
+    let buckets = Buckets::new(limits.burst, limits.period);
     let refused = Quiet::default();
     match bound {
         Bound::Unix(listener) => {
@@ -149,6 +153,10 @@ pub async fn serve(bound: Bound, tls: Option<Tls>, router: Router, limits: Limit
             loop {
                 let Some((stream, from)) = rested(listener.accept().await).await else { continue };
                 let remote = Remote::at(from.ip());
+                if !buckets.admits(remote, clock::monotonic()) {
+                    refuse(remote, "too many came in a short time", &refused);
+                    continue;
+                }
                 let Some(place) = admitted(&places, remote, &refused) else { continue };
                 // A socket that refuses these is served without them.
                 let _ = stream.set_nodelay(true);
@@ -172,12 +180,16 @@ async fn rested<T>(accepted: io::Result<T>) -> Option<T> {
 
 fn admitted(places: &Arc<Places>, remote: Remote, refused: &Quiet) -> Option<Place> {
     let place = places.take(remote);
-    if place.is_none()
-        && let Some(before) = refused.says(clock::monotonic())
-    {
-        log::warn!("connection of {remote} refused: too many are open (and {before} more since this was last said)");
+    if place.is_none() {
+        refuse(remote, "too many are open", refused);
     }
     place
+}
+
+fn refuse(remote: Remote, reason: &str, refused: &Quiet) {
+    if let Some(before) = refused.says(clock::monotonic()) {
+        log::warn!("connection of {remote} refused: {reason} (and {before} more since this was last said)");
+    }
 }
 
 impl Serving {
@@ -198,12 +210,20 @@ impl Serving {
 
     async fn http(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, remote: Remote, place: Place) {
         let (Self { router, limits, behind_proxy }, place) = (self, Arc::new(place));
-        let service = TowerToHyperService::new(router);
+        let (service, begun) = (TowerToHyperService::new(router), clock::monotonic());
         let answer = service_fn(move |mut request: Request<Incoming>| {
             let remote = if behind_proxy { forwarded(request.headers()) } else { remote };
             request.extensions_mut().insert(remote);
             request.extensions_mut().insert(Arc::clone(&place));
-            service.call(request.map(Body::new))
+            let answered = service.call(request.map(Body::new));
+            async move {
+                let mut response = answered.await?;
+                // With an answer, so that no request is lost on its way.
+                if clock::monotonic() - begun >= limits.life {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -165,7 +165,8 @@ fn run(args: &Args) -> Result<(), Fault> {
     crate::log::init(&config.log, "twostep-web");
     let bound = bind(&config.web)?;
     let source = source(args, &config.web, &address);
-    become_user(matches!(source, Some(Source::Made { .. })).then_some(args.state.as_path()))?;
+    let socket = config.web.socket.as_deref().map(Path::new);
+    become_user(matches!(source, Some(Source::Made { .. })).then_some(args.state.as_path()), socket)?;
     let tls = source.as_ref().map(tls).transpose()?;
     confine(source.as_ref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -179,8 +180,8 @@ fn bind(web: &config::Web) -> Result<Bound, Fault> {
     }
 }
 
-/// Where it is root, it makes the state folder, gives it to its user and becomes that user; else the folder is made as it is.
-fn become_user(state: Option<&Path>) -> Result<(), Fault> {
+/// Where it is root, it makes the state folder, gives it and the proxy's socket to its user and becomes that user; else the folder is made as it is.
+fn become_user(state: Option<&Path>, socket: Option<&Path>) -> Result<(), Fault> {
     let user = match geteuid().is_root() {
         true => Some(User::from_name(WEB_USER).map_err(io::Error::from)?.ok_or(Fault::NoUser)?),
         false => None,
@@ -193,6 +194,9 @@ fn become_user(state: Option<&Path>) -> Result<(), Fault> {
         }
     }
     if let Some(user) = user {
+        if let Some(socket) = socket {
+            chown(socket, Some(user.uid.as_raw()), Some(user.gid.as_raw())).map_err(|e| Fault::Socket(socket.into(), e))?;
+        }
         sandbox::drop_to_user(user.uid, user.gid)?;
     }
     Ok(())
@@ -227,13 +231,14 @@ async fn serve(args: &Args, address: &Address, bound: Bound, source: Option<Sour
     // Before it is ready, so that none ends it.
     let asked = signal(SignalKind::hangup())?;
     let engine = Engine::new(args.socket.clone());
-    let is_signed = source.as_ref().is_some_and(Source::is_signed);
-    let app = App::new(engine.clone(), address.origin.clone(), is_signed, Limits::default());
+    // It counts for all ports of the host, where the NAS may have other pages; so only where the usual port is ours.
+    let insists = source.as_ref().is_some_and(Source::is_given) && address.has_usual_port();
+    let app = App::new(engine.clone(), address.origin.clone(), insists, Limits::default());
     let serving = listener::serve(bound, tls.clone(), pages::router(app), Limits::default());
     systemd::ready();
     tokio::select! {
         ended = serving => match ended? {},
-        never = engine.carry(&address.text) => match never {},
+        never = engine.carry(&address.origin) => match never {},
         never = reload(asked, source, tls) => match never {},
         _ = stop.recv() => stopped(),
         _ = interrupt.recv() => stopped(),
@@ -249,7 +254,11 @@ fn stopped() -> Result<(), Fault> {
 async fn reload(mut asked: Signal, source: Option<Source>, tls: Option<Tls>) -> Infallible {
     loop {
         asked.recv().await;
-        let (Some(source), Some(tls)) = (&source, &tls) else { continue };
+        let (Some(source), Some(tls)) = (source.as_ref().filter(|source| source.is_given()), &tls) else {
+            // One of our own making is behind the sandbox, and nobody else changes it.
+            log::info!("no certificate was given, so there is nothing to read again");
+            continue;
+        };
         let read = source.read().and_then(|certificate| Ok((certificate.fingerprint(), certificate.into_config()?)));
         match read {
             Ok((fingerprint, config)) => {

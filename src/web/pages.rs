@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, HeaderName, HeaderValue, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -46,12 +47,14 @@ pub struct Limits {
     /// The same of one address: all phones of an office may have one. Each was recognised by the engine, which gives one phone four at most; so
     /// this only keeps whoever sends bad signatures from taking all places for the moments that the engine needs to say no.
     pub streams_each: usize,
-    /// Requests that one address may make at once: each of two hundred phones needs two to wait again …
+    /// Requests that one address may make at once, and connections (each of two hundred phones needs two requests to wait again) …
     pub burst: u32,
     /// … and the time after which it may make one more.
     pub period: Duration,
     /// How long the TLS handshake may take, then the head of each request (also until it begins), then its body.
     pub read: Duration,
+    /// How old a connection may be to be kept after an answer; a stream goes on as long as it would.
+    pub life: Duration,
     /// How long a write may wait for the other end.
     pub write: Duration,
     /// How often a waiting phone hears something, so that either end notices when the other is gone.
@@ -68,6 +71,7 @@ impl Default for Limits {
             burst: 600,
             period: Duration::from_millis(10),
             read: Duration::from_secs(10),
+            life: Duration::from_secs(600),
             write: Duration::from_secs(30),
             heartbeat: Duration::from_secs(25),
         }
@@ -81,18 +85,18 @@ pub struct App {
     pub(super) origin: String,
     pub(super) limits: Limits,
     pub(super) streams: Arc<Places>,
-    is_signed: bool,
+    insists: bool,
     buckets: Buckets,
     too_many: Quiet,
 }
 
 impl App {
-    /// `is_signed`: with a certificate that browsers may insist on.
+    /// `insists`: browsers are told to open this host by https alone.
     #[must_use]
-    pub fn new(engine: Arc<Engine>, origin: String, is_signed: bool, limits: Limits) -> Arc<Self> {
+    pub fn new(engine: Arc<Engine>, origin: String, insists: bool, limits: Limits) -> Arc<Self> {
         let streams = Places::new(limits.streams, limits.streams_each);
         let buckets = Buckets::new(limits.burst, limits.period);
-        Arc::new(Self { engine, origin, limits, streams, is_signed, buckets, too_many: Quiet::default() })
+        Arc::new(Self { engine, origin, limits, streams, insists, buckets, too_many: Quiet::default() })
     }
 }
 
@@ -118,7 +122,8 @@ pub fn router(app: Arc<App>) -> Router {
 /// Stands before and behind every answer.
 async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let remote = request.extensions().get().copied().unwrap_or(Remote::UNKNOWN);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // Strangers choose other paths, and might choose a secret.
+    let (method, path) = (request.method().clone(), request.extensions().get::<MatchedPath>().cloned());
     let now = clock::monotonic();
     let mut response = if app.buckets.admits(remote, now) {
         next.run(request).await
@@ -129,15 +134,17 @@ async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
         api::too_many()
     };
     let status = response.status();
-    // Strangers choose other paths, and might choose a secret.
-    let path = if status == StatusCode::NOT_FOUND { "…" } else { &path };
-    log::debug!("{method} {path} {} for {remote}", status.as_u16());
+    log::debug!("{method} {} {} for {remote}", path.as_ref().map_or("…", MatchedPath::as_str), status.as_u16());
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if app.is_signed {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if app.insists {
+        // A day: it counts for the whole host name, and must soon be over once there is no certificate any more.
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=86400"));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -66,8 +66,8 @@ fn the_page_is_one_and_each_answer_locks_the_browser_in() {
 
 #[test]
 fn only_with_a_real_certificate_is_the_browser_told_to_insist() {
-    let scene = Scene::with(Setup { is_signed: true, ..Setup::default() });
-    assert_eq!(scene.browser().get("/").header("strict-transport-security"), Some("max-age=31536000"));
+    let scene = Scene::with(Setup { insists: true, ..Setup::default() });
+    assert_eq!(scene.browser().get("/").header("strict-transport-security"), Some("max-age=86400"));
 }
 
 #[test]
@@ -231,9 +231,12 @@ fn whoever_asks_too_often_is_told_so_and_nobody_else() {
     let scene = limited(|limits| (limits.burst, limits.period) = (5, Duration::from_secs(3600)));
     let mut browser = scene.browser();
     let mut seen: Vec<u16> = (0..4).map(|_| browser.get("/").status).collect();
-    seen.extend((0..3).map(|_| browser.post("Nonce", &json!({ "authenticator": "phone" })).status));
-    assert_eq!(seen, [200, 200, 200, 200, 200, 429, 429]);
+    seen.push(browser.post("Nonce", &json!({ "authenticator": "phone" })).status);
+    assert_eq!(seen, [200; 5]);
     let refused = browser.post("Nonce", &json!({ "authenticator": "phone" }));
+    assert_eq!((refused.status, refused.header("connection")), (429, Some("close")));
+    assert_eq!(browser.closed(), "", "nor does it keep its connection");
+    assert_eq!(scene.browser().get("/").status, 429);
     assert_eq!(refused.json(), json!({ "error": "too_many" }));
     assert_eq!(refused.header("content-security-policy"), Some(POLICY));
 }
@@ -243,7 +246,13 @@ fn behind_a_proxy_its_word_tells_who_asks() {
     let limits = Limits { burst: 1, period: Duration::from_secs(3600), ..Limits::default() };
     let scene = Scene::with(Setup { limits, behind_proxy: true, ..Setup::default() });
     let mut proxy = Browser::behind_proxy(&scene.proxy);
-    let mut status = |from: &str| proxy.ask("GET", "/", &[("X-Forwarded-For", from)]).status;
+    let mut status = |from: &str| {
+        let reply = proxy.ask("GET", "/", &[("X-Forwarded-For", from)]);
+        if reply.status == 429 {
+            proxy = Browser::behind_proxy(&scene.proxy);
+        }
+        reply.status
+    };
     assert_eq!([status("192.0.2.7"), status("192.0.2.7")], [200, 429]);
     assert_eq!(status("198.51.100.1, 192.0.2.7"), 429, "what the client wrote itself does not count");
     assert_eq!([status("192.0.2.8"), status("2001:db8::1"), status("2001:db8::2")], [200, 200, 429]);
@@ -311,6 +320,30 @@ fn connections_over_the_cap_are_closed_at_once() {
     // The places are given back as soon as the server has noticed.
     let again = (0..10_000).find_map(|_| browser::handshake(scene.address, &scene.certificate, rustls::ALL_VERSIONS).ok());
     assert!(again.is_some());
+}
+
+#[test]
+fn handshakes_are_counted_as_well() {
+    let scene = limited(|limits| (limits.burst, limits.period) = (2, Duration::from_secs(3600)));
+    let (_first, _second) = (scene.browser(), scene.browser());
+    assert!(browser::handshake(scene.address, &scene.certificate, rustls::ALL_VERSIONS).is_err());
+}
+
+#[test]
+fn a_connection_has_an_end_but_no_stream_is_cut_short() {
+    let scene = limited(|limits| limits.life = Duration::ZERO);
+    let mut browser = scene.browser();
+    let last = browser.get("/");
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+    assert_eq!(browser.closed(), "");
+    let mut browser = scene.browser();
+    browser.listen("phone");
+    browser.event().unwrap();
+    scene.engine.show(&["alice"]);
+    assert!(browser.event().unwrap().contains("alice"));
+    let scene = limited(|limits| limits.life = Duration::from_secs(3600));
+    let mut browser = scene.browser();
+    assert_eq!([browser.get("/").header("connection"), browser.get("/").header("connection")], [None, None]);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The program as it is started: its configuration, its certificate, its socket, its log.
 
 use std::fs::{self, Permissions};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -30,13 +31,16 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        static NEXT: AtomicU16 = AtomicU16::new(8443);
         let folder = tempfile::tempdir().unwrap();
+        // An address of this process alone, and a port that nothing has on all addresses.
         let [_, b, c, d] = std::process::id().to_be_bytes();
-        let listen = ([127, 64 | b, c, d], NEXT.fetch_add(1, Ordering::Relaxed)).into();
+        let listen = TcpListener::bind(SocketAddr::from(([127, 64 | b, c, d], 0))).unwrap().local_addr().unwrap();
         let place = Self { folder, listen };
         fs::set_permissions(place.folder.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_twostep-web"), place.path("twostep-web")).unwrap();
+        // Not copied by this process: what another test starts meanwhile would keep the copy open for writing, and then it can't be run.
+        let mut install = Command::new("install");
+        install.args(["-m", "755", env!("CARGO_BIN_EXE_twostep-web")]).arg(place.path("twostep-web"));
+        assert!(install.status().unwrap().success());
         fs::create_dir(place.path("state")).unwrap();
         fs::create_dir(place.path("run")).unwrap();
         if geteuid().is_root() {
@@ -52,7 +56,11 @@ impl Place {
     }
 
     fn configure(&self, web: &str) {
-        let text = format!("[log]\ntarget = \"stderr\"\nlevel = \"debug\"\n[phone]\naddress = \"{ADDRESS}\"\n[web]\n{web}\n");
+        self.configure_for(ADDRESS, web);
+    }
+
+    fn configure_for(&self, address: &str, web: &str) {
+        let text = format!("[log]\ntarget = \"stderr\"\nlevel = \"debug\"\n[phone]\naddress = \"{address}\"\n[web]\n{web}\n");
         fs::write(self.path("twostepd.toml"), text).unwrap();
     }
 
@@ -83,8 +91,9 @@ impl Place {
         fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
         notify.set_read_timeout(Some(SOON)).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
+        let before = self.log().len();
         let child = self.command(&[]).env("NOTIFY_SOCKET", &path).stderr(Stdio::from(log)).spawn().unwrap();
-        let running = Running { child, place: self };
+        let running = Running { child, place: self, before };
         let mut message = [0; 64];
         let length = notify.recv(&mut message).unwrap_or_else(|e| panic!("not ready: {e}\n{}", self.log()));
         assert_eq!(message[..length], *b"READY=1\n");
@@ -115,9 +124,23 @@ impl Place {
 struct Running<'a> {
     child: Child,
     place: &'a Place,
+    /// The length of the log that others have left.
+    before: usize,
 }
 
 impl Running<'_> {
+    /// Waits until its log has this.
+    #[track_caller]
+    fn says(&self, text: &str) {
+        for _ in 0..SOON.as_millis() {
+            if self.place.log()[self.before..].contains(text) {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        panic!("it never says {text:?}");
+    }
+
     fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
@@ -150,10 +173,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asks until the program has found the engine.
+const CARRYING: &str = "phones are carried for";
+
 fn post(browser: &mut Browser, authenticator: &str) -> u16 {
-    let asked = (0..100).map(|_| browser.post("Nonce", &json!({ "authenticator": authenticator })).status).find(|status| *status != 503);
-    asked.expect("the engine is found")
+    browser.post("Nonce", &json!({ "authenticator": authenticator })).status
 }
 
 #[test]
@@ -206,7 +229,6 @@ fn it_makes_a_certificate_tells_its_fingerprint_and_keeps_it() {
     let _again = place.start();
     assert_eq!(place.certificate(), certificate);
     assert_eq!(text(&place.output(&["--fingerprint"]).stdout), fingerprint);
-    assert_eq!(Browser::open(place.listen, &certificate).get("/").header("strict-transport-security"), None);
 }
 
 #[test]
@@ -216,22 +238,44 @@ fn a_renewed_certificate_is_read_without_a_restart() {
     place.listening(&place.files());
     let running = place.start();
     let mut before = Browser::open(place.listen, &first);
-    assert!(before.get("/").header("strict-transport-security").is_some());
+    assert_eq!(before.get("/").status, 200);
     assert!(!place.path("state/self-signed.pem").exists());
     let second = place.write_pair();
     running.signal(Signal::SIGHUP);
-    // The signal is taken between two requests.
-    let renewed = (0..1000).find_map(|_| handshake(place.listen, &second, rustls::ALL_VERSIONS).ok());
-    assert!(renewed.is_some(), "{}", place.log());
+    running.says("certificate read again");
+    handshake(place.listen, &second, rustls::ALL_VERSIONS).unwrap();
     assert_eq!(before.get("/").status, 200, "connections are kept");
     // One that is no good changes nothing.
     fs::write(place.path("key.pem"), "no key").unwrap();
     running.signal(Signal::SIGHUP);
-    let told = (0..1000).any(|_| {
-        Browser::open(place.listen, &second).get("/");
-        place.log().contains("the former certificate stays: web.key: ")
-    });
-    assert!(told, "{}", place.log());
+    running.says("the former certificate stays: web.key: ");
+    handshake(place.listen, &second, rustls::ALL_VERSIONS).unwrap();
+}
+
+#[test]
+fn there_is_nothing_to_read_again_where_it_made_the_certificate_itself() {
+    let place = Place::new();
+    place.listening("");
+    let running = place.start();
+    running.signal(Signal::SIGHUP);
+    running.says("nothing to read again");
+    assert!(!place.log().contains("former certificate"), "{}", place.log());
+    assert_eq!(Browser::open(place.listen, &place.certificate()).get("/").status, 200);
+}
+
+#[test]
+fn browsers_insist_only_where_the_certificate_is_given_and_the_port_is_the_usual_one() {
+    let place = Place::new();
+    let certificate = place.write_pair();
+    let insists = |address: &str, web: &str| {
+        place.configure_for(address, &format!("listen = \"{}\"\n{web}", place.listen));
+        let _running = place.start();
+        let certificate = if web.is_empty() { place.certificate() } else { certificate.clone() };
+        Browser::open(place.listen, &certificate).get("/").header("strict-transport-security").is_some()
+    };
+    assert!(insists("https://nas.example", &place.files()));
+    assert!(!insists("https://nas.example:8443", &place.files()), "it would count for the host's other ports as well");
+    assert!(!insists("https://nas.example", ""));
 }
 
 #[test]
@@ -242,8 +286,9 @@ fn behind_a_proxy_it_has_a_socket_and_no_certificate() {
     place.configure(&format!("socket = \"{}\"", socket.display()));
     drop(place.start());
     assert!(socket.exists(), "killed, it leaves its socket behind");
-    let _running = place.start();
-    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o666);
+    let running = place.start();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    running.says(CARRYING);
     let mut proxy = Browser::behind_proxy(&socket);
     assert_eq!(proxy.get("/").status, 200);
     assert_eq!(post(&mut proxy, "phone"), 200);
@@ -261,12 +306,14 @@ fn its_log_has_no_secret() {
     let _engine = engine(&place);
     place.listening("");
     let running = place.start();
+    running.says(CARRYING);
     let mut browser = Browser::open(place.listen, &place.certificate());
     assert_eq!(post(&mut browser, "hunter1"), 200);
     assert_eq!(browser.get("/pair?hunter2").status, 200);
     assert_eq!(browser.get("/hunter3/hunter4").status, 404);
     assert_eq!(browser.post("Nonce", &json!({ "hunter5": "hunter6" })).status, 400);
     assert_eq!(browser.post("Pair", &json!({ "pairing": "hunter7", "public_key": "", "name": "", "mac": "", "proof": "" })).status, 400);
+    assert!((0..10_000).any(|_| browser.get("/hunter8").status == 429), "whoever asks too often is refused for any path");
     drop(running);
     let log = place.log();
     assert!(log.contains("/api/Nonce 200"), "{log}");

@@ -199,13 +199,13 @@ pub struct Scene {
 /// What a scene begins with.
 pub struct Setup {
     pub limits: Limits,
-    pub is_signed: bool,
+    pub insists: bool,
     pub behind_proxy: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: Limits { burst: 10_000, ..Limits::default() }, is_signed: false, behind_proxy: false }
+        Self { limits: Limits { burst: 10_000, ..Limits::default() }, insists: false, behind_proxy: false }
     }
 }
 
@@ -234,7 +234,7 @@ impl Scene {
             Bound::Unix(_) => ([0; 4], 0).into(),
         };
         let tls = (!setup.behind_proxy).then(|| tls(certificate.clone(), &key));
-        let app = App::new(carrying.clone(), ADDRESS.into(), setup.is_signed, setup.limits);
+        let app = App::new(carrying.clone(), ADDRESS.into(), setup.insists, setup.limits);
         let carrier = carrying.clone();
         let running = Running::start(async move || {
             tokio::select! {
