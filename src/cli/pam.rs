@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 
 use super::output::{self, Failed};
-use crate::core::pam_stack::{Fault, Guard, Service, Verdict};
+use crate::core::pam_stack::{Fault, Guard, Kind, Service, Verdict};
 use crate::core::pattern;
 use crate::core::sshd_config::{Config, Found, Judged};
 
@@ -154,13 +154,25 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>, sshd: &Sshd) -> Opt
     }
     let by_sshd = sshd.as_ref().map_or(BY_SSHD, |sshd| sshd.service.as_str());
     if state != "none" && told.service == by_sshd {
-        judge_sshd(&mut told, sshd.as_ref(), guard != Guard::Absent);
+        judge_sshd(&mut told, sshd.as_ref(), past_account(&service, &guard).as_deref());
     }
     if service.is_quiet() {
         told.notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
     }
-    told.notes.extend(service.exceptions().into_iter().map(|exception| format!("An exception is made: {exception}")));
+    let mut exceptions = service.exceptions(Kind::Auth);
+    exceptions
+        .extend(service.exceptions(Kind::Account).into_iter().filter(|exception| !service.exceptions(Kind::Auth).contains(exception)));
+    told.notes.extend(exceptions.into_iter().map(|exception| format!("An exception is made: {exception}")));
     Some(told)
+}
+
+/// What to do against those whom the account lines don't stop, where sshd has let them in without the auth lines; None where they stop all.
+fn past_account(service: &Service, guard: &Guard) -> Option<String> {
+    if *guard == Guard::Absent {
+        return Some("add the account line (/usr/share/twostep/pam/sshd).".into());
+    }
+    let exceptions = service.exceptions(Kind::Account);
+    (!exceptions.is_empty()).then(|| format!("take {} off the account line.", exceptions.join(" ")))
 }
 
 impl Told {
@@ -201,14 +213,13 @@ fn judge_auth(verdict: &Verdict, holds: bool) -> (&'static str, Vec<String>) {
     (state, vec![note])
 }
 
-/// sshd beside its PAM lines.
-fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, is_guarded: bool) {
-    let add = "add the account line (/usr/share/twostep/pam/sshd).";
+/// sshd beside its PAM lines; `mend` says what to do where the account lines don't stop all who came past the auth lines.
+fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, mend: Option<&str>) {
     let sshd = match sshd {
         Ok(sshd) => sshd,
         Err(why) => {
-            if !is_guarded {
-                told.passes(format!("A key passes without it: {add}"));
+            if let Some(mend) = mend {
+                told.passes(format!("A key passes without it: {mend}"));
             }
             return told.notes.push(format!("Not judged: sshd's own settings ({why})."));
         }
@@ -230,9 +241,10 @@ fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, is_guarded: bool)
     }
     told.notes
         .extend(sshd.unasked.iter().map(|who| format!("Can't be asked for a code, and is refused where one is needed: Match {who}.")));
-    for (way, who) in sshd.ways.iter().filter(|_| !is_guarded) {
+    for (way, who) in &sshd.ways {
+        let Some(mend) = mend else { break };
         let who = who.as_ref().map(|who| format!(" (Match {who})")).unwrap_or_default();
-        told.passes(format!("{way} passes without it{who}: {add}"));
+        told.passes(format!("{way} passes without it{who}: {mend}"));
     }
 }
 
@@ -329,6 +341,19 @@ mod tests {
         let unread = told(ACCOUNT, Err("it can't be read".into()));
         assert!(!unread.is_fault && unread.notes[0].contains("Not judged"), "{unread:?}");
         assert!(told("", Err("it can't be read".into())).is_fault);
+    }
+
+    #[test]
+    fn an_exception_on_the_account_line_of_ssh_lets_a_key_in_and_is_told() {
+        for exception in ["users=alice", "exclude_group=robots"] {
+            let told = one("sshd", &format!("@include common-auth\n{AUTH}\n{ACCOUNT} {exception}\n"));
+            assert!(told.is_fault && told.state == "by_passable", "{told:?}");
+            assert!(told.notes[0].starts_with("A key passes") && told.notes[0].contains(exception), "{told:?}");
+            let login = one("login", &format!("@include common-auth\n{AUTH} {exception}\n{ACCOUNT} {exception}\n"));
+            assert!(!login.is_fault && login.notes == [format!("An exception is made: {exception}")], "{login:?}");
+            let login = one("login", &format!("@include common-auth\n{AUTH}\n{ACCOUNT} {exception}\n"));
+            assert!(!login.is_fault && login.notes == [format!("An exception is made: {exception}")], "{login:?}");
+        }
     }
 
     #[test]
