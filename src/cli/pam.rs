@@ -89,18 +89,18 @@ fn services(folder: &Path, sshd: &dyn Fn() -> Sshd) -> Result<Vec<Told>, Failed>
     Ok(names.into_iter().filter_map(|name| told(name, &read, &sshd)).collect())
 }
 
-/// None where it is no file that can be read as text; an absolute name stands for itself.
+/// None where it is no file that can be read as text to its end; an absolute name stands for itself.
 fn text(path: &Path) -> Option<String> {
     let file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))?;
     let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
+    let length = file.take(LARGEST + 1).read_to_string(&mut text).ok()?;
+    (length as u64 <= LARGEST).then_some(text)
 }
 
 /// sshd's settings: what it tells of them itself, where it does, and Match blocks from the file.
 fn ask_sshd(config: &Path) -> Sshd {
     let name = config.display().to_string();
-    let text = text(config).ok_or_else(|| format!("{name} can't be read"))?;
+    let text = text(config).ok_or_else(|| format!("{name} can't be read, or is longer than {} KiB", LARGEST / 1024))?;
     let folder = config.parent().unwrap_or(Path::new("/"));
     let read = Config::parse(&name, &text, &|pattern| included(&folder.join(pattern))).map_err(|fault| fault.to_string())?;
     let told = Command::new(SSHD).arg("-T").arg("-f").arg(config).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output();
@@ -251,7 +251,7 @@ fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, mend: Option<&str
 fn said(fault: &Fault) -> String {
     match fault {
         Fault::Unreadable(file, line) => format!("{file}, line {line}, is no line of PAM's."),
-        Fault::Missing(file) => format!("{file} is included, and can't be read."),
+        Fault::Missing(file) => format!("{file} can't be read, or is longer than {} KiB.", LARGEST / 1024),
         Fault::TooLong => "Too many lines, or a file that includes itself.".into(),
     }
 }
@@ -354,6 +354,19 @@ mod tests {
             let login = one("login", &format!("@include common-auth\n{AUTH}\n{ACCOUNT} {exception}\n"));
             assert!(!login.is_fault && login.notes == [format!("An exception is made: {exception}")], "{login:?}");
         }
+    }
+
+    #[test]
+    fn a_file_too_long_to_be_read_to_its_end_is_not_judged() {
+        let padding = "# as long as it gets\n".repeat(4 * 1024);
+        let long = format!("@include common-auth\n{AUTH}\n{padding}auth sufficient pam_permit.so\n");
+        let told = one("login", &long);
+        assert!(told.is_fault && told.state == "unreadable", "{told:?}");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("it"), "#".repeat(64 * 1024)).unwrap();
+        assert!(text(&folder.path().join("it")).is_some());
+        std::fs::write(folder.path().join("it"), "#".repeat(64 * 1024 + 1)).unwrap();
+        assert_eq!(text(&folder.path().join("it")), None);
     }
 
     #[test]

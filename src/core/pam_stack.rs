@@ -80,7 +80,7 @@ enum Line {
 pub enum Fault {
     /// A line can't be read: the file, and the line's number.
     Unreadable(String, usize),
-    /// A file that is included is not there.
+    /// A file, the service's own or one that is included, can't be read.
     Missing(String),
     /// Too long, or nested too deep.
     TooLong,
