@@ -12,6 +12,8 @@
 //! This module reads no files and runs no sshd.
 
 use std::fmt;
+use std::iter::Peekable;
+use std::str::Chars;
 
 /// How deep files may include others, how many settings, and how many Match blocks that matter here.
 const DEEPEST: usize = 16;
@@ -313,35 +315,55 @@ impl Login<'_> {
     }
 }
 
-/// The words of a line: in quotes or not, with `=` behind the first, and without what is behind a `#`. None where a quote is not closed.
+/// The words of a line as sshd (since 8.7) splits it: the keyword, with or without a `=` behind it, and its arguments; none where it is empty or a
+/// comment. None where a quote is not closed.
 fn words(line: &str) -> Option<Vec<String>> {
-    let (mut words, mut letters) = (Vec::new(), line.trim().chars().peekable());
-    while let Some(letter) = letters.next() {
-        match letter {
-            '#' => break,
-            letter if letter.is_whitespace() => {}
-            '=' if words.len() == 1 => {}
-            '"' => {
-                let mut word = String::new();
-                loop {
-                    match letters.next()? {
-                        '"' => break,
-                        letter => word.push(letter),
-                    }
-                }
-                words.push(word);
-            }
-            letter => {
-                let mut word = String::from(letter);
-                let ends = |next: &char| next.is_whitespace() || *next == '"' || *next == '=' && words.is_empty();
-                while let Some(letter) = letters.next_if(|next| !ends(next)) {
-                    word.push(letter);
-                }
-                words.push(word);
-            }
+    let line = line.trim();
+    let line = line.strip_prefix('=').unwrap_or(line).trim_start();
+    if line.is_empty() || line.starts_with('#') {
+        return Some(Vec::new());
+    }
+    let (keyword, rest) = keyword(line)?;
+    let (mut words, mut letters) = (vec![keyword.to_owned()], rest.chars().peekable());
+    loop {
+        while letters.next_if(is_blank).is_some() {}
+        match letters.peek() {
+            None | Some('#') => return Some(words),
+            Some(_) => words.push(argument(&mut letters)?),
         }
     }
-    Some(words)
+}
+
+/// The first word, and what is behind it. Unlike the others it knows no escapes, and double quotes only around all of it.
+fn keyword(line: &str) -> Option<(&str, &str)> {
+    if let Some(quoted) = line.strip_prefix('"') {
+        return quoted.split_once('"').filter(|(keyword, _)| !keyword.is_empty() && !keyword.starts_with('#'));
+    }
+    let end = line.find([' ', '\t', '=', '"']).unwrap_or(line.len());
+    let (keyword, rest) = line.split_at(end);
+    let rest = rest.trim_start_matches([' ', '\t']);
+    (!line[end..].starts_with('"')).then(|| (keyword, rest.strip_prefix('=').unwrap_or(rest)))
+}
+
+/// One argument: quotes of both kinds may stand anywhere in it, and a backslash escapes them and itself, and outside of quotes a space.
+fn argument(letters: &mut Peekable<Chars>) -> Option<String> {
+    let (mut word, mut quote) = (String::new(), None);
+    while let Some(letter) = letters.next_if(|next| quote.is_some() || !is_blank(next)) {
+        match letter {
+            '\\' => {
+                let is_escaped = |next: &char| matches!(next, '\'' | '"' | '\\') || quote.is_none() && *next == ' ';
+                word.push(letters.next_if(is_escaped).unwrap_or(letter));
+            }
+            '"' | '\'' if quote.is_none() => quote = Some(letter),
+            _ if quote == Some(letter) => quote = None,
+            _ => word.push(letter),
+        }
+    }
+    quote.is_none().then_some(word)
+}
+
+fn is_blank(letter: &char) -> bool {
+    matches!(letter, ' ' | '\t')
 }
 
 #[cfg(test)]
@@ -450,6 +472,29 @@ mod tests {
             told("Match User a\nAuthenticationMethods keyboard-interactive\nMatch all\nAuthenticationMethods publickey\n", TOLD).ways,
             [(Way::Key, None)]
         );
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_taken_as_sshd_takes_them() {
+        for line in [
+            "PubkeyAuthentication 'no'",
+            "PubkeyAuthentication=\"no\"",
+            "PubkeyAuthentication n'o' # keys",
+            "\"PubkeyAuthentication\" no",
+            "=PubkeyAuthentication no",
+        ] {
+            assert_eq!(config(line).judge().unwrap().ways, [], "{line}");
+        }
+        let all = |line: &str| words(line).unwrap_or_default();
+        assert_eq!(all("Banner 'a b' \"c d\"e f#g"), ["Banner", "a b", "c de", "f#g"]);
+        assert_eq!(all(r#"Banner \' \" \\ a\ b DOMAIN\bob 'a\ b' "\"""#), ["Banner", "'", "\"", "\\", "a b", r"DOMAIN\bob", r"a\ b", "\""]);
+        assert_eq!(all("Banner '' x"), ["Banner", "", "x"]);
+        for line in ["# it's", "   ", "#\"x", "="] {
+            assert_eq!(words(line), Some(Vec::new()), "{line}");
+        }
+        for line in ["Banner 'x", "Banner \"x'", "Banner x'", "\"Banner x"] {
+            assert_eq!(words(line), None, "{line}");
+        }
     }
 
     #[test]
