@@ -100,16 +100,22 @@ fn text(path: &Path) -> Option<String> {
 /// sshd's settings: what it tells of them itself, where it does, and Match blocks from the file.
 fn ask_sshd(config: &Path) -> Sshd {
     let name = config.display().to_string();
-    let text = text(config).ok_or_else(|| format!("{name} can't be read, or is longer than {} KiB", LARGEST / 1024))?;
     let folder = config.parent().unwrap_or(Path::new("/"));
-    let read = Config::parse(&name, &text, &|pattern| included(&folder.join(pattern))).map_err(|fault| fault.to_string())?;
+    let unread = || format!("{name} can't be read, or is longer than {} KiB", LARGEST / 1024);
+    let parse = |text: String| Config::parse(&name, &text, &|pattern| included(&folder.join(pattern))).map_err(|fault| fault.to_string());
+    let read = text(config).ok_or_else(unread).and_then(parse);
     let told = Command::new(SSHD).arg("-T").arg("-f").arg(config).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output();
     let told = told.ok().filter(|told| told.status.success()).and_then(|told| String::from_utf8(told.stdout).ok());
-    let whole = match told {
-        Some(told) => read.with_told(&told),
-        None => read,
-    };
-    whole.judge().map_err(|fault| fault.to_string())
+    together(read, told.as_deref())
+}
+
+/// The settings in the file, and those that sshd tells: these hold for everybody, whatever the file is like.
+fn together(read: Result<Config, String>, told: Option<&str>) -> Sshd {
+    match (read, told) {
+        (Ok(read), Some(told)) => Ok(read.with_told(told).judge()),
+        (Err(why), Some(told)) => Ok(Judged { left_out: Some(why), ..Config::default().with_told(told).judge() }),
+        (read, None) => read.map(|read| read.judge()),
+    }
 }
 
 /// The files that an Include names, in sshd's order; None where they can't be told. `*` in the name alone is understood.
@@ -246,6 +252,12 @@ fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, mend: Option<&str
         let who = who.as_ref().map(|who| format!(" (Match {who})")).unwrap_or_default();
         told.passes(format!("{way} passes without it{who}: {mend}"));
     }
+    if let Some(why) = &sshd.left_out {
+        if let Some(mend) = mend.filter(|_| sshd.ways.is_empty()) {
+            told.passes(format!("A key may pass without it by a Match block: {mend}"));
+        }
+        told.notes.push(format!("Not judged: Match blocks ({why})."));
+    }
 }
 
 fn said(fault: &Fault) -> String {
@@ -265,17 +277,20 @@ mod tests {
     const ACCOUNT: &str = "account [success=ok ignore=ignore default=die] pam_twostep.so";
 
     fn machine(files: &[(&str, &str)]) -> Vec<Told> {
+        machine_with(files, "UsePAM yes\nKbdInteractiveAuthentication yes\n")
+    }
+
+    fn machine_with(files: &[(&str, &str)], settings: &str) -> Vec<Told> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("common-auth"), COMMON).unwrap();
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        // The lines alone.
-        services(folder.path(), &|| Ok(sshd("UsePAM yes\nKbdInteractiveAuthentication yes\n"))).unwrap()
+        services(folder.path(), &|| Ok(sshd(settings))).unwrap()
     }
 
     fn sshd(text: &str) -> Judged {
-        Config::parse("sshd_config", text, &|_| None).unwrap().judge().unwrap()
+        Config::parse("sshd_config", text, &|_| None).unwrap().judge()
     }
 
     fn one(name: &str, text: &str) -> Told {
@@ -367,6 +382,23 @@ mod tests {
         assert!(text(&folder.path().join("it")).is_some());
         std::fs::write(folder.path().join("it"), "#".repeat(64 * 1024 + 1)).unwrap();
         assert_eq!(text(&folder.path().join("it")), None);
+    }
+
+    #[test]
+    fn many_match_blocks_do_not_hide_what_holds_for_everybody() {
+        let blocks: String = (0..9).map(|n| format!("Match User u{n}\nPubkeyAuthentication yes\n")).collect();
+        let well = format!("@include common-auth\n{AUTH}\n{ACCOUNT}\n");
+        let ssh = |lines: &str, settings: &str| machine_with(&[("sshd", lines)], &format!("{settings}{blocks}")).pop().unwrap();
+        let off = ssh(&well, "UsePAM no\nKbdInteractiveAuthentication yes\n");
+        assert!(off.is_fault && off.state == "by_passable" && off.notes[0].contains("UsePAM yes"), "{off:?}");
+        let on = ssh(&well, "UsePAM yes\nKbdInteractiveAuthentication yes\n");
+        assert!(!on.is_fault && on.notes.len() == 1 && on.notes[0].starts_with("Not judged: Match blocks"), "{on:?}");
+        let untold = together(Err("it can't be read".into()), Some("usepam no\nkbdinteractiveauthentication yes\n")).unwrap();
+        assert_eq!((untold.uses_pam, untold.left_out.as_deref()), (Some(false), Some("it can't be read")));
+        assert!(together(Err("it can't be read".into()), None).is_err());
+        // A key may be let in by one of them.
+        let unguarded = ssh(&well.replace(ACCOUNT, ""), "UsePAM yes\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n");
+        assert!(unguarded.is_fault && unguarded.state == "by_passable", "{unguarded:?}");
     }
 
     #[test]
