@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 
 use super::output::{self, Failed};
-use crate::core::pam_stack::{Fault, Guard, Service, Verdict};
+use crate::core::pam_stack::{Fault, Guard, Kind, Service, Verdict};
 use crate::core::pattern;
 use crate::core::sshd_config::{Config, Found, Judged};
 
@@ -89,27 +89,33 @@ fn services(folder: &Path, sshd: &dyn Fn() -> Sshd) -> Result<Vec<Told>, Failed>
     Ok(names.into_iter().filter_map(|name| told(name, &read, &sshd)).collect())
 }
 
-/// None where it is no file that can be read as text; an absolute name stands for itself.
+/// None where it is no file that can be read as text to its end; an absolute name stands for itself.
 fn text(path: &Path) -> Option<String> {
     let file = File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()))?;
     let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
+    let length = file.take(LARGEST + 1).read_to_string(&mut text).ok()?;
+    (length as u64 <= LARGEST).then_some(text)
 }
 
 /// sshd's settings: what it tells of them itself, where it does, and Match blocks from the file.
 fn ask_sshd(config: &Path) -> Sshd {
     let name = config.display().to_string();
-    let text = text(config).ok_or_else(|| format!("{name} can't be read"))?;
     let folder = config.parent().unwrap_or(Path::new("/"));
-    let read = Config::parse(&name, &text, &|pattern| included(&folder.join(pattern))).map_err(|fault| fault.to_string())?;
+    let unread = || format!("{name} can't be read, or is longer than {} KiB", LARGEST / 1024);
+    let parse = |text: String| Config::parse(&name, &text, &|pattern| included(&folder.join(pattern))).map_err(|fault| fault.to_string());
+    let read = text(config).ok_or_else(unread).and_then(parse);
     let told = Command::new(SSHD).arg("-T").arg("-f").arg(config).env_clear().stdin(Stdio::null()).stderr(Stdio::null()).output();
     let told = told.ok().filter(|told| told.status.success()).and_then(|told| String::from_utf8(told.stdout).ok());
-    let whole = match told {
-        Some(told) => read.with_told(&told),
-        None => read,
-    };
-    whole.judge().map_err(|fault| fault.to_string())
+    together(read, told.as_deref())
+}
+
+/// The settings in the file, and those that sshd tells: these hold for everybody, whatever the file is like.
+fn together(read: Result<Config, String>, told: Option<&str>) -> Sshd {
+    match (read, told) {
+        (Ok(read), Some(told)) => Ok(read.with_told(told).judge()),
+        (Err(why), Some(told)) => Ok(Judged { left_out: Some(why), ..Config::default().with_told(told).judge() }),
+        (read, None) => read.map(|read| read.judge()),
+    }
 }
 
 /// The files that an Include names, in sshd's order; None where they can't be told. `*` in the name alone is understood.
@@ -154,13 +160,25 @@ fn told(name: String, read: &dyn Fn(&str) -> Option<String>, sshd: &Sshd) -> Opt
     }
     let by_sshd = sshd.as_ref().map_or(BY_SSHD, |sshd| sshd.service.as_str());
     if state != "none" && told.service == by_sshd {
-        judge_sshd(&mut told, sshd.as_ref(), guard != Guard::Absent);
+        judge_sshd(&mut told, sshd.as_ref(), past_account(&service, &guard).as_deref());
     }
     if service.is_quiet() {
         told.notes.push("The dash before the line keeps it out of the log where pam_twostep.so is missing: take the dash away.".into());
     }
-    told.notes.extend(service.exceptions().into_iter().map(|exception| format!("An exception is made: {exception}")));
+    let mut exceptions = service.exceptions(Kind::Auth);
+    exceptions
+        .extend(service.exceptions(Kind::Account).into_iter().filter(|exception| !service.exceptions(Kind::Auth).contains(exception)));
+    told.notes.extend(exceptions.into_iter().map(|exception| format!("An exception is made: {exception}")));
     Some(told)
+}
+
+/// What to do against those whom the account lines don't stop, where sshd has let them in without the auth lines; None where they stop all.
+fn past_account(service: &Service, guard: &Guard) -> Option<String> {
+    if *guard == Guard::Absent {
+        return Some("add the account line (/usr/share/twostep/pam/sshd).".into());
+    }
+    let exceptions = service.exceptions(Kind::Account);
+    (!exceptions.is_empty()).then(|| format!("take {} off the account line.", exceptions.join(" ")))
 }
 
 impl Told {
@@ -201,14 +219,13 @@ fn judge_auth(verdict: &Verdict, holds: bool) -> (&'static str, Vec<String>) {
     (state, vec![note])
 }
 
-/// sshd beside its PAM lines.
-fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, is_guarded: bool) {
-    let add = "add the account line (/usr/share/twostep/pam/sshd).";
+/// sshd beside its PAM lines; `mend` says what to do where the account lines don't stop all who came past the auth lines.
+fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, mend: Option<&str>) {
     let sshd = match sshd {
         Ok(sshd) => sshd,
         Err(why) => {
-            if !is_guarded {
-                told.passes(format!("A key passes without it: {add}"));
+            if let Some(mend) = mend {
+                told.passes(format!("A key passes without it: {mend}"));
             }
             return told.notes.push(format!("Not judged: sshd's own settings ({why})."));
         }
@@ -230,16 +247,23 @@ fn judge_sshd(told: &mut Told, sshd: Result<&Judged, &String>, is_guarded: bool)
     }
     told.notes
         .extend(sshd.unasked.iter().map(|who| format!("Can't be asked for a code, and is refused where one is needed: Match {who}.")));
-    for (way, who) in sshd.ways.iter().filter(|_| !is_guarded) {
+    for (way, who) in &sshd.ways {
+        let Some(mend) = mend else { break };
         let who = who.as_ref().map(|who| format!(" (Match {who})")).unwrap_or_default();
-        told.passes(format!("{way} passes without it{who}: {add}"));
+        told.passes(format!("{way} passes without it{who}: {mend}"));
+    }
+    if let Some(why) = &sshd.left_out {
+        if let Some(mend) = mend.filter(|_| sshd.ways.is_empty()) {
+            told.passes(format!("A key may pass without it by a Match block: {mend}"));
+        }
+        told.notes.push(format!("Not judged: Match blocks ({why})."));
     }
 }
 
 fn said(fault: &Fault) -> String {
     match fault {
         Fault::Unreadable(file, line) => format!("{file}, line {line}, is no line of PAM's."),
-        Fault::Missing(file) => format!("{file} is included, and can't be read."),
+        Fault::Missing(file) => format!("{file} can't be read, or is longer than {} KiB.", LARGEST / 1024),
         Fault::TooLong => "Too many lines, or a file that includes itself.".into(),
     }
 }
@@ -253,17 +277,20 @@ mod tests {
     const ACCOUNT: &str = "account [success=ok ignore=ignore default=die] pam_twostep.so";
 
     fn machine(files: &[(&str, &str)]) -> Vec<Told> {
+        machine_with(files, "UsePAM yes\nKbdInteractiveAuthentication yes\n")
+    }
+
+    fn machine_with(files: &[(&str, &str)], settings: &str) -> Vec<Told> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("common-auth"), COMMON).unwrap();
         for (name, text) in files {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        // The lines alone.
-        services(folder.path(), &|| Ok(sshd("UsePAM yes\nKbdInteractiveAuthentication yes\n"))).unwrap()
+        services(folder.path(), &|| Ok(sshd(settings))).unwrap()
     }
 
     fn sshd(text: &str) -> Judged {
-        Config::parse("sshd_config", text, &|_| None).unwrap().judge().unwrap()
+        Config::parse("sshd_config", text, &|_| None).unwrap().judge()
     }
 
     fn one(name: &str, text: &str) -> Told {
@@ -329,6 +356,49 @@ mod tests {
         let unread = told(ACCOUNT, Err("it can't be read".into()));
         assert!(!unread.is_fault && unread.notes[0].contains("Not judged"), "{unread:?}");
         assert!(told("", Err("it can't be read".into())).is_fault);
+    }
+
+    #[test]
+    fn an_exception_on_the_account_line_of_ssh_lets_a_key_in_and_is_told() {
+        for exception in ["users=alice", "exclude_group=robots"] {
+            let told = one("sshd", &format!("@include common-auth\n{AUTH}\n{ACCOUNT} {exception}\n"));
+            assert!(told.is_fault && told.state == "by_passable", "{told:?}");
+            assert!(told.notes[0].starts_with("A key passes") && told.notes[0].contains(exception), "{told:?}");
+            let login = one("login", &format!("@include common-auth\n{AUTH} {exception}\n{ACCOUNT} {exception}\n"));
+            assert!(!login.is_fault && login.notes == [format!("An exception is made: {exception}")], "{login:?}");
+            let login = one("login", &format!("@include common-auth\n{AUTH}\n{ACCOUNT} {exception}\n"));
+            assert!(!login.is_fault && login.notes == [format!("An exception is made: {exception}")], "{login:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_too_long_to_be_read_to_its_end_is_not_judged() {
+        let padding = "# as long as it gets\n".repeat(4 * 1024);
+        let long = format!("@include common-auth\n{AUTH}\n{padding}auth sufficient pam_permit.so\n");
+        let told = one("login", &long);
+        assert!(told.is_fault && told.state == "unreadable", "{told:?}");
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("it"), "#".repeat(64 * 1024)).unwrap();
+        assert!(text(&folder.path().join("it")).is_some());
+        std::fs::write(folder.path().join("it"), "#".repeat(64 * 1024 + 1)).unwrap();
+        assert_eq!(text(&folder.path().join("it")), None);
+    }
+
+    #[test]
+    fn many_match_blocks_do_not_hide_what_holds_for_everybody() {
+        let blocks: String = (0..9).map(|n| format!("Match User u{n}\nPubkeyAuthentication yes\n")).collect();
+        let well = format!("@include common-auth\n{AUTH}\n{ACCOUNT}\n");
+        let ssh = |lines: &str, settings: &str| machine_with(&[("sshd", lines)], &format!("{settings}{blocks}")).pop().unwrap();
+        let off = ssh(&well, "UsePAM no\nKbdInteractiveAuthentication yes\n");
+        assert!(off.is_fault && off.state == "by_passable" && off.notes[0].contains("UsePAM yes"), "{off:?}");
+        let on = ssh(&well, "UsePAM yes\nKbdInteractiveAuthentication yes\n");
+        assert!(!on.is_fault && on.notes.len() == 1 && on.notes[0].starts_with("Not judged: Match blocks"), "{on:?}");
+        let untold = together(Err("it can't be read".into()), Some("usepam no\nkbdinteractiveauthentication yes\n")).unwrap();
+        assert_eq!((untold.uses_pam, untold.left_out.as_deref()), (Some(false), Some("it can't be read")));
+        assert!(together(Err("it can't be read".into()), None).is_err());
+        // A key may be let in by one of them.
+        let unguarded = ssh(&well.replace(ACCOUNT, ""), "UsePAM yes\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n");
+        assert!(unguarded.is_fault && unguarded.state == "by_passable", "{unguarded:?}");
     }
 
     #[test]

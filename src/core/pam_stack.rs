@@ -80,7 +80,7 @@ enum Line {
 pub enum Fault {
     /// A line can't be read: the file, and the line's number.
     Unreadable(String, usize),
-    /// A file that is included is not there.
+    /// A file, the service's own or one that is included, can't be read.
     Missing(String),
     /// Too long, or nested too deep.
     TooLong,
@@ -155,11 +155,15 @@ impl Service {
         is_quiet(&self.auth) || is_quiet(&self.account)
     }
 
-    /// The exceptions that a line makes by itself, as they are written.
+    /// The exceptions that the module's lines of this kind make by themselves, as they are written.
     #[must_use]
-    pub fn exceptions(&self) -> Vec<String> {
+    pub fn exceptions(&self, kind: Kind) -> Vec<String> {
         let is_exception = |word: &&String| word.starts_with("users=") || word.starts_with("exclude_group=");
-        ours(&self.auth).flat_map(|words| words.iter().filter(is_exception).cloned()).collect()
+        let lines = match kind {
+            Kind::Auth => &self.auth,
+            Kind::Account => &self.account,
+        };
+        ours(lines).flat_map(|words| words.iter().filter(is_exception).cloned()).collect()
     }
 
     /// What its auth lines come to.
@@ -321,9 +325,11 @@ mod tests {
 
     #[test]
     fn exceptions_and_account_lines_are_seen() {
-        let it =
-            service(&format!("@include common-auth\n{LINE} users=alice debug exclude_group=robots\naccount required pam_twostep.so\n"));
-        assert_eq!(it.exceptions(), ["users=alice", "exclude_group=robots"]);
+        let it = service(&format!(
+            "@include common-auth\n{LINE} users=alice debug exclude_group=robots\naccount required pam_twostep.so users=bob\n"
+        ));
+        assert_eq!(it.exceptions(Kind::Auth), ["users=alice", "exclude_group=robots"]);
+        assert_eq!(it.exceptions(Kind::Account), ["users=bob"]);
         assert!(it.guard() == Guard::Holds && it.asks());
         assert!(!service("session required pam_unix.so\n").asks());
     }

@@ -12,8 +12,10 @@
 //! This module reads no files and runs no sshd.
 
 use std::fmt;
+use std::iter::Peekable;
+use std::str::Chars;
 
-/// How deep files may include others, how many settings, and how many Match blocks that matter here.
+/// How deep files may include others, how many Match blocks there may be, and how many that matter here.
 const DEEPEST: usize = 16;
 const LONGEST: usize = 4096;
 const BLOCKS: usize = 8;
@@ -87,7 +89,7 @@ pub enum Fault {
     Unreadable(String, usize),
     /// An Include that can't be followed.
     Include(String),
-    /// Too many settings or Match blocks, or files that include themselves.
+    /// Too many Match blocks, or files that include themselves.
     TooLong,
 }
 
@@ -96,7 +98,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Unreadable(file, line) => write!(f, "{file}, line {line}, is no line of sshd's"),
             Self::Include(pattern) => write!(f, "Include {pattern} can't be followed"),
-            Self::TooLong => f.write_str("too many settings or Match blocks, or a file that includes itself"),
+            Self::TooLong => f.write_str("too many Match blocks, or a file that includes itself"),
         }
     }
 }
@@ -118,8 +120,8 @@ struct Block {
     settings: Settings,
 }
 
-/// sshd's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// sshd's configuration; by default one in which nothing is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     global: Settings,
     blocks: Vec<Block>,
@@ -143,6 +145,8 @@ pub struct Judged {
     pub unasked: Vec<String>,
     /// Ways that leave the auth lines out: with whom they are for, if it is not everybody.
     pub ways: Vec<(Way, Option<String>)>,
+    /// Why the Match blocks are not looked at, where they are not.
+    pub left_out: Option<String>,
 }
 
 impl Config {
@@ -151,7 +155,7 @@ impl Config {
     /// # Errors
     /// [`Fault`]
     pub fn parse(file: &str, text: &str, find: &dyn Fn(&str) -> Option<Vec<Found>>) -> Result<Self, Fault> {
-        let mut config = Self { global: Settings::default(), blocks: Vec::new(), is_whole: false };
+        let mut config = Self::default();
         config.add(file, text, find, (None, 0))?;
         config.blocks.retain(|block| !block.settings.0.is_empty());
         Ok(config)
@@ -219,14 +223,13 @@ impl Config {
         }
     }
 
-    /// What it means.
-    ///
-    /// # Errors
-    /// Where there are too many Match blocks to tell.
-    pub fn judge(&self) -> Result<Judged, Fault> {
-        let (always, some): (Vec<&Block>, Vec<&Block>) = self.blocks.iter().partition(|block| block.who.is_empty());
-        if some.len() > BLOCKS {
-            return Err(Fault::TooLong);
+    /// What it means. Of too many Match blocks, only those for everybody are looked at.
+    #[must_use]
+    pub fn judge(&self) -> Judged {
+        let (always, mut some): (Vec<&Block>, Vec<&Block>) = self.blocks.iter().partition(|block| block.who.is_empty());
+        let left_out = (some.len() > BLOCKS).then(|| format!("{} of them matter, {BLOCKS} are the most that can be judged", some.len()));
+        if left_out.is_some() {
+            some.clear();
         }
         let for_all = self.login(&always);
         let mut judged = Judged {
@@ -235,6 +238,7 @@ impl Config {
             asks: for_all.asks(),
             unasked: Vec::new(),
             ways: for_all.ways().map(|way| (way, None)).collect(),
+            left_out,
         };
         for set in 1..1_usize << some.len() {
             let of_set = |block: &&Block| some.iter().position(|other| std::ptr::eq(*other, *block)).is_some_and(|n| set & (1 << n) != 0);
@@ -250,7 +254,7 @@ impl Config {
                 }
             }
         }
-        Ok(judged)
+        judged
     }
 
     fn login<'a>(&'a self, blocks: &[&'a Block]) -> Login<'a> {
@@ -313,35 +317,55 @@ impl Login<'_> {
     }
 }
 
-/// The words of a line: in quotes or not, with `=` behind the first, and without what is behind a `#`. None where a quote is not closed.
+/// The words of a line as sshd (since 8.7) splits it: the keyword, with or without a `=` behind it, and its arguments; none where it is empty or a
+/// comment. None where a quote is not closed.
 fn words(line: &str) -> Option<Vec<String>> {
-    let (mut words, mut letters) = (Vec::new(), line.trim().chars().peekable());
-    while let Some(letter) = letters.next() {
-        match letter {
-            '#' => break,
-            letter if letter.is_whitespace() => {}
-            '=' if words.len() == 1 => {}
-            '"' => {
-                let mut word = String::new();
-                loop {
-                    match letters.next()? {
-                        '"' => break,
-                        letter => word.push(letter),
-                    }
-                }
-                words.push(word);
-            }
-            letter => {
-                let mut word = String::from(letter);
-                let ends = |next: &char| next.is_whitespace() || *next == '"' || *next == '=' && words.is_empty();
-                while let Some(letter) = letters.next_if(|next| !ends(next)) {
-                    word.push(letter);
-                }
-                words.push(word);
-            }
+    let line = line.trim();
+    let line = line.strip_prefix('=').unwrap_or(line).trim_start();
+    if line.is_empty() || line.starts_with('#') {
+        return Some(Vec::new());
+    }
+    let (keyword, rest) = keyword(line)?;
+    let (mut words, mut letters) = (vec![keyword.to_owned()], rest.chars().peekable());
+    loop {
+        while letters.next_if(is_blank).is_some() {}
+        match letters.peek() {
+            None | Some('#') => return Some(words),
+            Some(_) => words.push(argument(&mut letters)?),
         }
     }
-    Some(words)
+}
+
+/// The first word, and what is behind it. Unlike the others it knows no escapes, and double quotes only around all of it.
+fn keyword(line: &str) -> Option<(&str, &str)> {
+    if let Some(quoted) = line.strip_prefix('"') {
+        return quoted.split_once('"').filter(|(keyword, _)| !keyword.is_empty() && !keyword.starts_with('#'));
+    }
+    let end = line.find([' ', '\t', '=', '"']).unwrap_or(line.len());
+    let (keyword, rest) = line.split_at(end);
+    let rest = rest.trim_start_matches([' ', '\t']);
+    (!line[end..].starts_with('"')).then(|| (keyword, rest.strip_prefix('=').unwrap_or(rest)))
+}
+
+/// One argument: quotes of both kinds may stand anywhere in it, and a backslash escapes them and itself, and outside of quotes a space.
+fn argument(letters: &mut Peekable<Chars>) -> Option<String> {
+    let (mut word, mut quote) = (String::new(), None);
+    while let Some(letter) = letters.next_if(|next| quote.is_some() || !is_blank(next)) {
+        match letter {
+            '\\' => {
+                let is_escaped = |next: &char| matches!(next, '\'' | '"' | '\\') || quote.is_none() && *next == ' ';
+                word.push(letters.next_if(is_escaped).unwrap_or(letter));
+            }
+            '"' | '\'' if quote.is_none() => quote = Some(letter),
+            _ if quote == Some(letter) => quote = None,
+            _ => word.push(letter),
+        }
+    }
+    quote.is_none().then_some(word)
+}
+
+fn is_blank(letter: &char) -> bool {
+    matches!(letter, ' ' | '\t')
 }
 
 #[cfg(test)]
@@ -366,7 +390,7 @@ mod tests {
     }
 
     fn told(text: &str, told: &str) -> Judged {
-        config(text).with_told(told).judge().unwrap()
+        config(text).with_told(told).judge()
     }
 
     fn ways(text: &str) -> Vec<(Way, Option<String>)> {
@@ -388,22 +412,20 @@ mod tests {
 
     #[test]
     fn of_what_stands_only_in_the_file_no_default_is_guessed() {
-        let judged = config("Port 22\n").judge().unwrap();
+        let judged = config("Port 22\n").judge();
         assert_eq!((judged.uses_pam, judged.asks), (None, None));
         assert_eq!(judged.ways, [(Way::Key, None)], "a key may pass");
-        let judged =
-            config("UsePAM yes\nUsePAM no\nChallengeResponseAuthentication=no\nPubkeyAuthentication \"no\" # keys\n").judge().unwrap();
+        let judged = config("UsePAM yes\nUsePAM no\nChallengeResponseAuthentication=no\nPubkeyAuthentication \"no\" # keys\n").judge();
         assert_eq!((judged.uses_pam, judged.asks, judged.ways), (Some(true), Some(false), vec![]));
     }
 
     #[test]
     fn included_files_count_where_they_stand_and_a_match_in_one_ends_with_it() {
-        let judged = config("Include sshd_config.d/*.conf\nKbdInteractiveAuthentication no\n").judge().unwrap();
+        let judged = config("Include sshd_config.d/*.conf\nKbdInteractiveAuthentication no\n").judge();
         assert_eq!((judged.uses_pam, judged.asks), (Some(true), Some(true)));
-        assert_eq!(config("UsePAM no\nInclude none sshd_config.d/*.conf\n").judge().unwrap().uses_pam, Some(false));
+        assert_eq!(config("UsePAM no\nInclude none sshd_config.d/*.conf\n").judge().uses_pam, Some(false));
         // In a Match block they are for those whom it names.
-        let judged =
-            config("UsePAM yes\nKbdInteractiveAuthentication no\nMatch User alice\nInclude sshd_config.d/*.conf\n").judge().unwrap();
+        let judged = config("UsePAM yes\nKbdInteractiveAuthentication no\nMatch User alice\nInclude sshd_config.d/*.conf\n").judge();
         assert_eq!(judged.asks, Some(false));
     }
 
@@ -453,6 +475,29 @@ mod tests {
     }
 
     #[test]
+    fn quotes_and_backslashes_are_taken_as_sshd_takes_them() {
+        for line in [
+            "PubkeyAuthentication 'no'",
+            "PubkeyAuthentication=\"no\"",
+            "PubkeyAuthentication n'o' # keys",
+            "\"PubkeyAuthentication\" no",
+            "=PubkeyAuthentication no",
+        ] {
+            assert_eq!(config(line).judge().ways, [], "{line}");
+        }
+        let all = |line: &str| words(line).unwrap_or_default();
+        assert_eq!(all("Banner 'a b' \"c d\"e f#g"), ["Banner", "a b", "c de", "f#g"]);
+        assert_eq!(all(r#"Banner \' \" \\ a\ b DOMAIN\bob 'a\ b' "\"""#), ["Banner", "'", "\"", "\\", "a b", r"DOMAIN\bob", r"a\ b", "\""]);
+        assert_eq!(all("Banner '' x"), ["Banner", "", "x"]);
+        for line in ["# it's", "   ", "#\"x", "="] {
+            assert_eq!(words(line), Some(Vec::new()), "{line}");
+        }
+        for line in ["Banner 'x", "Banner \"x'", "Banner x'", "\"Banner x"] {
+            assert_eq!(words(line), None, "{line}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_said() {
         let fault = |text: &str| {
             Config::parse("sshd_config", text, &|pattern: &str| match pattern {
@@ -466,6 +511,7 @@ mod tests {
         assert_eq!(fault("Include elsewhere\n"), Fault::Include("elsewhere".into()));
         assert_eq!(fault("Include itself\n"), Fault::TooLong);
         let many: String = (0..=BLOCKS).map(|n| format!("Match User u{n}\nPubkeyAuthentication yes\n")).collect();
-        assert_eq!(config(&many).judge(), Err(Fault::TooLong));
+        let judged = config(&format!("UsePAM no\n{many}Match all\nPubkeyAuthentication no\n")).judge();
+        assert_eq!((judged.uses_pam, judged.left_out.is_some(), judged.ways), (Some(false), true, vec![]));
     }
 }
