@@ -1,5 +1,6 @@
 //! A phone and the engine, over whoever carries between them: the engine's real process, and a phone written against the description alone.
 
+mod carrier;
 mod command;
 mod forged;
 mod logins;
