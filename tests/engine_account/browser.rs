@@ -13,6 +13,7 @@ use crate::skip::skipped;
 
 #[path = "../support/camera.rs"]
 mod camera;
+mod cards;
 mod nas;
 mod screen;
 #[path = "../support/webdriver.rs"]

@@ -74,7 +74,8 @@ export class Card {
   /** The NAS told of the same request again. */
   update(request) {
     if (this.state !== 'open' && this.state !== 'code') return;
-    this.request = request;
+    // What the user compares stays what is signed, whatever a carrier tells later.
+    this.request.nonce = request.nonce;
     if (this.state === 'open') this.deadline = now() + request.expires_in * 1000;
   }
 
