@@ -375,7 +375,7 @@ fn approving_costs() {
     let (mut service, mut tapped) = (nas.service(), Vec::new());
     for _ in 0..40 {
         let (login, _) = nas.login(&mut nas.service(), "login_approval");
-        phone.see("approve");
+        phone.see_enabled("approve");
         // Between two readings of one clock lie the driver's way to the page too.
         let taken = std::thread::scope(|scope| {
             let verified = scope.spawn(|| {

@@ -39,6 +39,68 @@ fn the_number_on_the_screen_is_the_one_that_is_signed() {
     assert_eq!(outcome(&mut service, &login), "verified");
 }
 
+/// Tells of a login of somebody's, as a carrier would: `tell(account, ...logins)`.
+const TELL: &str = "
+    const { take } = await import('/assets/home.js');
+    window.tell = (account, ...logins) => take({ authenticator: account, account, host: 'nas', wasKnown: true }, { requests: logins.map((login) => ({
+        login, account, method: 'login_approval', service: 'sshd', host: 'nas', nonce: 'n', requested_at: Date.now() / 1000, expires_in: 100,
+    })) });
+    window.all = (id) => [...document.querySelectorAll(`[data-testid=${id}]`)];
+    window.rest = () => all('approve').every((one) => one.disabled) && all('deny').every((one) => one.disabled);";
+
+const ALL_ENABLED: &str = "all('approve').length > 0 && [...all('approve'), ...all('deny')].every((one) => !one.disabled)";
+
+#[test]
+fn no_button_catches_a_tap_while_the_cards_move() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    phone.open(&nas.address);
+    phone.see("scan");
+    in_page(&phone, TELL, &[]);
+    let rests_after = |script: &str| {
+        assert_eq!(in_page(&phone, &format!("{script}; return rest()"), &[]), true, "after {script}");
+        phone.until(ALL_ENABLED);
+    };
+    rests_after("tell('alice', '1')");
+    in_page(&phone, "all('deny')[0].focus()", &[]);
+    rests_after("tell('bob', '2')");
+    phone.until("document.activeElement === all('deny')[0]");
+    rests_after("tell('alice')");
+    rests_after("all('close')[0].click()");
+    phone.tap("scan");
+    phone.tap("back");
+    phone.until(ALL_ENABLED);
+}
+
+#[test]
+fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    phone.open(&nas.address);
+    phone.see("scan");
+    in_page(&phone, TELL, &[]);
+    let type_it = "
+        window.asked = [];
+        window.fetch = (url) => { asked.push(url); return new Promise(() => {}); };
+        window.enter = () => all('number-input')[0].dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));
+        tell('alice', '1');
+        all('number-input')[0].value = '42';
+        enter();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        return asked;";
+    assert_eq!(in_page(&phone, type_it, &[]), json!([]), "it came under the finger just now");
+    phone.until(ALL_ENABLED);
+    in_page(&phone, "enter(); enter();", &[]);
+    phone.until("asked.length > 0");
+    assert_eq!(in_page(&phone, "await new Promise((resolve) => setTimeout(resolve, 300)); return asked", &[]), json!(["/api/Decide"]));
+}
+
 /// Runs a script that may await.
 #[track_caller]
 fn in_page(phone: &Browser, script: &str, arguments: &[Value]) -> Value {
