@@ -325,6 +325,37 @@ fn a_phone_without_its_nas_says_so_and_finds_it_again() {
     assert_eq!(strings(&started["methods"]), ["security_code", "recovery_code"], "offered only while a phone can be reached");
 }
 
+/// As when the camera app stands before the page, for its own picture.
+#[test]
+fn the_scan_screen_stays_while_the_page_is_hidden_and_looks_again_afterwards() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    let see = |hidden: bool| {
+        let script = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'));";
+        phone.run(script, &[json!(hidden)]);
+    };
+    camera::film(&nas.camera(), &[vec![true]], 1);
+    phone.open(&nas.address);
+    phone.tap("scan");
+    phone.read("Point the camera");
+    phone.run("window.stream = document.querySelector('video').srcObject", &[]);
+    see(true);
+    // The camera's end is no change of the document.
+    let ended = "return new Promise((resolve) => { const look = () => stream.active ? setTimeout(look, 20) : resolve(true); look(); })";
+    assert_eq!(phone.run(ended, &[]), true, "another app can have the camera");
+    phone.see("scan-message");
+    let mut alice = nas.engine.alice();
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "qr_code" }));
+    camera::film(&nas.camera(), &camera::drawn(&terminal::qr(offered["uri"].as_str().unwrap()).unwrap()), 6);
+    see(false);
+    phone.see("name");
+}
+
 #[test]
 fn a_camera_that_may_not_be_used_is_explained() {
     if browser_is_missing() {
