@@ -325,6 +325,24 @@ fn a_phone_without_its_nas_says_so_and_finds_it_again() {
     assert_eq!(strings(&started["methods"]), ["security_code", "recovery_code"], "offered only while a phone can be reached");
 }
 
+#[test]
+fn a_name_too_long_for_the_nas_is_explained() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    nas.set_up("qr_code", |_, _, uri| {
+        phone.open(uri);
+        phone.write("name", &"é".repeat(33));
+        phone.tap("pair");
+        phone.read("This name is too long");
+        phone.write("name", &"é".repeat(32));
+        phone.tap("pair");
+        phone.see("done");
+    });
+}
+
 /// As when the camera app stands before the page, for its own picture.
 #[test]
 fn the_scan_screen_stays_while_the_page_is_hidden_and_looks_again_afterwards() {
