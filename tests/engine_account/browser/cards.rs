@@ -101,6 +101,34 @@ fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
     assert_eq!(in_page(&phone, "await new Promise((resolve) => setTimeout(resolve, 300)); return asked", &[]), json!(["/api/Decide"]));
 }
 
+#[test]
+fn two_windows_leave_connections_for_calls() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    phone.open(&nas.address);
+    phone.see("scan");
+    let listen = "
+        const { listen } = await import('/assets/live.js');
+        let open = 0;
+        window.fetch = async (url, { signal }) => {
+            if (url.endsWith('Nonce')) return Response.json({ nonce: 'n' });
+            open += 1;
+            signal.addEventListener('abort', () => { open -= 1; });
+            const event = new TextEncoder().encode('data: {\"requests\":[]}\\n\\n');
+            return new Response(new ReadableStream({ start: (stream) => stream.enqueue(event) }));
+        };
+        const told = new Set();
+        const accounts = ['a', 'b', 'c', 'd', 'e'].map((authenticator) => ({ authenticator, wasKnown: true }));
+        await new Promise((resolve) => listen(accounts, ({ authenticator }) => told.add(authenticator).size === accounts.length && resolve()));
+        await new Promise((resolve) => setTimeout(resolve));
+        return open;";
+    let open = in_page(&phone, listen, &[]).as_u64().unwrap();
+    assert!(open > 0 && 2 * open + 2 <= 6, "{open} streams a window, of the six connections that HTTP/1.1 has");
+}
+
 /// Runs a script that may await.
 #[track_caller]
 fn in_page(phone: &Browser, script: &str, arguments: &[Value]) -> Value {
