@@ -323,6 +323,13 @@ fn a_phone_without_its_nas_says_so_and_finds_it_again() {
     picture(&phone, "lost");
     let started = nas.service().call("Login.Start", json!({ "user": "alice", "service": "sshd" }));
     assert_eq!(strings(&started["methods"]), ["security_code", "recovery_code"], "offered only while a phone can be reached");
+    nas.start_web();
+    phone.until("document.querySelector('[data-testid=status]').dataset.tone === 'good'");
+    let mut service = nas.service();
+    let (login, _) = nas.login(&mut service, "login_approval");
+    phone.tap("approve");
+    phone.see("outcome");
+    assert_eq!(outcome(&mut service, &login), "verified");
 }
 
 #[test]
