@@ -13,6 +13,7 @@ use crate::skip::skipped;
 
 #[path = "../support/camera.rs"]
 mod camera;
+mod cards;
 mod nas;
 mod screen;
 #[path = "../support/webdriver.rs"]
@@ -322,6 +323,62 @@ fn a_phone_without_its_nas_says_so_and_finds_it_again() {
     picture(&phone, "lost");
     let started = nas.service().call("Login.Start", json!({ "user": "alice", "service": "sshd" }));
     assert_eq!(strings(&started["methods"]), ["security_code", "recovery_code"], "offered only while a phone can be reached");
+    nas.start_web();
+    phone.until("document.querySelector('[data-testid=status]').dataset.tone === 'good'");
+    let mut service = nas.service();
+    let (login, _) = nas.login(&mut service, "login_approval");
+    phone.tap("approve");
+    phone.see("outcome");
+    assert_eq!(outcome(&mut service, &login), "verified");
+}
+
+#[test]
+fn a_name_too_long_for_the_nas_is_explained() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    nas.set_up("qr_code", |_, _, uri| {
+        phone.open(uri);
+        phone.write("name", &"é".repeat(33));
+        phone.tap("pair");
+        phone.read("This name is too long");
+        phone.write("name", &"é".repeat(32));
+        phone.tap("pair");
+        phone.see("done");
+    });
+}
+
+/// As when the camera app stands before the page, for its own picture.
+#[test]
+fn the_scan_screen_stays_while_the_page_is_hidden_and_looks_again_afterwards() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = nas.phone();
+    let see = |hidden: bool| {
+        let script = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true });
+            document.dispatchEvent(new Event('visibilitychange'));";
+        phone.run(script, &[json!(hidden)]);
+    };
+    camera::film(&nas.camera(), &[vec![true]], 1);
+    phone.open(&nas.address);
+    phone.tap("scan");
+    phone.read("Point the camera");
+    phone.run("window.stream = document.querySelector('video').srcObject", &[]);
+    see(true);
+    // The camera's end is no change of the document.
+    let ended = "return new Promise((resolve) => { const look = () => stream.active ? setTimeout(look, 20) : resolve(true); look(); })";
+    assert_eq!(phone.run(ended, &[]), true, "another app can have the camera");
+    phone.see("scan-message");
+    let mut alice = nas.engine.alice();
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": setup, "method": "qr_code" }));
+    camera::film(&nas.camera(), &camera::drawn(&terminal::qr(offered["uri"].as_str().unwrap()).unwrap()), 6);
+    see(false);
+    phone.see("name");
 }
 
 #[test]
@@ -374,7 +431,7 @@ fn approving_costs() {
     let (mut service, mut tapped) = (nas.service(), Vec::new());
     for _ in 0..40 {
         let (login, _) = nas.login(&mut nas.service(), "login_approval");
-        phone.see("approve");
+        phone.see_enabled("approve");
         // Between two readings of one clock lie the driver's way to the page too.
         let taken = std::thread::scope(|scope| {
             let verified = scope.spawn(|| {

@@ -116,10 +116,16 @@ impl Browser {
         self.run(script, &[json!(id)]).as_str().unwrap().trim().to_owned()
     }
 
+    /// Waits until what has this test id can be tapped.
+    #[track_caller]
+    pub fn see_enabled(&self, id: &str) {
+        self.until(&format!("document.querySelector('[data-testid=\"{id}\"]:enabled, a[data-testid=\"{id}\"], summary[data-testid=\"{id}\"]')?.checkVisibility()"));
+    }
+
     /// Taps it, as soon as it can be tapped.
     #[track_caller]
     pub fn tap(&self, id: &str) {
-        self.until(&format!("document.querySelector('[data-testid=\"{id}\"]:enabled, a[data-testid=\"{id}\"], summary[data-testid=\"{id}\"]')?.checkVisibility()"));
+        self.see_enabled(id);
         self.post(&format!("element/{}/click", self.element(id)), &json!({}));
     }
 

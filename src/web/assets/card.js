@@ -8,12 +8,12 @@
 
 import { decide, onlineCode } from './api.js';
 import { left, nasTime, now } from './clock.js';
-import { busy, button, facts, h, icon, ring } from './dom.js';
+import { button, facts, h, icon, ring } from './dom.js';
 import { digits } from './protocol.js';
 import { announce } from './screen.js';
 import { explain, t } from './strings.js';
 
-/** A card that takes another's place must not catch the tap that was meant for that. In milliseconds. */
+/** A card that has just moved must not catch the tap that was meant for what was there before. In milliseconds. */
 const SETTLE = 800;
 
 const words = t.request;
@@ -21,9 +21,12 @@ const words = t.request;
 export const spaced = (code) => code.replace(/^(\d{3})(\d{3})$/, '$1 $2');
 
 export class Card {
-  /** `account` is the paired account that the request came to; `closed(card)` is called when the user has seen the end. */
-  constructor(account, request, { closed, replaces = false }) {
-    Object.assign(this, { account, request, closed, state: 'open' });
+  /**
+   * `account` is the paired account that the request came to; `closed(card)` is called when the user has seen the end, `changed()` when
+   * the card has become another size.
+   */
+  constructor(account, request, { closed, changed }) {
+    Object.assign(this, { account, request, closed, changed, state: 'open', asking: false });
     this.deadline = now() + request.expires_in * 1000;
     this.whole = request.expires_in;
     this.ring = ring();
@@ -37,8 +40,25 @@ export class Card {
       h('header', {}, this.title, this.ring.element),
       this.middle, this.details(), this.error, h('div', { class: 'actions' }, this.buttons),
     );
-    if (replaces) busy(this.buttons, () => new Promise((resolve) => setTimeout(resolve, SETTLE)));
+    this.settle();
     this.tick();
+  }
+
+  /** Something has moved on the screen: no tap counts for a moment. The focus stays. */
+  settle() {
+    clearTimeout(this.settling);
+    this.held = this.buttons.find((one) => one === document.activeElement) ?? this.held;
+    this.settling = setTimeout(() => {
+      this.settling = undefined;
+      this.enable();
+      if (document.activeElement === document.body) this.held?.focus();
+      this.held = undefined;
+    }, SETTLE);
+    this.enable();
+  }
+
+  enable() {
+    for (const one of this.buttons) one.disabled = this.asking || this.settling !== undefined;
   }
 
   question() {
@@ -47,7 +67,7 @@ export class Card {
     if (number) return h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, number));
     this.input = h('input', {
       class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 4, test: 'number-input',
-      onkeydown: (event) => event.key === 'Enter' && this.answer(true),
+      onkeydown: (event) => event.key === 'Enter' && this.buttons.at(-1).click(),
     });
     return h('label', { class: 'middle' }, h('span', {}, words.type), this.input);
   }
@@ -74,7 +94,8 @@ export class Card {
   /** The NAS told of the same request again. */
   update(request) {
     if (this.state !== 'open' && this.state !== 'code') return;
-    this.request = request;
+    // What the user compares stays what is signed, whatever a carrier tells later.
+    this.request.nonce = request.nonce;
     if (this.state === 'open') this.deadline = now() + request.expires_in * 1000;
   }
 
@@ -87,6 +108,7 @@ export class Card {
   }
 
   async answer(approve) {
+    if (this.asking) return;
     const typed = approve && this.input ? digits(this.input.value) : this.request.number;
     if (approve && this.input && !/^\d{2}$/.test(typed)) {
       this.error.textContent = words.typeMissing;
@@ -112,19 +134,22 @@ export class Card {
       this.buttons.pop().remove();
       shown.focus();
       this.tick();
+      this.changed();
     });
   }
 
   async ask(work) {
     this.error.textContent = '';
     this.asking = true;
+    this.enable();
     try {
-      await busy(this.buttons, work);
+      await work();
     } catch (error) {
       if (error.kind === 'NoSuchRequest') this.end(left(this.deadline) === 0 ? 'expired' : 'over', 'plain');
       else this.error.textContent = `${explain(error)}${error.kind === 'Unreachable' ? ` ${t.errors.uncertain}` : ''}`;
     } finally {
       this.asking = false;
+      this.enable();
     }
   }
 
@@ -153,6 +178,6 @@ export class Card {
     );
     announce(`${title}. ${text}`);
     if (focused) this.title.focus();
-    this.onend?.();
+    this.changed();
   }
 }

@@ -91,9 +91,20 @@ function draw() {
   if (!open) ticking = clearInterval(ticking);
 }
 
+/** What moves under a finger must not catch its tap. */
+function settle() {
+  for (const card of openCards()) card.settle();
+}
+
+function changed() {
+  settle();
+  draw();
+}
+
 function drop(card) {
   cards.delete(card.key);
   card.element.remove();
+  settle();
 }
 
 function closed(card) {
@@ -106,8 +117,7 @@ function closed(card) {
 function add(account, request) {
   const key = `${account.account}\n${request.login}`;
   const before = [...cards.values()].filter((card) => card.state === 'over' && card.account.account === account.account);
-  const card = new Card(account, request, { closed, replaces: before.length > 0 });
-  Object.assign(card, { key, onend: draw });
+  const card = Object.assign(new Card(account, request, { closed, changed }), { key });
   if (before.length) before[before.length - 1].element.before(card.element);
   else list.append(card.element);
   for (const old of before) {
@@ -116,6 +126,7 @@ function add(account, request) {
     else drop(old);
   }
   cards.set(key, card);
+  settle();
   announce(t.request.announce(request));
   return card;
 }
@@ -181,5 +192,6 @@ addEventListener('installable', draw);
 /** `scan()` opens the camera. */
 export function homeScreen(scan) {
   openScan = scan;
+  settle();
   return { title: '', element };
 }

@@ -12,8 +12,8 @@ import { isUnfinished } from './store.js';
 /** Comments come every 25 s: after this long without a word the connection is dead. In milliseconds. */
 const SILENCE = 60_000;
 const SHORTEST = 1_000, LONGEST = 15_000;
-/** A browser opens six connections to a host without HTTP/2, and the calls need some: further accounts look in at intervals. */
-const STREAMS = 4, LOOK_IN = 10_000;
+/** A browser opens six connections to a host without HTTP/2, for all its windows, and the calls need some: further accounts look in at intervals. */
+const STREAMS = 2, LOOK_IN = 10_000;
 
 class Stream {
   constructor(account, index, tell) {

@@ -19,7 +19,7 @@ import { saveAccount } from './store.js';
 import { explain, t } from './strings.js';
 
 const words = t.pair;
-/** In letters. */
+/** In bytes of UTF-8, as the NAS counts. */
 const LONGEST_NAME = 64;
 
 /** What the phone keeps of a pairing. */
@@ -115,14 +115,15 @@ const TEMPORARY = ['Offline', 'Unreachable', 'Unavailable', 'TooMany'];
 function nameScreen(link) {
   const error = h('p', { class: 'error', role: 'alert', test: 'pair-error' });
   const name = h('input', {
-    id: 'phone-name', test: 'name', value: defaultName(), maxlength: LONGEST_NAME, autocomplete: 'off', 'aria-describedby': 'name-why',
+    id: 'phone-name', test: 'name', value: defaultName(), autocomplete: 'off', 'aria-describedby': 'name-why',
   });
   const pairButton = button('primary wide', words.submit, null, { test: 'pair', id: 'pair', type: 'submit' });
   const onsubmit = (event) => {
     event.preventDefault();
     const chosen = name.value.trim();
-    if (!chosen) {
-      error.textContent = words.nameMissing;
+    const long = new TextEncoder().encode(chosen).length > LONGEST_NAME;
+    if (!chosen || long) {
+      error.textContent = long ? words.nameLong : words.nameMissing;
       name.focus();
       return;
     }

@@ -39,25 +39,29 @@ const REFUSALS = { NotAllowedError: 'denied', SecurityError: 'denied', NotFoundE
 /** A decoder that could not be loaded is no fault of the camera. */
 const refusal = (error) => (error instanceof TypeError ? t.errors.Unreachable : words[REFUSALS[error.name] ?? 'broken']);
 
-/** Runs the camera into `video` until `stopped()`, and gives the first text that `accept` takes. */
-async function watch(video, stopped, accept) {
+/** Runs the camera into `video` until `signal` aborts, or `accept` takes a text. */
+async function watch(video, signal, accept) {
   if (!navigator.mediaDevices?.getUserMedia) throw Object.assign(new Error('no camera'), { name: 'NotFoundError' });
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: { ideal: 'environment' }, width: { ideal: 1280 } }, audio: false });
+  const end = () => stream.getTracks().forEach((track) => track.stop());
+  signal.addEventListener('abort', end);
   try {
+    if (signal.aborted) return;
     video.srcObject = stream;
     await video.play();
     video.parentElement.dataset.state = 'live';
     const read = await reader();
-    while (!stopped()) {
+    while (!signal.aborted) {
       if (video.videoWidth) {
         const text = await read(drawn(video, video.videoWidth, video.videoHeight, LARGEST));
-        if (text && !stopped() && accept(text)) return;
+        if (text && !signal.aborted && accept(text)) return;
       }
       await new Promise((resolve) => setTimeout(resolve, PACE));
     }
   } finally {
-    for (const track of stream.getTracks()) track.stop();
-    video.srcObject = null;
+    end();
+    // The camera may have been started anew meanwhile.
+    if (video.srcObject === stream) video.srcObject = null;
   }
 }
 
@@ -93,33 +97,38 @@ function textForm(accept) {
       button('plain wide', words.textGo, null, { type: 'submit', test: 'link-open' })));
 }
 
-/** The camera's picture, and what to say where there is none: `[finder, problem]`. */
-function viewfinder(stopped, accept, say) {
+/** The camera's picture, and what to say where there is none: `{finder, problem, start, stop}`. */
+function viewfinder(accept, say) {
   const video = h('video', { playsinline: true, autoplay: true, 'aria-hidden': 'true' });
   video.muted = true;
   const finder = h('div', { class: 'finder' }, video);
   const problem = h('div', { class: 'hints' });
+  let running;
+  const stop = () => running?.abort();
   const start = () => {
+    stop();
+    running = new AbortController();
+    const { signal } = running;
     say(words.starting);
     finder.hidden = false;
     problem.replaceChildren();
-    video.addEventListener('playing', () => say(words.hint), { once: true });
-    watch(video, stopped, accept).catch((error) => {
+    video.addEventListener('playing', () => say(words.hint, words.starting), { once: true, signal });
+    watch(video, signal, accept).catch((error) => {
+      if (signal.aborted) return;
       finder.hidden = true;
       say('');
       problem.replaceChildren(note('warn', h('p', { role: 'alert', test: 'camera-problem' }, refusal(error))), button('plain wide', t.retry, start));
     });
   };
-  start();
-  return [finder, problem];
+  return { finder, problem, start, stop };
 }
 
 /** The screen that looks for a QR code; `found(link)` gets one of this NAS. */
 export function scanScreen(found) {
-  let stop = false;
   const message = h('p', { class: 'lead', role: 'status', test: 'scan-message' });
-  const say = (text) => {
-    if (message.textContent !== text) message.textContent = text;
+  /** `instead`: only in place of that. */
+  const say = (text, instead = message.textContent) => {
+    if (message.textContent === instead && text !== instead) message.textContent = text;
   };
   const accept = (text) => {
     const link = readLink(text);
@@ -127,20 +136,22 @@ export function scanScreen(found) {
       say(words.foreign);
       return false;
     }
-    stop = true;
+    stop();
     if (link.origin === location.origin) found(link);
     else otherScreen(link);
     return true;
   };
-  const [finder, problem] = viewfinder(() => stop, accept, say);
-  const onhidden = () => document.hidden && goHome();
-  document.addEventListener('visibilitychange', onhidden);
+  const { finder, problem, start, stop } = viewfinder(accept, say);
+  // Hidden is the page also behind the camera app, where a picture is taken for it: the screen stays, that app gets the camera.
+  const onvisibility = () => (document.hidden ? stop() : start());
+  document.addEventListener('visibilitychange', onvisibility);
+  start();
   return {
     title: words.title,
     element: page(words.title, finder, message, problem, pictureChooser(accept, say), textForm(accept)),
     leave() {
-      stop = true;
-      document.removeEventListener('visibilitychange', onhidden);
+      stop();
+      document.removeEventListener('visibilitychange', onvisibility);
     },
   };
 }

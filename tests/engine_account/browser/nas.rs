@@ -1,11 +1,12 @@
 //! A NAS with a phone's address: the engine's and twostep-web's real processes.
 
 use std::io::Read;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,36 +32,24 @@ impl Nas {
     /// `number`: as in the configuration.
     pub fn start(number: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let listen = own_address();
+        let made = rcgen::generate_simple_self_signed([listen.ip().to_string()]).unwrap();
         let [certificate, key, file] = ["certificate.pem", "key.pem", "twostepd.toml"].map(|name| folder.path().join(name));
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let trusted_key = STANDARD.encode(Sha256::digest(rcgen::PublicKeyData::subject_public_key_info(&made.signing_key)));
-        // Bound and given back: nobody else asks for it within a moment.
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let address = format!("https://localhost:{port}");
+        let address = format!("https://{listen}");
         let text = format!(
             "[grant]\nauthenticator = [\"alice\"]\n[phone]\naddress = \"{address}\"\nnumber = \"{number}\"\n\
-             [web]\nlisten = \"127.0.0.1:{port}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
+             [web]\nlisten = \"{listen}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
             certificate.display(),
             key.display()
         );
         let config = Config::parse(&text, "twostepd.toml").unwrap();
         std::fs::write(&file, text).unwrap();
         let engine = Engine::with(engine::Scene { config, ..engine::Scene::default() }, |_| Ok(()));
-        let notices = folder.path().join("notify");
-        let notify = UnixDatagram::bind(&notices).unwrap();
-        let mut command = program(folder.path());
-        command.arg("--config").arg(&file).arg("--socket").arg(engine.folder().join("twostep.sock"));
-        command.arg("--state").arg(folder.path().join("state")).env("NOTIFY_SOCKET", &notices);
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let web = command.stderr(log).spawn().unwrap();
-        let nas = Self { engine, web, address, trusted_key, folder };
-        notify.set_read_timeout(Some(SOON)).unwrap();
-        let mut said = [0; 256];
-        let length = notify.recv(&mut said).expect("twostep-web gets ready");
-        assert!(said[..length].starts_with(b"READY=1"), "{}", String::from_utf8_lossy(&said[..length]));
-        nas
+        let web = start_web(folder.path(), &engine);
+        Self { engine, web, address, trusted_key, folder }
     }
 
     /// A phone whose camera sees what is filmed there.
@@ -89,6 +78,12 @@ impl Nas {
         self.web.wait().unwrap();
     }
 
+    /// Starts it again, at the same address.
+    #[track_caller]
+    pub fn start_web(&mut self) {
+        self.web = start_web(self.folder.path(), &self.engine);
+    }
+
     /// Turns alice's second step on with a Security Code and this method of the phone, which pairs as `pair` does. Returns the recovery codes.
     #[track_caller]
     pub fn set_up(&self, method: &str, pair: impl FnOnce(&mut Api, &Value, &str)) -> Vec<String> {
@@ -110,6 +105,35 @@ impl Nas {
         let challenge = service.call("Login.Challenge", json!({ "login": started["login"], "method": method }));
         (started["login"].clone(), challenge)
     }
+}
+
+/// Nobody else's: a loopback address of this process, with a port of this NAS, below those that the kernel gives out.
+fn own_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(8443);
+    let [_, b, c, d] = std::process::id().to_be_bytes();
+    ([127, 64 | b, c, d], NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// twostep-web with the configuration in this folder, ready.
+#[track_caller]
+fn start_web(folder: &Path, engine: &Engine) -> Child {
+    let notices = folder.join("notify");
+    // There from the start before this one, if any.
+    let _ = std::fs::remove_file(&notices);
+    let notify = UnixDatagram::bind(&notices).unwrap();
+    let mut command = program(folder);
+    command.arg("--config").arg(folder.join("twostepd.toml")).arg("--socket").arg(engine.folder().join("twostep.sock"));
+    command.arg("--state").arg(folder.join("state")).env("NOTIFY_SOCKET", &notices);
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
+    let mut web = command.stderr(log).spawn().unwrap();
+    notify.set_read_timeout(Some(SOON)).unwrap();
+    let mut said = [0; 256];
+    if !notify.recv(&mut said).is_ok_and(|length| said[..length].starts_with(b"READY=1")) {
+        let _ = web.kill();
+        let _ = web.wait();
+        panic!("twostep-web does not get ready: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
+    }
+    web
 }
 
 /// The program, run by alice: it does not stay root, and who else it would become is the package's doing.

@@ -1,0 +1,139 @@
+//! The cards of logins, against a carrier that lies and a finger that slips.
+
+use serde_json::{Value, json};
+
+use super::nas::Nas;
+use super::webdriver::Browser;
+use super::{approval, browser_is_missing, outcome};
+
+/// Keeps what the NAS told last, for a script to tell it otherwise.
+const KEEP_TOLD: &str = "
+    const real = JSON.parse;
+    JSON.parse = (text) => {
+        const body = real(text);
+        if (body?.requests?.length) window.told = body.requests;
+        return body;
+    };";
+
+#[test]
+fn the_number_on_the_screen_is_the_one_that_is_signed() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let (phone, _) = approval(&nas);
+    phone.run(KEEP_TOLD, &[]);
+    let mut service = nas.service();
+    let (login, challenge) = nas.login(&mut service, "login_approval");
+    assert_eq!(json!(phone.text("number")), challenge["number"]);
+    let other = if challenge["number"] == "42" { "43" } else { "42" };
+    let tell = "
+        const { take } = await import('/assets/home.js');
+        const { loadAccounts } = await import('/assets/store.js');
+        const [account] = await loadAccounts();
+        take(account, { requests: told.map((request) => ({ ...request, number: arguments[0] })) });";
+    in_page(&phone, tell, &[json!(other)]);
+    assert_eq!(json!(phone.text("number")), challenge["number"], "the card stays as it is");
+    phone.tap("approve");
+    phone.see("outcome");
+    assert_eq!(outcome(&mut service, &login), "verified");
+}
+
+/// Tells of a login of somebody's, as a carrier would: `tell(account, ...logins)`.
+const TELL: &str = "
+    const { take } = await import('/assets/home.js');
+    window.tell = (account, ...logins) => take({ authenticator: account, account, host: 'nas', wasKnown: true }, { requests: logins.map((login) => ({
+        login, account, method: 'login_approval', service: 'sshd', host: 'nas', nonce: 'n', requested_at: Date.now() / 1000, expires_in: 100,
+    })) });
+    window.all = (id) => [...document.querySelectorAll(`[data-testid=${id}]`)];
+    window.rest = () => all('approve').every((one) => one.disabled) && all('deny').every((one) => one.disabled);";
+
+const ALL_ENABLED: &str = "all('approve').length > 0 && [...all('approve'), ...all('deny')].every((one) => !one.disabled)";
+
+#[test]
+fn no_button_catches_a_tap_while_the_cards_move() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = opened(&nas);
+    in_page(&phone, TELL, &[]);
+    let rests_after = |script: &str| {
+        assert_eq!(in_page(&phone, &format!("{script}; return rest()"), &[]), true, "after {script}");
+        phone.until(ALL_ENABLED);
+    };
+    rests_after("tell('alice', '1')");
+    in_page(&phone, "all('deny')[0].focus()", &[]);
+    rests_after("tell('bob', '2')");
+    phone.until("document.activeElement === all('deny')[0]");
+    rests_after("tell('alice')");
+    rests_after("all('close')[0].click()");
+    phone.tap("scan");
+    phone.tap("back");
+    phone.until(ALL_ENABLED);
+}
+
+#[test]
+fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = opened(&nas);
+    in_page(&phone, TELL, &[]);
+    let type_it = "
+        window.asked = [];
+        window.fetch = (url) => { asked.push(url); return new Promise(() => {}); };
+        window.enter = () => all('number-input')[0].dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter' }));
+        tell('alice', '1');
+        all('number-input')[0].value = '42';
+        enter();
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        return asked;";
+    assert_eq!(in_page(&phone, type_it, &[]), json!([]), "it came under the finger just now");
+    phone.until(ALL_ENABLED);
+    in_page(&phone, "enter(); enter();", &[]);
+    phone.until("asked.length > 0");
+    assert_eq!(in_page(&phone, "await new Promise((resolve) => setTimeout(resolve, 300)); return asked", &[]), json!(["/api/Decide"]));
+}
+
+#[test]
+fn two_windows_leave_connections_for_calls() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let phone = opened(&nas);
+    let listen = "
+        const { listen } = await import('/assets/live.js');
+        let open = 0;
+        window.fetch = async (url, { signal }) => {
+            if (url.endsWith('Nonce')) return Response.json({ nonce: 'n' });
+            open += 1;
+            signal.addEventListener('abort', () => { open -= 1; });
+            const event = new TextEncoder().encode('data: {\"requests\":[]}\\n\\n');
+            return new Response(new ReadableStream({ start: (stream) => stream.enqueue(event) }));
+        };
+        const told = new Set();
+        const accounts = ['a', 'b', 'c', 'd', 'e'].map((authenticator) => ({ authenticator, wasKnown: true }));
+        await new Promise((resolve) => listen(accounts, ({ authenticator }) => told.add(authenticator).size === accounts.length && resolve()));
+        await new Promise((resolve) => setTimeout(resolve));
+        return open;";
+    let open = in_page(&phone, listen, &[]).as_u64().unwrap();
+    assert!(open > 0 && 2 * open + 2 <= 6, "{open} streams a window, of the six connections that HTTP/1.1 has");
+}
+
+/// A phone without accounts, whose page has looked for them.
+#[track_caller]
+fn opened(nas: &Nas) -> Browser {
+    let phone = nas.phone();
+    phone.open(&nas.address);
+    phone.read("Pair this phone");
+    phone
+}
+
+/// Runs a script that may await.
+#[track_caller]
+fn in_page(phone: &Browser, script: &str, arguments: &[Value]) -> Value {
+    phone.run(&format!("return (async function () {{ {script} }})(...arguments)"), arguments)
+}
