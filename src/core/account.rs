@@ -351,15 +351,17 @@ impl Account {
         Ok(())
     }
 
-    /// Turns off the methods that need a phone, once none is paired any more; tells whether there was one.
-    pub fn lose_phones(&mut self) -> bool {
-        let left = self.methods.filter(|method| !method.needs_authenticator());
-        let lost = left != self.methods;
-        self.methods = left;
+    /// A phone was removed; `last`: none is paired any more, so the methods that need one go. Whatever the removed one has begun ends with it: the
+    /// requests that it saw, the logins that vouch for changes, and the setups that one of them has opened.
+    pub fn lose_phone(&mut self, last: bool) {
+        self.generation += 1;
+        if !last {
+            return;
+        }
+        self.methods = self.methods.filter(|method| !method.needs_authenticator());
         if self.preferred.is_some_and(Method::needs_authenticator) {
             self.preferred = Some(Method::SecurityCode);
         }
-        lost
     }
 
     /// Chooses the method asked for first.

@@ -249,7 +249,7 @@ fn account(own: bool) -> Target {
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
     let mut login = open.lock().await;
     phone::refresh(&desk.phones, &mut login);
-    let before = login.request().map(|request| request.id.clone());
+    let before = login.asked().map(|request| request.id.clone());
     let (uid, user, facilities, moment) = (login.origin.uid, login.origin.user.clone(), desk.facilities(), desk.clocks().await?);
     let (account, now) = desk
         .store
@@ -283,7 +283,7 @@ async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secr
     let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, by).map(|judged| (login, judged));
     let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<logic::Answered, Error>)| {
         let logic::Answered { outcome, attempts_left, retry_after, hint, login: next, .. } = judged?;
-        let asked = login.request().is_some_and(|request| request.method != Method::QrCode);
+        let asked = login.asked().is_some_and(|request| request.method != Method::QrCode);
         phone::put(&then.phones, &mut login, next);
         if outcome == Outcome::Verified && asked {
             let by_phone = method.needs_authenticator();

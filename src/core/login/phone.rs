@@ -93,10 +93,12 @@ pub struct Request {
     code: Option<MailedCode>,
     /// That of the account then.
     generation: u64,
+    /// The login's end when it was made: a login that waits longer since then does not prolong it.
+    until: BootTime,
 }
 
 impl Request {
-    fn new(method: Method, draw: Draw, account: &Account, now: &Moment) -> Self {
+    fn new(method: Method, draw: Draw, account: &Account, (now, until): (&Moment, BootTime)) -> Self {
         let Draw { id, token, random } = draw;
         Self {
             id,
@@ -107,7 +109,14 @@ impl Request {
             token: (method == Method::QrCode).then(|| Zeroizing::new(token)),
             code: (method == Method::OnlineCode).then(|| MailedCode::new(random, now.boot)),
             generation: account.generation,
+            until,
         }
+    }
+
+    /// When it is over.
+    #[must_use]
+    pub fn until(&self) -> BootTime {
+        self.until
     }
 
     /// Two digits that the login screen and the phone show: for `login_approval`.
@@ -206,8 +215,9 @@ impl Login {
         (budget, draw): (&mut RequestBudget, Draw),
         now: &Moment,
     ) -> Result<Challenge, LoginFault> {
-        let State::Open { phone, .. } = &mut self.state else { return Err(LoginFault::NoSuchLogin) };
-        let fresh = !matches!(phone, Phone::Asked(request) if request.method == method && request.stands(account));
+        let State::Open { phone, until, .. } = &mut self.state else { return Err(LoginFault::NoSuchLogin) };
+        let is_it = |request: &Request| request.method == method && request.stands(account) && now.boot < request.until;
+        let fresh = !matches!(phone, Phone::Asked(request) if is_it(request));
         if fresh {
             // What nobody sees before it is scanned wears nobody out.
             if method != Method::QrCode {
@@ -216,7 +226,7 @@ impl Login {
                     LoginFault::MethodUnavailable(method, reason)
                 })?;
             }
-            *phone = Phone::Asked(Request::new(method, draw, account, now));
+            *phone = Phone::Asked(Request::new(method, draw, account, (now, *until)));
         }
         let Phone::Asked(request) = phone else { return Err(LoginFault::NoSuchLogin) };
         let request = request.clone();
@@ -226,7 +236,13 @@ impl Login {
 
     /// What the phones are asked, as long as that is open.
     #[must_use]
-    pub fn request(&self) -> Option<&Request> {
+    pub fn request(&self, now: BootTime) -> Option<&Request> {
+        self.asked().filter(|request| now < request.until)
+    }
+
+    /// The same, be its time over or not.
+    #[must_use]
+    pub fn asked(&self) -> Option<&Request> {
         match &self.state {
             State::Open { phone: Phone::Asked(request), .. } => Some(request),
             _ => None,
@@ -247,6 +263,7 @@ impl Login {
             State::Verified { .. } => Waiting::Verified,
             State::Open { until, .. } if now >= *until => Waiting::Expired,
             State::Open { phone, .. } => match phone {
+                Phone::Asked(request) if now >= request.until => Waiting::Expired,
                 Phone::Idle | Phone::Asked(_) => Waiting::Waiting,
                 Phone::Denied => Waiting::Denied,
                 Phone::Expired => Waiting::Expired,
@@ -255,11 +272,11 @@ impl Login {
         }
     }
 
-    /// How long it waits still.
+    /// How long it waits still: for the phones, where they are asked.
     #[must_use]
     pub fn left(&self, now: BootTime) -> Duration {
         match &self.state {
-            State::Open { until, .. } => *until - now,
+            State::Open { until, .. } => self.request(now).map_or(*until, |request| request.until) - now,
             State::Verified { .. } => Duration::ZERO,
         }
     }
@@ -268,7 +285,7 @@ impl Login {
     #[must_use]
     pub fn decide(&self, account: &Account, (approve, number): (bool, Option<&str>), now: &Moment) -> Decided {
         let mut decided = Decided { outcome: Outcome::Expired, account: account.clone(), login: self.clone() };
-        let Some(request) = self.request().filter(|_| !self.is_over(now.boot)) else { return decided };
+        let Some(request) = self.request(now.boot).filter(|_| !self.is_over(now.boot)) else { return decided };
         let locked = decided.account.failures.gate(now) == Gate::Locked;
         let right = match (request.method, request.number(), number) {
             (Method::LoginApproval, Some(right), Some(number)) => right.as_bytes().ct_eq(number.as_bytes()).into(),
@@ -314,7 +331,7 @@ impl Login {
         let State::Open { phone: Phone::Asked(request), .. } = &mut self.state else {
             return Err(unavailable("no code was asked for in this login, or it is void: ask for another one"));
         };
-        let stands = request.stands(account);
+        let stands = request.stands(account) && now < request.until;
         let Some(code) = request.code.as_mut().filter(|_| stands) else {
             return Err(unavailable("no code was asked for in this login, or it is void: ask for another one"));
         };

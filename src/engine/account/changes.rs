@@ -164,16 +164,14 @@ fn commit(tx: &Tx<'_>, caller: &Caller, act: impl FnOnce(&mut Hand<'_, '_>) -> R
     Ok(())
 }
 
-/// With the last phone go the methods that need one.
+/// With the last phone go the methods that need one, and with any the logins that vouch: also the one that has let the caller do this.
 fn remove_authenticator(by: &mut Hand<'_, '_>, id: &str) -> Result<(), Stop> {
     let phones = by.tx.authenticators(by.stored.uid)?;
     if !phones.iter().any(|phone| phone.id == id) {
         return Err(Stop::invalid("id"));
     }
     by.tx.remove_authenticator(by.stored.uid, id)?;
-    if phones.len() == 1 {
-        by.account().lose_phones();
-    }
+    by.account().lose_phone(phones.len() == 1);
     Ok(())
 }
 

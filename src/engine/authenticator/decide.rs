@@ -89,7 +89,7 @@ fn judge(
         return Ok(Err(Error::NoSuchRequest {}));
     };
     // Superseded while it waited for its turn, or decided by another: neither is there any more.
-    let stands = login.request().is_some_and(|request| request.id == said.request) && phones.board().is_open(&said.request);
+    let stands = login.request(moment.boot).is_some_and(|request| request.id == said.request) && phones.board().is_open(&said.request);
     if !stands {
         let (outcome, account, login) = (Outcome::Expired, stored.account, login.clone());
         return Ok(Ok(logic::Decided { outcome, account, login }));
@@ -108,7 +108,7 @@ fn judge(
     if now(tx, moment)?.time.is_ok() {
         tx.believe_clock(moment.wall)?;
     }
-    let method = login.request().map(|request| request.method.as_str().to_owned());
+    let method = login.asked().map(|request| request.method.as_str().to_owned());
     tx.audit(&entry(moment.wall, origin, event(decided.outcome), format!("authenticator {}", phone.id), method))?;
     Ok(Ok(decided))
 }

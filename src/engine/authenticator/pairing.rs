@@ -139,9 +139,9 @@ pub async fn unpair(desk: &Arc<Desk>, phone: Phone) -> Result<(), Error> {
             if !tx.remove_authenticator(uid, &id)? {
                 return Ok(false);
             }
-            if tx.authenticators(uid)?.is_empty() && stored.account.lose_phones() {
-                tx.save(&stored)?;
-            }
+            let last = tx.authenticators(uid)?.is_empty();
+            stored.account.lose_phone(last);
+            tx.save(&stored)?;
             let (event, by) = ("authenticator_removed".into(), format!("authenticator {id}"));
             tx.audit(&AuditEntry { at, event, user: Some(stored.name), by, detail: Some(id), ..AuditEntry::default() })?;
             Ok(true)

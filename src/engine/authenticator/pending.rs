@@ -101,7 +101,7 @@ pub async fn online_code(desk: &Desk, phone: &Phone, id: &str) -> Result<OnlineC
     let (uid, moment) = (phone.uid, (desk.moment)());
     let stored = desk.store.read(move |view| view.account_by_uid(uid)).await?;
     let account = stored.filter(|stored| stored.name == login.origin.user).map(|stored| stored.account).unwrap_or_default();
-    let asked = login.request().filter(|request| request.id == id && request.stands(&account));
+    let asked = login.request(moment.boot).filter(|request| request.id == id && request.stands(&account));
     let code = asked.and_then(|request| request.code()).ok_or(Error::NoSuchRequest {})?;
     let left = code.left(moment.boot).min(login.left(moment.boot));
     if left.is_zero() {

@@ -20,14 +20,14 @@ use crate::proto::varlink::{Failure, Replies};
 
 /// Lets a login know that its request was superseded. Called by whoever has the login's turn, before anything else.
 pub fn refresh(phones: &Phones, login: &mut Login) {
-    if login.request().is_some_and(|request| !phones.board().is_open(&request.id)) {
+    if login.asked().is_some_and(|request| !phones.board().is_open(&request.id)) {
         login.supersede();
     }
 }
 
 /// The phones of the account see this request from now on, in the place of `before`.
 pub fn show(desk: &Desk, (open, login): (&OpenLogin, &Login), request: &Request, before: Option<String>, now: BootTime) {
-    let entry = Entry::new(request, login.origin.clone(), Arc::downgrade(open), now + login.left(now));
+    let entry = Entry::new(request, login.origin.clone(), Arc::downgrade(open));
     let mut board = desk.phones.board();
     if let Some(before) = before {
         board.close(&before);
@@ -39,10 +39,10 @@ pub fn show(desk: &Desk, (open, login): (&OpenLogin, &Login), request: &Request,
 
 /// Puts a login in its new place, and takes its request off the board where that is over. Whoever waits is woken.
 pub fn put(phones: &Phones, login: &mut Login, then: Login) {
-    let asked = login.request().map(|request| request.id.clone());
+    let asked = login.asked().map(|request| request.id.clone());
     *login = then;
     if let Some(asked) = asked
-        && login.request().is_none()
+        && login.asked().is_none()
     {
         phones.board().close(&asked);
     }

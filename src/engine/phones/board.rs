@@ -37,7 +37,7 @@ pub struct Entry {
     pub number: Option<String>,
     /// For people.
     pub requested_at: Wall,
-    /// The end of the login.
+    /// See [`Request::until`].
     pub until: BootTime,
     /// The login, as long as it is there.
     pub login: Weak<Turn<Login>>,
@@ -51,14 +51,14 @@ pub struct Entry {
 impl Entry {
     /// A request that was just made.
     #[must_use]
-    pub fn new(request: &Request, origin: Origin, login: Weak<Turn<Login>>, until: BootTime) -> Self {
+    pub fn new(request: &Request, origin: Origin, login: Weak<Turn<Login>>) -> Self {
         Self {
             id: request.id.clone(),
             method: request.method,
             origin,
             number: request.number().map(String::from),
             requested_at: request.requested_at,
-            until,
+            until: request.until(),
             login,
             scanned_by: None,
             token: request.token().map(|token| zeroize::Zeroizing::new(token.to_owned())),
@@ -174,7 +174,7 @@ mod tests {
         let facilities = Facilities { mail: false, phone: true };
         let asked = login.challenge(method, (&account, facilities), means, &now).unwrap();
         let login = Arc::new(Turn::new(login));
-        (Entry::new(&asked.request.unwrap().0, origin, Arc::downgrade(&login), at(120)), login)
+        (Entry::new(&asked.request.unwrap().0, origin, Arc::downgrade(&login)), login)
     }
 
     fn ids(board: &Board, authenticator: &str, uid: u32, seconds: u64) -> Vec<String> {

@@ -256,9 +256,46 @@ fn a_phone_that_was_removed_meanwhile_does_not_come_back_by_a_change() {
     let mut removal = authority;
     removal["id"] = json!(alice.phone.id);
     alice.api.call("Account.RemoveAuthenticator", removal);
-    let (name, why) = alice.api.refused("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
-    assert!(name == "MethodUnavailable" && why["reason"].as_str().unwrap().contains("removed meanwhile"), "{why}");
+    let finish = json!({ "setup": setup, "password": PASSWORD });
+    assert_eq!(alice.api.refused("Account.FinishSetup", finish).0, "NoSuchSetup");
     assert_eq!(alice.api.status()["authenticators"], json!([]));
+}
+
+#[test]
+fn what_a_removed_phone_has_begun_ends_with_it() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let change = |login: &Value| json!({ "password": PASSWORD, "login": login });
+    let owners = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    let setup = alice.api.call("Account.BeginChange", change(&owners))["setup"].clone();
+    let mut second = Phone::new("tablet");
+    pair(&mut alice.api, &mut town, &setup, &mut second, "qr_code");
+    alice.api.call("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
+    // The thief of the phone: a login by it, a change by that, and a code that it has read.
+    let (stolen, challenge) = alice.challenge("login_approval");
+    let request = alice.phone.request(&mut town.carrier);
+    assert_eq!(alice.phone.approve(&mut town.carrier, &request, challenge["number"].as_str()), "accepted");
+    let change_of_thief = alice.api.call("Account.BeginChange", change(&stolen))["setup"].clone();
+    let (open, _) = alice.challenge("online_code");
+    let read = alice.phone.request(&mut town.carrier);
+    let digits = town.carrier.call("Authenticator.OnlineCode", alice.phone.asks_code(&read))["code"].clone();
+    // Its owner removes it.
+    let owners = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    alice.api.call("Account.RemoveAuthenticator", json!({ "password": PASSWORD, "login": owners, "id": alice.phone.id }));
+    let finish = json!({ "setup": change_of_thief, "password": PASSWORD });
+    assert_eq!(alice.api.refused("Account.FinishSetup", finish).0, "NoSuchSetup");
+    for login in [&stolen, &owners] {
+        assert_eq!(alice.api.refused("Account.BeginChange", change(login)).0, "SecondStepRequired", "it vouches no more");
+    }
+    let typed = json!({ "login": open, "method": "online_code", "code": digits });
+    assert_eq!(alice.api.refused("Login.Answer", typed).0, "MethodUnavailable");
+    // So does one that removes itself.
+    let (login, challenge) = alice.challenge("login_approval");
+    let request = second.request(&mut town.carrier);
+    assert_eq!(second.approve(&mut town.carrier, &request, challenge["number"].as_str()), "accepted");
+    let unpairs = second.unpairs(&mut town.carrier);
+    town.carrier.call("Authenticator.Unpair", unpairs);
+    assert_eq!(alice.api.refused("Account.BeginChange", change(&login)).0, "SecondStepRequired");
 }
 
 #[test]

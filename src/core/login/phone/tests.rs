@@ -68,7 +68,7 @@ impl Records for NoRecords {
 #[test]
 fn the_number_is_the_same_on_both_sides_and_lets_in_once() {
     let (login, challenge) = asked(Method::LoginApproval);
-    let number = login.request().unwrap().number().unwrap();
+    let number = login.asked().unwrap().number().unwrap();
     assert_eq!((number, challenge.prompt.as_str()), ("41", "Approve this login on your phone: the number is 41"));
     assert_eq!(login.waiting(now(2).moment.boot), Waiting::Waiting);
     let account = Account { failures: Failures { in_a_row: 3, last: None }, ..alice() };
@@ -100,7 +100,7 @@ fn a_denial_counts_and_the_login_goes_on_another_way() {
         assert_eq!(decided.login.waiting(now(2).moment.boot), Waiting::Denied);
         let (account, mut budget) = (alice(), RequestBudget::default());
         challenge(&mut decided.login, &account, method, (&mut budget, "NEXT"), 3).unwrap();
-        assert_eq!((decided.login.waiting(now(3).moment.boot), decided.login.request().unwrap().id.as_str()), (Waiting::Waiting, "NEXT"));
+        assert_eq!((decided.login.waiting(now(3).moment.boot), decided.login.asked().unwrap().id.as_str()), (Waiting::Waiting, "NEXT"));
     }
 }
 
@@ -147,7 +147,7 @@ fn a_qr_code_needs_no_number_and_an_online_code_is_not_approved() {
 #[test]
 fn an_online_code_is_typed_once_within_three_tries() {
     let (mut login, _) = asked(Method::OnlineCode);
-    assert_eq!(login.request().unwrap().code().unwrap().digits(), "004711");
+    assert_eq!(login.asked().unwrap().code().unwrap().digits(), "004711");
     let type_code = |login: &Login, account: &Account, code: &str, seconds| {
         login.answer(account, (Method::OnlineCode, code), &now(seconds), &mut NoRecords)
     };
@@ -180,7 +180,30 @@ fn the_same_request_stands_when_it_is_asked_for_again_and_another_method_takes_i
     assert_eq!(budget.asked.len(), 3);
     let by_code = Account { preferred: Some(Method::SecurityCode), ..alice() };
     challenge(&mut login, &by_code, Method::SecurityCode, (&mut budget, "E"), 2).unwrap();
-    assert_eq!(login.request().unwrap().id, "D", "what is typed leaves the phone's answer open");
+    assert_eq!(login.asked().unwrap().id, "D", "what is typed leaves the phone's answer open");
+}
+
+#[test]
+fn a_request_ends_in_its_own_time_also_where_a_mail_prolongs_the_login() {
+    for method in [Method::LoginApproval, Method::OnlineCode] {
+        let (mut login, _) = asked(method);
+        let mut account = alice();
+        account.recovery_email = Some("alice@example.org".into());
+        account.methods = account.methods.with(Method::EmailCode);
+        let (mut mails, mut requests) = (MailBudget::default(), RequestBudget::default());
+        let draw = Draw { id: "M".into(), token: "M".into(), random: 1 };
+        let means = Means { mails: &mut mails, requests: &mut requests, draw };
+        login.challenge(Method::EmailCode, (&account, Facilities { mail: true, phone: true }), means, &now(60)).unwrap();
+        let boot = |seconds| now(seconds).moment.boot;
+        assert_eq!((login.waiting(boot(119)), login.left(boot(119))), (Waiting::Waiting, Duration::from_secs(1)));
+        assert_eq!((login.waiting(boot(120)), login.expires_in(boot(120))), (Waiting::Expired, 540));
+        assert!(login.request(boot(119)).is_some() && login.request(boot(120)).is_none());
+        assert_eq!(login.decide(&account, (true, Some("41")), &now(120).moment).outcome, Outcome::Expired);
+        assert_eq!(login.decide(&account, (false, None), &now(120).moment).outcome, Outcome::Expired);
+        assert!(login.answer(&account, (Method::OnlineCode, "004711"), &now(120), &mut NoRecords).is_err());
+        let (request, fresh) = challenge(&mut login, &account, method, (&mut requests, "NEXT"), 120).unwrap().request.unwrap();
+        assert_eq!((request.id.as_str(), fresh, login.waiting(boot(659))), ("NEXT", true, Waiting::Waiting));
+    }
 }
 
 #[test]
@@ -212,5 +235,5 @@ fn no_phone_in_reach_and_no_locked_account_is_asked() {
     let locked = Account { failures: Failures { in_a_row: 100, last: None }, ..alice() };
     let refused = challenge(&mut login, &locked, Method::LoginApproval, (&mut budget, "R"), 1);
     assert!(matches!(refused, Err(LoginFault::MethodUnavailable(Method::LoginApproval, _))));
-    assert!(login.request().is_none());
+    assert!(login.asked().is_none());
 }
