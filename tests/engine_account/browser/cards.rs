@@ -56,9 +56,7 @@ fn no_button_catches_a_tap_while_the_cards_move() {
         return;
     }
     let nas = Nas::start("compare");
-    let phone = nas.phone();
-    phone.open(&nas.address);
-    phone.see("scan");
+    let phone = opened(&nas);
     in_page(&phone, TELL, &[]);
     let rests_after = |script: &str| {
         assert_eq!(in_page(&phone, &format!("{script}; return rest()"), &[]), true, "after {script}");
@@ -81,9 +79,7 @@ fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
         return;
     }
     let nas = Nas::start("compare");
-    let phone = nas.phone();
-    phone.open(&nas.address);
-    phone.see("scan");
+    let phone = opened(&nas);
     in_page(&phone, TELL, &[]);
     let type_it = "
         window.asked = [];
@@ -107,9 +103,7 @@ fn two_windows_leave_connections_for_calls() {
         return;
     }
     let nas = Nas::start("compare");
-    let phone = nas.phone();
-    phone.open(&nas.address);
-    phone.see("scan");
+    let phone = opened(&nas);
     let listen = "
         const { listen } = await import('/assets/live.js');
         let open = 0;
@@ -127,6 +121,17 @@ fn two_windows_leave_connections_for_calls() {
         return open;";
     let open = in_page(&phone, listen, &[]).as_u64().unwrap();
     assert!(open > 0 && 2 * open + 2 <= 6, "{open} streams a window, of the six connections that HTTP/1.1 has");
+}
+
+/// A phone without accounts, whose page has looked for them.
+#[track_caller]
+fn opened(nas: &Nas) -> Browser {
+    let phone = nas.phone();
+    // What it was opened for comes last: here a link that is cut short.
+    phone.open(&format!("{}/scan#1.short", nas.address));
+    phone.tap("done");
+    phone.see("scan");
+    phone
 }
 
 /// Runs a script that may await.
