@@ -58,24 +58,25 @@ impl<T> Sessions<T> {
         Self { caps, entries: HashMap::new(), order: BTreeMap::new(), strangers: 0, next_age: 0 }
     }
 
-    /// Opens one under a new name; gives it back where there is no room for its owner.
+    /// Opens one under a new name, and gives the one that made room for it; gives it back where there is no room for its owner.
     ///
     /// # Errors
     /// The session: all places are taken, and none by this owner.
-    pub fn open(&mut self, name: String, owner: Owner, session: T) -> Result<(), T> {
+    pub fn open(&mut self, name: String, owner: Owner, session: T) -> Result<Option<T>, T> {
         let full = self.entries.len() >= self.caps.total || owner.is_stranger() && self.strangers >= self.caps.strangers;
         let of_owner = (owner, 0)..=(owner, u64::MAX);
         let too_many = self.order.range(of_owner.clone()).nth(self.caps.per_owner.saturating_sub(1)).is_some();
+        let mut ended = None;
         if full || too_many {
             let Some(oldest) = self.order.range(of_owner).next().map(|(_, name)| name.clone()) else { return Err(session) };
-            self.close(&oldest);
+            ended = self.close(&oldest);
         }
         self.close(&name);
         self.order.insert((owner, self.next_age), name.clone());
         self.strangers += usize::from(owner.is_stranger());
         self.entries.insert(name, Entry { session, owner, age: self.next_age });
         self.next_age += 1;
-        Ok(())
+        Ok(ended)
     }
 
     /// The session of this name.
@@ -102,12 +103,10 @@ impl<T> Sessions<T> {
         Some(entry.session)
     }
 
-    /// Ends all that `keep` does not agree to.
-    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+    /// Ends all that `keep` does not agree to, and gives them.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) -> Vec<T> {
         let over: Vec<String> = self.entries.iter().filter(|(_, e)| !keep(&e.session)).map(|(name, _)| name.clone()).collect();
-        for name in over {
-            self.close(&name);
-        }
+        over.iter().filter_map(|name| self.close(name)).collect()
     }
 
     /// Ends the oldest of those that may go, a quarter of the whole at most, so that it need not be done again soon.

@@ -11,6 +11,7 @@ use tokio::sync::Mutex as Turn;
 
 use super::clocks::Believed;
 use super::directory::{Directory, Person, Silent};
+use super::login::phone;
 use super::mail::Mailer;
 use super::phones::Phones;
 use super::root::Root;
@@ -187,14 +188,23 @@ impl Desk {
     pub fn open_login(&self, owner: Owner, login: Login, now: BootTime) -> Result<Secret, Trouble> {
         let name = name()?;
         let mut logins = self.logins();
+        let mut ended = vec![];
         // Once a second: to look at all for each new one would make many slow.
         if self.swept.swap(now.0.as_secs(), Ordering::Relaxed) != now.0.as_secs() {
-            sweep(&mut logins, Login::is_over, now);
+            ended = sweep(&mut logins, Login::is_over, now);
         }
         if logins.len() >= LOGINS.total {
             logins.make_room(|open| open.try_lock().is_ok_and(|open| open.verified_by().is_some()));
         }
-        logins.open(name.expose().into(), owner, Arc::new(Turn::new(login))).map_err(|_| full("logins"))?;
+        let opened = logins.open(name.expose().into(), owner, Arc::new(Turn::new(login)));
+        drop(logins);
+        for open in ended.iter().chain(opened.as_ref().ok().and_then(Option::as_ref)) {
+            // Whoever has the turn of one right now wakes those who wait for it.
+            if let Ok(mut login) = open.try_lock() {
+                phone::end(&self.phones, &mut login);
+            }
+        }
+        opened.map_err(|_| full("logins"))?;
         Ok(name)
     }
 
@@ -337,8 +347,8 @@ fn full(what: &str) -> Trouble {
 }
 
 /// Ends those that are over. One that somebody is changing right now is not.
-fn sweep<T>(sessions: &mut Sessions<Arc<Turn<T>>>, is_over: fn(&T, BootTime) -> bool, now: BootTime) {
-    sessions.retain(|session| session.try_lock().map_or(true, |session| !is_over(&session, now)));
+fn sweep<T>(sessions: &mut Sessions<Arc<Turn<T>>>, is_over: fn(&T, BootTime) -> bool, now: BootTime) -> Vec<Arc<Turn<T>>> {
+    sessions.retain(|session| session.try_lock().map_or(true, |session| !is_over(&session, now)))
 }
 
 async fn numbers(directory: &Directory, names: &[String]) -> Vec<u32> {

@@ -89,9 +89,9 @@ impl Interface for LoginInterface {
                 Ok(Reply::Trusted(trusted.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
             }
             Call::Cancel { login } => {
-                let uid = find(desk, peer, kind, &login).await?.lock().await.origin.uid;
+                let (_, mut turn) = turn(desk, peer, kind, &login).await?;
                 desk.logins().close(login.expose());
-                desk.phones.changed(uid);
+                phone::end(&desk.phones, &mut turn);
                 Ok(Reply::Done(Empty {}))
             }
         }
@@ -235,11 +235,17 @@ fn setup(desk: &Desk, owner: Owner, origin: Origin, stored: &Stored) -> Result<(
 
 /// The open login of this name, where the peer may touch it.
 async fn find(desk: &Desk, peer: &Peer, call: LoginCall, name: &Secret) -> Result<OpenLogin, Error> {
+    Ok(turn(desk, peer, call, name).await?.0)
+}
+
+/// The same, with its turn.
+async fn turn(desk: &Desk, peer: &Peer, call: LoginCall, name: &Secret) -> Result<(OpenLogin, OwnedMutexGuard<Login>), Error> {
     let open = desk.logins().get(name.expose()).cloned().ok_or(Error::NoSuchLogin {})?;
-    let own = open.lock().await.origin.uid == peer.uid;
+    let login = Arc::clone(&open).lock_owned().await;
+    let own = login.origin.uid == peer.uid;
     // Whoever may not touch it learns nothing of it.
     policy::allow(&desk.rank(peer), policy::Call::Login(call), &account(own)).map_err(|_| Error::NoSuchLogin {})?;
-    Ok(open)
+    Ok((open, login))
 }
 
 fn account(own: bool) -> Target {

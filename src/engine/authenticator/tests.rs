@@ -31,6 +31,9 @@ const ALICE: u32 = 1001;
 /// Seconds since the boot.
 static CLOCK: AtomicU64 = AtomicU64::new(1000);
 
+/// They share the clock.
+static ONE_BY_ONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn moment() -> Moment {
     let seconds = CLOCK.load(Ordering::Relaxed);
     let boot = BootTime(Duration::from_secs(seconds));
@@ -43,7 +46,7 @@ async fn pass(seconds: u64) {
 }
 
 /// The two interfaces at a socket in `folder`, for alice with a phone.
-async fn serve(folder: &Path, phone: &Signer) {
+async fn serve(folder: &Path, phone: &Signer) -> Arc<Desk> {
     std::fs::write(folder.join("passwd"), format!("root:x:0:0::/:/bin/sh\nalice:x:{ALICE}:{ALICE}::/:/bin/sh\n")).unwrap();
     std::fs::write(folder.join("group"), "root:x:0:\n").unwrap();
     let store = Store::open(Options::new(folder.into(), || moment().wall), SealingKey::from_slice(&[1; 32]));
@@ -71,8 +74,9 @@ async fn serve(folder: &Path, phone: &Signer) {
     let desk = Desk::open(Parts { store, directory, root, config, mailer, host: "NAS".into(), moment, owner: 0 }).await;
     let listener = UnixListener::bind(folder.join("socket")).unwrap();
     let server = Server::new(|_| Ok(Peer { pid: 1, uid: 0, gid: 0, groups: vec![] }));
-    let server = server.interface(LoginInterface(Arc::clone(&desk))).interface(AuthenticatorInterface(desk));
+    let server = server.interface(LoginInterface(Arc::clone(&desk))).interface(AuthenticatorInterface(Arc::clone(&desk)));
     tokio::spawn(server.serve(listener));
+    desk
 }
 
 /// A connection.
@@ -83,9 +87,13 @@ impl Line {
         Self(BufReader::new(UnixStream::connect(folder.join("socket")).await.unwrap()))
     }
 
-    async fn ask(&mut self, method: &str, parameters: Value, more: bool) -> Value {
+    async fn send(&mut self, method: &str, parameters: Value, more: bool) {
         let call = json!({ "method": format!("io.twostep.{method}"), "parameters": parameters, "more": more });
         self.0.get_mut().write_all(format!("{call}\0").as_bytes()).await.unwrap();
+    }
+
+    async fn ask(&mut self, method: &str, parameters: Value, more: bool) -> Value {
+        self.send(method, parameters, more).await;
         self.next().await
     }
 
@@ -108,8 +116,88 @@ async fn watch(phone: &Signer, line: &mut Line) -> Value {
     line.ask("Authenticator.Pending", json!({ "authenticator": "PHONE", "nonce": nonce, "proof": proof }), true).await
 }
 
+/// Alice's login, which asks her phone: its name, the challenge, and what the phone was shown.
+async fn asked(phone: &Signer, line: &mut Line) -> (Value, Value, Value) {
+    let login = line.call("Login.Start", json!({ "user": "alice", "service": "sshd" })).await["login"].clone();
+    let challenge = line.call("Login.Challenge", json!({ "login": login, "method": "login_approval" })).await;
+    let nonce = nonce(line).await;
+    let proof = phone.sign(&Signed::Pending { authenticator: "PHONE", nonce: &nonce });
+    let seen = line.call("Authenticator.Pending", json!({ "authenticator": "PHONE", "nonce": nonce, "proof": proof })).await;
+    (login, challenge, seen["requests"][0].clone())
+}
+
+async fn nonce(line: &mut Line) -> String {
+    line.call("Authenticator.Nonce", json!({ "authenticator": "PHONE" })).await["nonce"].as_str().unwrap().to_owned()
+}
+
+fn approval(phone: &Signer, challenge: &Value, request: &Value) -> Value {
+    let (id, nonce, number) = (request["login"].as_str().unwrap(), request["nonce"].as_str().unwrap(), challenge["number"].as_str());
+    let proof = phone.sign(&Signed::Decide { authenticator: "PHONE", login: id, approve: true, number, nonce });
+    json!({ "authenticator": "PHONE", "login": id, "approve": true, "number": number, "nonce": nonce, "proof": proof })
+}
+
+/// Alice's login on the desk.
+fn on(desk: &Desk, login: &Value) -> crate::engine::desk::OpenLogin {
+    desk.logins().get(login.as_str().unwrap()).cloned().unwrap()
+}
+
+/// Lets all others go on until so many more of them wait for a login's turn, or have it.
+async fn queued(open: &crate::engine::desk::OpenLogin, references: usize) {
+    while Arc::strong_count(open) < references {
+        tokio::task::yield_now().await;
+    }
+    // The last one has a reference: it waits for its turn as soon as it runs no more.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_login_that_is_cancelled_before_a_decision_has_its_turn_is_not_decided() {
+    let _alone = ONE_BY_ONE.lock().await;
+    let folder = tempfile::tempdir().unwrap();
+    let phone = Signer::new();
+    let desk = serve(folder.path(), &phone).await;
+    let (mut carrier, mut service) = (Line::open(folder.path()).await, Line::open(folder.path()).await);
+    let (mut cancelling, mut deciding) = (Line::open(folder.path()).await, Line::open(folder.path()).await);
+    carrier.ask("Authenticator.Carry", json!({}), true).await;
+    let (login, challenge, request) = asked(&phone, &mut service).await;
+    let open = on(&desk, &login);
+    let turn = open.lock().await;
+    let before = Arc::strong_count(&open);
+    cancelling.send("Login.Cancel", json!({ "login": login }), false).await;
+    queued(&open, before + 2).await;
+    deciding.send("Authenticator.Decide", approval(&phone, &challenge, &request), false).await;
+    queued(&open, before + 3).await;
+    drop(turn);
+    assert_eq!(cancelling.next().await, json!({}));
+    assert_eq!(deciding.next().await["outcome"], "expired");
+    assert!(open.lock().await.verified_by().is_none());
+}
+
+#[tokio::test]
+async fn a_login_that_makes_room_ends_its_request() {
+    let _alone = ONE_BY_ONE.lock().await;
+    let folder = tempfile::tempdir().unwrap();
+    let phone = Signer::new();
+    let desk = serve(folder.path(), &phone).await;
+    let (mut carrier, mut service, mut waiting) =
+        (Line::open(folder.path()).await, Line::open(folder.path()).await, Line::open(folder.path()).await);
+    carrier.ask("Authenticator.Carry", json!({}), true).await;
+    let (login, ..) = asked(&phone, &mut service).await;
+    // Somebody who decides has it by now.
+    let open = on(&desk, &login);
+    assert_eq!(waiting.ask("Login.Wait", json!({ "login": login }), true).await["outcome"], "waiting");
+    for _ in 0..64 {
+        service.call("Login.Start", json!({ "user": "alice", "service": "sshd" })).await;
+    }
+    assert_eq!(waiting.next().await["outcome"], "expired", "it is told at once");
+    assert!(open.lock().await.asked().is_none());
+}
+
 #[tokio::test]
 async fn a_request_that_nobody_answers_expires_on_both_sides_and_its_nonce_too() {
+    let _alone = ONE_BY_ONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let phone = Signer::new();
     serve(folder.path(), &phone).await;

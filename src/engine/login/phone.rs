@@ -49,6 +49,15 @@ pub fn put(phones: &Phones, login: &mut Login, then: Login) {
     phones.changed(login.origin.uid);
 }
 
+/// Ends what the phones are asked for a login that is given up. Whoever has waited for its turn to decide it finds nothing to decide.
+pub fn end(phones: &Phones, login: &mut Login) {
+    if let Some(asked) = login.asked() {
+        phones.board().supersede(&asked.id);
+        login.supersede();
+    }
+    phones.changed(login.origin.uid);
+}
+
 /// With `more`: a `waiting` at once, then the outcome; without: the state now.
 pub async fn wait(
     desk: &Desk,

@@ -107,6 +107,13 @@ impl Board {
         self.entries.remove(id);
     }
 
+    /// A request counts no more; for whoever decides late it is remembered.
+    pub fn supersede(&mut self, id: &str) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.superseded = true;
+        }
+    }
+
     /// The request of this name, open or not.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Entry> {
