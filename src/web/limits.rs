@@ -272,7 +272,8 @@ mod tests {
         assert!(places.take(one).is_none(), "it is one of its address again");
         drop((first, second));
         drop(also);
-        assert_eq!((places.taken().0, places.taken().1.len()), (0, 0));
+        let taken = places.taken();
+        assert_eq!((taken.0, taken.1.len()), (0, 0));
     }
 
     #[test]
