@@ -192,7 +192,7 @@ pub struct Socket {
     pub connections: usize,
     /// Connections of one uid that is neither root nor granted.
     pub connections_per_uid: usize,
-    /// Connections that only root and granted peers may take.
+    /// Connections that only root and granted login services may take; carriers, who have one for each phone, may not.
     pub reserved: usize,
     /// A connection without a call for this long is closed.
     #[serde(with = "human")]
