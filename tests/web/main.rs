@@ -212,9 +212,10 @@ fn a_long_body_is_refused_whether_it_is_announced_or_not() {
 #[test]
 fn huge_heads_are_refused() {
     let scene = Scene::start();
+    // They fit into what the kernel keeps: whoever can't send all of it might not get to hear the answer.
     for head in [
-        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: {}\r\n\r\n", "x".repeat(64 * 1024)),
-        format!("GET /{} HTTP/1.1\r\nHost: {HOST}\r\n\r\n", "x".repeat(64 * 1024)),
+        format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX: {}\r\n\r\n", "x".repeat(20 * 1024)),
+        format!("GET /{} HTTP/1.1\r\nHost: {HOST}\r\n\r\n", "x".repeat(20 * 1024)),
         format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n{}\r\n", "X: y\r\n".repeat(500)),
     ] {
         let mut browser = scene.browser();
