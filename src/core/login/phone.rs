@@ -17,7 +17,7 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::{Challenge, Login, LoginFault, State};
+use super::{Challenge, Login, LoginFault, State, TRUST_WITHIN};
 use crate::core::account::{Account, Method};
 use crate::core::clock::Moment;
 use crate::core::email::{MailAnswer, MailedCode};
@@ -256,10 +256,11 @@ impl Login {
         }
     }
 
-    /// How it waits.
+    /// How it waits. Verified it is for a minute: whoever asks later asks for a login that is past, of an account that may be another by then.
     #[must_use]
     pub fn waiting(&self, now: BootTime) -> Waiting {
         match &self.state {
+            State::Verified { at, .. } if now - *at >= TRUST_WITHIN => Waiting::Expired,
             State::Verified { .. } => Waiting::Verified,
             State::Open { until, .. } if now >= *until => Waiting::Expired,
             State::Open { phone, .. } => match phone {

@@ -25,6 +25,8 @@ pub async fn follow(desk: &Arc<Desk>, mut phone: Phone, replies: &mut Replies<'_
     let mut shown: Option<Vec<String>> = None;
     loop {
         changes.borrow_and_update();
+        // Whoever was removed meanwhile is told so, also where that was before the changes were followed.
+        phone = find(desk, &phone.id).await?;
         let now = (desk.moment)().boot;
         let entries = visible(desk, &phone, now);
         let ids: Vec<String> = entries.iter().map(|entry| entry.id.clone()).collect();
@@ -44,8 +46,6 @@ pub async fn follow(desk: &Arc<Desk>, mut phone: Phone, replies: &mut Replies<'_
                 return requests(desk, &phone, visible(desk, &phone, now), now);
             }
         }
-        // Whoever was removed meanwhile is told so.
-        phone = find(desk, &phone.id).await?;
     }
 }
 

@@ -76,6 +76,7 @@ fn the_number_is_the_same_on_both_sides_and_lets_in_once() {
     assert_eq!((decided.outcome, decided.account.failures), (Outcome::Approved, Failures::default()));
     assert_eq!((decided.login.verified_by(), decided.login.vouches_for(1000, now(3).moment.boot)), (Some(Method::LoginApproval), Some(3)));
     assert_eq!(decided.login.waiting(now(3).moment.boot), Waiting::Verified);
+    assert_eq!(decided.login.waiting(now(63).moment.boot), Waiting::Expired, "who asks so late asks for a login that is past");
     let again = decided.login.decide(&decided.account, (true, Some(number)), &now(3).moment);
     assert_eq!(again.outcome, Outcome::Expired);
 }
