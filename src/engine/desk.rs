@@ -70,7 +70,8 @@ pub struct Desk {
     /// Seconds of boot time at which the logins that are over were last looked for.
     swept: AtomicU64,
     setups: Mutex<Sessions<OpenSetup>>,
-    budgets: Mutex<HashMap<u32, Budgets>>,
+    /// By account, and by whether the service is only claimed: a process of the user's own takes nothing from real logins.
+    budgets: Mutex<HashMap<(u32, bool), Budgets>>,
     recovered: Mutex<Option<Recovered>>,
 }
 
@@ -222,15 +223,15 @@ impl Desk {
 
     /// Lets `act` take from the mail budget of an account.
     pub fn with_mail_budget<T>(&self, uid: u32, act: impl FnOnce(&mut MailBudget) -> T) -> T {
-        self.with_budgets(uid, |mails, _| act(mails))
+        self.with_budgets((uid, false), |mails, _| act(mails))
     }
 
-    /// Lets `act` take from all budgets of an account.
-    pub fn with_budgets<T>(&self, uid: u32, act: impl FnOnce(&mut MailBudget, &mut RequestBudget) -> T) -> T {
+    /// Lets `act` take from all budgets of an account's logins, of those whose service is only claimed, or of the others.
+    pub fn with_budgets<T>(&self, of: (u32, bool), act: impl FnOnce(&mut MailBudget, &mut RequestBudget) -> T) -> T {
         let now = (self.moment)().boot;
         let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
         budgets.retain(|_, budget| !budget.mails.is_over(now) || !budget.requests.is_over(now));
-        let Budgets { mails, requests } = budgets.entry(uid).or_default();
+        let Budgets { mails, requests } = budgets.entry(of).or_default();
         act(mails, requests)
     }
 

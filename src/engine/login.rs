@@ -265,8 +265,9 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
         })
         .await?;
     let draw = draw()?;
+    let of = (uid, login.origin.claimed);
     let begun =
-        desk.with_budgets(uid, |mails, requests| login.challenge(method, (&account, facilities), Means { mails, requests, draw }, &now))?;
+        desk.with_budgets(of, |mails, requests| login.challenge(method, (&account, facilities), Means { mails, requests, draw }, &now))?;
     if let Some((request, true)) = &begun.request {
         phone::show(desk, (&open, &login), request, before, now.moment.boot);
     }
@@ -293,7 +294,8 @@ async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secr
         phone::put(&then.phones, &mut login, next);
         if outcome == Outcome::Verified && asked {
             let by_phone = method.needs_authenticator();
-            then.with_budgets(login.origin.uid, |_, requests| if by_phone { requests.reset() } else { requests.give_back() });
+            let of = (login.origin.uid, login.origin.claimed);
+            then.with_budgets(of, |_, requests| if by_phone { requests.reset() } else { requests.give_back() });
         }
         if outcome != Outcome::Verified {
             let Origin { user, service, .. } = &login.origin;

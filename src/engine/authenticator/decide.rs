@@ -55,7 +55,7 @@ pub async fn decide(desk: &Arc<Desk>, phone: Phone, said: Said) -> Result<Decide
         let logic::Decided { outcome, login: next, .. } = judged?;
         put(&then.phones, &mut login, next);
         if outcome == Outcome::Approved {
-            then.with_budgets(login.origin.uid, |_, requests| requests.reset());
+            then.with_budgets((login.origin.uid, login.origin.claimed), |_, requests| requests.reset());
         }
         let origin = &login.origin;
         info!(target: "audit", "login user={:?} service={:?} authenticator={id} outcome={outcome:?}", origin.user, origin.service);

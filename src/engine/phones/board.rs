@@ -90,11 +90,13 @@ pub struct Board {
 }
 
 impl Board {
-    /// A request begins; another one of the account is superseded by it.
+    /// A request begins; another one of the account is superseded by it. One whose service is only claimed supersedes none that is not: else a
+    /// process of the user's own could keep the phone from every real login.
     pub fn open(&mut self, mut entry: Entry, now: BootTime) {
         self.sweep(now);
         if entry.method != Method::QrCode {
             let others = self.entries.values_mut().filter(|other| other.origin.uid == entry.origin.uid && other.method != Method::QrCode);
+            let others = others.filter(|other| other.origin.claimed || !entry.origin.claimed);
             others.for_each(|other| other.superseded = true);
         }
         entry.age = self.next_age;
@@ -199,6 +201,24 @@ mod tests {
         }
         assert_eq!((ids(&board, "phone", 1, 2), ids(&board, "phone", 2, 2)), (vec!["second".into()], vec!["other".into()]));
         assert!(!board.is_open("first") && board.get("first").is_some());
+    }
+
+    #[test]
+    fn what_is_only_claimed_supersedes_no_real_login() {
+        let mut board = Board::default();
+        let claimed = |id: &str| {
+            let (mut entry, login) = entry(1, Method::LoginApproval, id);
+            entry.origin.claimed = true;
+            (entry, login)
+        };
+        let (real, (one, _b), (two, _c)) = (entry(1, Method::LoginApproval, "real"), claimed("one"), claimed("two"));
+        for next in [real.0, one, two] {
+            board.open(next, at(1));
+        }
+        assert_eq!(ids(&board, "phone", 1, 2), ["real", "two"]);
+        let (newer, _d) = entry(1, Method::LoginApproval, "newer");
+        board.open(newer, at(1));
+        assert_eq!(ids(&board, "phone", 1, 2), ["newer"], "a real one supersedes all");
     }
 
     #[test]
