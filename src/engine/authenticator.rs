@@ -87,7 +87,10 @@ impl Interface for AuthenticatorInterface {
                 let signed = Signed::Decide { authenticator: id, login: &login, approve, number, nonce: &nonce };
                 let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
                 let said = decide::Said { request: login, approve, number: number.map(String::from) };
-                Ok(Reply::Decided(decide::decide(desk, phone, said).await?))
+                // What was signed is decided, be the carrier there to hear of it or not.
+                let desk = Arc::clone(desk);
+                let decided = tokio::spawn(async move { decide::decide(&desk, phone, said).await });
+                Ok(Reply::Decided(decided.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
             }
             Call::OnlineCode { authenticator, login, nonce, proof } => {
                 let signed = Signed::OnlineCode { authenticator: &authenticator, login: &login, nonce: &nonce };
