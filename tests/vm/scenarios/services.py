@@ -92,6 +92,15 @@ def all_services_ask_after_pam_auth_update(bed):
         shell.answers(("Password: ", PASSWORDS["alice"]), (APP, alice.wrong(_step(m, alice))))
         shell.answers(("Wrong code.", _code(m, alice)), ("$ ", "echo I am $(id -un)"))
         shell.until("I am alice")
+    # Who breaks off is not let in, by sudo neither.
+    with _ssh(m, "bob", "sudo -k; sudo id -un") as shell:
+        shell.answers((APP, _next_code(m, bob)), ("password for bob: ", PASSWORDS["bob"]))
+        shell.until(APP)
+        # sudo forgets a Ctrl-C that comes between its question and its reading: a person would press again.
+        m.sh("until grep -q wait_woken /proc/$(pgrep -x sudo)/wchan; do sleep 0.1; done")
+        shell.interrupt()
+        status, said = shell.end()
+        expect(status != 0 and "root" not in said, f"sudo without a code: {status} {said}")
     m.sh("DEBIAN_FRONTEND=noninteractive pam-auth-update --remove twostep")
     expect(m.sh("cat /etc/pam.d/common-auth") == before, "what was written is taken back")
 
