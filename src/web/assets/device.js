@@ -43,6 +43,7 @@ export async function startWorker() {
   try {
     await navigator.serviceWorker?.register('/sw.js');
   } catch (error) {
-    untrusted = /ssl|certificate/i.test(error.message);
+    // Over a new connection it calls it an unknown error in fetching the script. Where the NAS is away it is a TypeError.
+    untrusted = error.name === 'SecurityError' && /ssl|certificate|fetching the script/i.test(error.message);
   }
 }
