@@ -131,6 +131,23 @@ class Watched:
                          [f"{ms(at)} {what}" for at, what in self.changes])
 
 
+def _processes(unit):
+    return f"$(cat /sys/fs/cgroup/system.slice/{unit}.service/cgroup.procs)"
+
+
+def memory(machine, unit):
+    """What all processes of a unit hold, in KiB (PSS)."""
+    return int(machine.sh(f"for p in {_processes(unit)}; do awk '/^Pss:/ {{ print $2 }}' /proc/$p/smaps_rollup; done | awk '{{ s += $1 }} END {{ print s }}'"))
+
+
+def woken(machine, *units):
+    """How often something woke the processes of each unit in ten idle minutes. For a machine in virtual time."""
+    # A thread that sleeps and wakes has switched away from its CPU once.
+    each = "; ".join(f"for p in {_processes(unit)}; do cat /proc/$p/task/*/status; done | awk '/^voluntary_ctxt/ {{ s += $2 }} END {{ print s }}'" for unit in units)
+    said = [int(count) for count in machine.sh(f"sleep 20; {each}; sleep 600; {each}").split()]
+    return [after - before for before, after in zip(said[:len(units)], said[len(units):])]
+
+
 def others(machine, but=("admin",)):
     """Every line of the account files but these accounts', and the files' modes, to compare: nobody else's may ever change."""
     pattern = "|".join(but)

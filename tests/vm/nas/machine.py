@@ -393,6 +393,15 @@ class Machine:
 
     # ---- logins over the network ----
 
+    def forward(self, port):
+        """A port of the host's loopback that leads to this one of the guest."""
+        before = set(self._forwards())
+        self._monitor(f"hostfwd_add lan tcp:127.0.0.1:0-:{port}")
+        return (set(self._forwards()) - before).pop()
+
+    def _forwards(self):
+        return [int(port) for port in re.findall(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", self._monitor("info usernet"))]
+
     def ssh_client(self, *options):
         """OpenSSH's client for this machine, as the beginning of a command."""
         return ["ssh", "-F", "none", "-p", str(self.port), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",

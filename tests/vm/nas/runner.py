@@ -161,7 +161,7 @@ def _report(bed):
         journal = "(off)"
         if machine.running:
             try:
-                journal = machine.sh("journalctl -q --no-pager -o short-monotonic -n 60 -u twostepd -u twostep-recovered -u ssh -u systemd-logind", check=False, timeout=30)
+                journal = machine.sh("journalctl -q --no-pager -o short-monotonic -n 60 -u twostepd -u twostep-web -u twostep-recovered -u ssh -u systemd-logind", check=False, timeout=30)
             except Exception as error:  # noqa: BLE001
                 journal = f"(no journal: {error})"
         lines += [f"--- machine {number}: journal ---", journal, f"--- machine {number}: serial console ---", machine.serial()]
