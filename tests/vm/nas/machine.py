@@ -396,8 +396,10 @@ class Machine:
     def forward(self, port):
         """A port of the host's loopback that leads to this one of the guest."""
         before = set(self._forwards())
-        self._monitor(f"hostfwd_add lan tcp:127.0.0.1:0-:{port}")
-        return (set(self._forwards()) - before).pop()
+        said = self._monitor(f"hostfwd_add lan tcp:127.0.0.1:0-:{port}")
+        added = set(self._forwards()) - before
+        expect(len(added) == 1, f"nothing leads to port {port}: {said}")
+        return added.pop()
 
     def _forwards(self):
         return [int(port) for port in re.findall(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", self._monitor("info usernet"))]

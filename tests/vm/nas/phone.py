@@ -30,12 +30,16 @@ WAIT = """
     observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });"""
 
 
+def expect_browser():
+    """Fails the scenario where there is no browser to play the phone."""
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    expect(not missing, f"NO PHONE: {' and '.join(missing)} missing, do: apt-get install --no-install-recommends chromium chromium-driver")
+
+
 class Phone:
     """Use as a context manager. Its browser knows one name, with its port, and reaches the machine by it."""
 
     def __init__(self, machine, place):
-        missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-        expect(not missing, f"{' and '.join(missing)} MISSING: no phone, do: apt-get install chromium chromium-driver")
         self.folder = machine.folder / "phone"
         self.folder.mkdir()
         self._port = machine.forward(int(place.rpartition(":")[2]))

@@ -65,7 +65,7 @@ def it_is_small_and_quiet(bed):
 
 
 def its_pages_are_small_and_quiet(bed):
-    """B6, Q25a: where no phone is paired twostep-web stays within 12 MiB of memory, nothing wakes it in ten idle minutes, and it wakes the daemon no more often."""
+    """B6, Q25a: where no phone is paired twostep-web stays within 12 MiB of memory, in ten idle minutes nothing wakes it, nor the daemon but the watchdog."""
     m = bed.machine(virtual_time=True)
     configure(m, '\n[phone]\naddress = "https://nas.example.org:8443"\n')
     m.sh("systemctl restart twostep-web")

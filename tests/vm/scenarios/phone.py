@@ -6,7 +6,7 @@ import time
 from nas import camera
 from nas.installation import past_the_grace
 from nas.machine import PATIENCE, TOP, expect
-from nas.phone import Phone
+from nas.phone import Phone, expect_browser
 from nas.readme import PASSWORDS, PairAPhone, ProtectSsh, as_on_a_fresh_debian, expect_in, ssh
 from nas.secondstep import App, Callers, start
 
@@ -133,6 +133,7 @@ def _paired(m, readme):
 
 def a_phone_is_paired_and_approves_a_login(bed):
     """Q4, Q12, Q15, Q25a: README's "Pair a phone" word for word; the browser of a phone is paired, what it approves is let in, what it denies is not, and without it the code does."""
+    expect_browser()
     m = bed.machine()
     readme = PairAPhone()
     fingerprint = _paired(m, readme)
