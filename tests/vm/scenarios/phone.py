@@ -47,6 +47,7 @@ def _pair(m, readme, phone):
         uri = shell.until("\n")
         expect(uri.startswith(readme.address + "/pair#1."), f"the phone is sent to {uri}")
         phone.scan(camera.drawn(shell))
+        phone.until("document.body.innerText.includes('compare its SHA-256 fingerprint')")
         phone.write("name", "Alice's phone")
         phone.tap("pair")
         shell.until("The number is ")
