@@ -34,6 +34,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::certificate::Renewal;
 use super::limits::{Buckets, Place, Places, Quiet, Remote};
 use super::pages::Limits;
 use super::patience::Patient;
@@ -96,23 +97,29 @@ impl Bound {
 }
 
 /// The TLS configuration in force; a new one is for new connections.
-#[derive(Clone, Debug)]
-pub struct Tls(Arc<Mutex<Arc<ServerConfig>>>);
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    renewal: Option<Arc<Renewal>>,
+}
 
 impl Tls {
-    /// With this to begin with.
+    /// With this to begin with. `renewal` is asked at each connection: without one nothing wakes.
     #[must_use]
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(Mutex::new(config)))
+    pub fn new(config: Arc<ServerConfig>, renewal: Option<Renewal>) -> Self {
+        Self { config: Arc::new(Mutex::new(config)), renewal: renewal.map(Arc::new) }
     }
 
     /// From now on this.
     pub fn replace(&self, config: Arc<ServerConfig>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
     fn acceptor(&self) -> TlsAcceptor {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into()
+        if let Some(config) = self.renewal.as_ref().and_then(|renewal| renewal.due(clock::wall())) {
+            self.replace(config);
+        }
+        Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner)).into()
     }
 }
 

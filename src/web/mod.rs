@@ -1,7 +1,8 @@
 //! The phone's pages: a process of its own that serves paired phones over HTTPS, and carries their calls to the engine.
 //!
 //! It holds no secret of the second step and decides nothing: each call that does is signed by the phone, for the engine alone to judge. It can
-//! delay or drop calls, and it could serve another page; hence its files are part of the program, and it may write nowhere.
+//! delay or drop calls, and it could serve another page; hence its files are part of the program, and it may write nothing but a
+//! certificate of its own making.
 //!
 //! ```text
 //! phone ── HTTPS ──► listener ──► pages ──► assets        (or: reverse proxy ── Unix socket ──► listener)
@@ -15,7 +16,7 @@ pub mod address;
 mod api;
 pub mod args;
 mod assets;
-mod certificate;
+pub mod certificate;
 pub mod engine;
 pub mod limits;
 pub mod listener;
@@ -36,7 +37,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::address::Address;
 use self::args::Args;
-use self::certificate::Source;
+use self::certificate::{Renewal, Source};
 use self::engine::Engine;
 use self::listener::{Bound, Tls};
 use self::pages::{App, Limits};
@@ -147,7 +148,9 @@ fn configured(args: &Args) -> Result<(), Fault> {
 fn fingerprint(args: &Args) -> Result<(), Fault> {
     let (config, address) = load(args)?;
     let source = source(args, &config.web, &address).ok_or(Fault::BehindProxy)?;
-    println!("{}", source.read()?.fingerprint());
+    let certificate = source.read()?;
+    println!("{}", certificate.fingerprint());
+    println!("Its key, which a renewal leaves as it is: {}", certificate.key_fingerprint()?);
     Ok(())
 }
 
@@ -205,13 +208,18 @@ fn become_user(state: Option<&Path>, socket: Option<&Path>) -> Result<(), Fault>
 /// Reads or makes the certificate, and tells its fingerprint.
 fn tls(source: &Source) -> Result<Tls, Fault> {
     let certificate = source.obtain(clock::wall())?;
-    log::info!("certificate: SHA-256 {}", certificate.fingerprint());
-    Ok(Tls::new(certificate.into_config()?))
+    log::info!("certificate: SHA-256 {}, its key: SHA-256 {}", certificate.fingerprint(), certificate.key_fingerprint()?);
+    let renewal = Renewal::of(&certificate, source);
+    Ok(Tls::new(certificate.into_config()?, renewal))
 }
 
-/// Gives up all but the sockets: no file can be written any more, and none read but the certificate's.
+/// Gives up all but the sockets: no file can be written any more but a certificate of our own making, and none read but the certificate's.
 fn confine(source: Option<&Source>) -> Result<(), Fault> {
     let mut readable = Vec::new();
+    let writable = match source {
+        Some(Source::Made { folder, .. }) => vec![folder.clone()],
+        _ => Vec::new(),
+    };
     if let Some(Source::Files { certificate, key }) = source {
         for file in [certificate, key] {
             // A new certificate is another file in the same folder, and often behind a link.
@@ -219,7 +227,7 @@ fn confine(source: Option<&Source>) -> Result<(), Fault> {
             readable.extend([Some(file), real.as_ref()].into_iter().flatten().filter_map(|file| file.parent().map(PathBuf::from)));
         }
     }
-    let limits = sandbox::Limits { writable: Vec::new(), readable, ports: Vec::new(), files: FILES, memory: MEMORY };
+    let limits = sandbox::Limits { writable, readable, ports: Vec::new(), files: FILES, memory: MEMORY };
     for lack in sandbox::confine(&limits)? {
         log::warn!("sandbox: {lack}");
     }
@@ -255,7 +263,7 @@ async fn reload(mut asked: Signal, source: Option<Source>, tls: Option<Tls>) -> 
     loop {
         asked.recv().await;
         let (Some(source), Some(tls)) = (source.as_ref().filter(|source| source.is_given()), &tls) else {
-            // One of our own making is behind the sandbox, and nobody else changes it.
+            // Nobody else changes one of our own making.
             log::info!("no certificate was given, so there is nothing to read again");
             continue;
         };

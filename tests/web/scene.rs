@@ -269,5 +269,5 @@ fn tls(certificate: CertificateDer<'static>, key: &KeyPair) -> Tls {
     let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    Tls::new(Arc::new(builder.with_single_cert(vec![certificate], key).unwrap()))
+    Tls::new(Arc::new(builder.with_single_cert(vec![certificate], key).unwrap()), None)
 }
