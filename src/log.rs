@@ -379,7 +379,7 @@ impl fmt::Write for OneLine {
                 return Err(fmt::Error);
             }
             match letter {
-                _ if letter.is_control() || is_direction(letter) => self.0.extend(letter.escape_default()),
+                _ if is_hidden(letter) => self.0.extend(letter.escape_default()),
                 _ => self.0.push(letter),
             }
         }
@@ -387,9 +387,10 @@ impl fmt::Write for OneLine {
     }
 }
 
-/// Line separators and marks that change the direction of writing: some viewers obey them.
-fn is_direction(letter: char) -> bool {
-    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// What a terminal or a viewer obeys in place of showing it: control characters, line separators, and marks that change the direction of writing.
+#[must_use]
+pub fn is_hidden(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ pub fn restore(dir: &Path, which: &Path, json: bool) -> Result<(), Failed> {
         let restored: Result<Empty, Failed> = call(dir, "Restore", &json!({ "name": name }));
         // The engine has its own copy, or does not want it.
         if let Err(fault) = folder.remove(&name) {
-            eprintln!("{fault}; it is needed no longer");
+            output::say(format_args!("{fault}; it is needed no longer"));
         }
         restored?;
     } else {
@@ -146,7 +146,8 @@ fn carried(now: Wall) -> String {
 /// See [`Failed`].
 pub fn start_anew(dir: &Path, yes: bool, json: bool) -> Result<(), Failed> {
     let told: StartedAnew = call(dir, "StartAnew", &json!({ "dry_run": true }))?;
-    eprintln!("{}\n\n{LOST}", told.failure);
+    output::say(&told.failure);
+    eprintln!("\n{LOST}");
     if !yes && terminal::ask(&format!("Type \"{CONFIRMATION}\" to go on"))?.trim() != CONFIRMATION {
         return Err(Failed::Refused("nothing was changed".into()));
     }

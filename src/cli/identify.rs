@@ -14,6 +14,7 @@ use evdev::{EventType, KeyCode};
 use gpio_cdev::{Chip, Line, LineDirection, LineInfo};
 use tokio::sync::mpsc;
 
+use super::output::{self, Shown};
 use crate::core::gesture::Level;
 use crate::core::time::Monotonic;
 use crate::sys::clock;
@@ -47,7 +48,7 @@ pub fn run(root: &Path, args: &Args) -> ExitCode {
         // Whoever reads has enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("twostep: {error}");
+            output::say(format_args!("twostep: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -93,7 +94,7 @@ fn list_devices(devices: &[Result<Found, String>], out: &mut impl Write) -> io::
             Err(error) => writeln!(out, "  {error}")?,
             Ok(device) => {
                 let links = device.links.iter().fold(String::new(), |links, link| links + "  by-path " + link);
-                writeln!(out, "  {}  \"{}\"{links}", device.node.display(), device.name)?;
+                writeln!(out, "  {}  \"{}\"{links}", device.node.display(), Shown(&device.name))?;
                 writeln!(out, "      {}", keys(&device.keys()))?;
             }
         }

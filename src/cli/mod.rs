@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
         Err(Failed::ReaderGone) => ExitCode::SUCCESS,
         Err(Failed::Interrupted(signal)) => ExitCode::from(terminal::end_by(signal)),
         Err(failed) => {
-            eprintln!("twostep: {failed}");
+            output::say(format_args!("twostep: {failed}"));
             failed.exit_code()
         }
     }

@@ -1,6 +1,8 @@
 //! What the command prints, and how it fails.
+//!
+//! What is printed comes from the engine, which reads strangers' bytes, and often goes to root's terminal: so nothing in it is obeyed there.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,6 +13,7 @@ use serde::Serialize;
 use crate::client;
 use crate::core::account::Method;
 use crate::core::time::Wall;
+use crate::log::is_hidden;
 use crate::proto::varlink::ServiceError;
 
 /// Why a command did not do what it should.
@@ -75,15 +78,40 @@ impl From<io::Error> for Failed {
     }
 }
 
+/// A text as one line: what a terminal would obey is shown as an escape, as in the log.
+pub struct Shown<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(OneLine(f), "{}", self.0)
+    }
+}
+
+struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|letter| match letter {
+            _ if is_hidden(letter) => letter.escape_default().try_for_each(|part| self.0.write_char(part)),
+            _ => self.0.write_char(letter),
+        })
+    }
+}
+
+/// Says one line to people, on standard error.
+pub fn say(line: impl fmt::Display) {
+    eprintln!("{}", Shown(line));
+}
+
 /// Prints one line, at once: whoever follows a stream sees it as it happens.
 ///
 /// # Errors
 /// Where standard output can't be written.
 pub fn line(line: impl fmt::Display) -> Result<(), Failed> {
-    text(format_args!("{line}\n"))
+    text(format_args!("{}\n", Shown(line)))
 }
 
-/// Prints whole lines, at once.
+/// Prints whole lines, at once, as they are: for what this command drew itself.
 ///
 /// # Errors
 /// Where standard output can't be written.
@@ -111,5 +139,8 @@ pub fn titles(methods: &[Method]) -> String {
 /// # Errors
 /// Where standard output can't be written.
 pub fn json(value: &impl Serialize) -> Result<(), Failed> {
-    line(serde_json::to_string(value).map_err(io::Error::other)?)
+    let text = serde_json::to_string(value).map_err(io::Error::other)?;
+    // The encoder leaves some of them in strings, and none stands elsewhere.
+    let escaped = |letter: char| if is_hidden(letter) { format!("\\u{:04x}", u32::from(letter)) } else { letter.into() };
+    line(text.chars().map(escaped).collect::<String>())
 }

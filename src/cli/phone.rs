@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::account::PATIENCE;
-use super::output::Failed;
+use super::output::{self, Failed, Shown};
 use super::terminal::{self, First};
 use super::verify::{explain, locked};
 use crate::client::{self, Client};
@@ -87,7 +87,7 @@ pub fn answer(dir: &Path, login: &Secret, challenge: &Challenge) -> Result<Answe
     let outcome = told.recv().map_err(|_| Failed::Call(client::Error::Closed))?.map_err(explain)?;
     let no = |why: &str| {
         if io::stdin().is_terminal() {
-            eprintln!("{why}");
+            output::say(why);
             Ok(Answer::AnotherWay)
         } else {
             Err(Failed::Refused(why.into()))
@@ -104,9 +104,9 @@ pub fn answer(dir: &Path, login: &Secret, challenge: &Challenge) -> Result<Answe
 /// To standard error, as all questions.
 fn show(challenge: &Challenge) -> Result<(), Failed> {
     let mut out = io::stderr().lock();
-    writeln!(out, "{}", challenge.prompt)?;
+    writeln!(out, "{}", Shown(&challenge.prompt))?;
     if let Some(qr) = &challenge.qr {
-        writeln!(out, "{}", qr.expose())?;
+        writeln!(out, "{}", Shown(qr.expose()))?;
         let drawn = if io::stderr().is_terminal() { terminal::qr(qr.expose()) } else { None };
         write!(out, "{}", drawn.unwrap_or_default())?;
     }

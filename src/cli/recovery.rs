@@ -31,7 +31,7 @@ pub fn run(command: &RecoveryCall, dir: &Path, json: bool) -> Result<(), Failed>
     match command {
         RecoveryCall::Status => {
             let status: Status = call(&mut client, "Status", &Empty {})?;
-            if json { output::json(&status) } else { output::line(describe(&status, clock::wall())) }
+            if json { output::json(&status) } else { describe(&status, clock::wall()).iter().try_for_each(output::line) }
         }
         RecoveryCall::Monitor => monitor(&mut client, json),
         RecoveryCall::Press { hold } => {
@@ -107,7 +107,7 @@ fn words(event: &Event) -> String {
     line
 }
 
-fn describe(status: &Status, now: Wall) -> String {
+fn describe(status: &Status, now: Wall) -> Vec<String> {
     let mut lines = vec![format!("board    {}", status.board), format!("button   {}", button(status))];
     for source in &status.sources {
         lines.push(format!("         {} ({}): {}", source.name, kind(source.kind), state(source.state)));
@@ -121,7 +121,7 @@ fn describe(status: &Status, now: Wall) -> String {
         Some(last) => format!("last     {} by {}: {}", ago(now, last.at), last.source, last.outcome),
         None => "last     no press yet".into(),
     });
-    lines.join("\n")
+    lines
 }
 
 fn button(status: &Status) -> String {

@@ -17,7 +17,7 @@ use nix::unistd::read;
 use qrcode::{Color, EcLevel, QrCode};
 use zeroize::Zeroizing;
 
-use super::output::Failed;
+use super::output::{Failed, Shown};
 use crate::proto::secret::Secret;
 
 /// The longest answer, in bytes: what a terminal takes as one line.
@@ -35,7 +35,7 @@ pub fn ask_secret(question: &str) -> Result<Secret, Failed> {
         return typed(question);
     }
     let mut out = io::stderr().lock();
-    writeln!(out, "{question}:")?;
+    writeln!(out, "{}:", Shown(question))?;
     out.flush()?;
     let mut text = Zeroizing::new(String::new());
     if io::stdin().lock().take(LONGEST as u64 + 1).read_line(&mut text)? == 0 {
@@ -50,7 +50,7 @@ pub fn ask_secret(question: &str) -> Result<Secret, Failed> {
 /// Where there is no answer.
 pub fn ask(question: &str) -> Result<String, Failed> {
     let mut out = io::stderr().lock();
-    write!(out, "{question}: ")?;
+    write!(out, "{}: ", Shown(question))?;
     out.flush()?;
     let mut text = String::new();
     if io::stdin().lock().take(LONGEST as u64).read_line(&mut text)? == 0 {
@@ -108,7 +108,7 @@ fn typed(question: &str) -> Result<Secret, Failed> {
         // Before the question: who has seen it may type.
         let hidden = Hidden::begin()?;
         let mut out = io::stderr().lock();
-        write!(out, "{question}: ")?;
+        write!(out, "{}: ", Shown(question))?;
         out.flush()?;
         let came = signals.next_line();
         drop(hidden);

@@ -76,7 +76,7 @@ fn start(client: &mut Client, asked: &Asked<'_>) -> Result<Started, Failed> {
     }
     let started: Started = client.call("io.twostep.Login.Start", &parameters).map_err(explain)?;
     if let Some(notice) = &started.notice {
-        eprintln!("{notice}");
+        output::say(notice);
     }
     Ok(started)
 }
@@ -93,7 +93,7 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
     let mut challenge = match begin(client, &login, method) {
         // A script's answer is for the method that it knows of; a person reads which one is asked for.
         Err(Failed::Refused(reason)) if wanted.is_none() && io::stdin().is_terminal() => {
-            eprintln!("{reason}");
+            output::say(reason);
             another(client, &login, &mut others, &mut method)?
         }
         begun => begun?,
@@ -133,9 +133,9 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
 fn is_verified(answered: &Answered) -> Result<bool, Failed> {
     match (answered.outcome, answered.hint.as_deref()) {
         (Outcome::Wrong, None) => eprintln!("wrong"),
-        (Outcome::Wrong, Some(hint)) => eprintln!("wrong: {hint}"),
-        (Outcome::AlreadyUsed, hint) => eprintln!("{}", hint.unwrap_or("already used")),
-        (Outcome::Verified, Some(hint)) => eprintln!("{hint}"),
+        (Outcome::Wrong, Some(hint)) => output::say(format_args!("wrong: {hint}")),
+        (Outcome::AlreadyUsed, hint) => output::say(hint.unwrap_or("already used")),
+        (Outcome::Verified, Some(hint)) => output::say(hint),
         (Outcome::Verified, None) => {}
         (Outcome::Expired, _) => return Err(Failed::Refused("too late: begin again".into())),
         (Outcome::Locked, _) => return Err(locked(answered.retry_after)),
