@@ -76,7 +76,7 @@ impl<'a> Account<'a> {
     /// See [`Failed`].
     pub fn status(&mut self) -> Result<(), Failed> {
         let status: AccountStatus = self.call("Status", &self.with(json!({})))?;
-        if self.json { output::json(&status) } else { output::line(describe(&status)) }
+        if self.json { output::json(&status) } else { describe(&status).iter().try_for_each(output::line) }
     }
 
     /// `twostep setup`: the wizard.
@@ -224,12 +224,23 @@ impl<'a> Account<'a> {
             self.confirm("ConfirmSecurityCode", setup, "Code that the app shows", false)?;
         }
         let password = terminal::ask_secret("Password, once more")?;
-        let finished: Finished = self.call("FinishSetup", &json!({ "setup": setup, "password": password }))?;
-        if self.json {
-            return output::json(&finished);
+        let mut finished: Finished = self.call("FinishSetup", &json!({ "setup": setup, "password": password }))?;
+        // What a setup began with is asked for first already.
+        let other = wanted.phone.filter(|method| *method != finished.preferred);
+        let preferred = other.map_or(Ok(Empty {}), |method| self.call("SetPreferred", &self.with(json!({ "method": method }))));
+        if let (Some(method), Ok(_)) = (other, &preferred) {
+            finished.preferred = method;
         }
-        output::line(format_args!("2-step verification is on: {}", output::titles(&finished.methods)))?;
-        if finished.recovery_codes.is_empty() { Ok(()) } else { show_codes(&finished.recovery_codes) }
+        if self.json {
+            output::json(&finished)?;
+        } else {
+            output::line(format_args!("2-step verification is on: {}", output::titles(&finished.methods)))?;
+            output::line(format_args!("At a login, {} is asked for first", finished.preferred.title()))?;
+            if !finished.recovery_codes.is_empty() {
+                show_codes(&finished.recovery_codes)?;
+            }
+        }
+        preferred.map(|Empty {}| ())
     }
 
     /// Pairs a phone: its QR code, then what the method wants on both sides.
@@ -250,7 +261,7 @@ impl<'a> Account<'a> {
                 let what = format!("The number is {number}: approve on the phone if it is the same there, or type it in there");
                 // For people, also where a script reads the results.
                 if self.json {
-                    eprintln!("{what}");
+                    output::say(what);
                     return Ok(());
                 }
                 output::line(what)
@@ -286,7 +297,7 @@ impl<'a> Account<'a> {
             let hint = confirmed.hint.map(|hint| format!(": {hint}")).unwrap_or_default();
             match confirmed.outcome {
                 Confirmation::Confirmed => return Ok(()),
-                Confirmation::Wrong => eprintln!("that is not the code{hint}"),
+                Confirmation::Wrong => output::say(format_args!("that is not the code{hint}")),
                 Confirmation::Locked => return Err(Failed::Refused(format!("no more codes are taken{hint}"))),
             }
         }
@@ -303,7 +314,7 @@ fn show_codes(codes: &[Secret]) -> Result<(), Failed> {
     codes.iter().try_for_each(|code| output::line(format_args!("  {}", code.expose())))
 }
 
-fn describe(status: &AccountStatus) -> String {
+fn describe(status: &AccountStatus) -> Vec<String> {
     let state = match (status.status, status.enforced) {
         (Status::Enabled, _) => "on",
         (Status::Incomplete, _) => "to be set up at the next login (enforced)",
@@ -321,7 +332,7 @@ fn describe(status: &AccountStatus) -> String {
     if status.passwordless {
         lines.push("passwordless login is on".into());
     }
-    lines.join("\n")
+    lines
 }
 
 /// Says what a person can do about an error of the interface.

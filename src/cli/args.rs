@@ -34,18 +34,18 @@ pub enum Command {
     Setup {
         #[command(flatten)]
         whose: Whose,
-        /// Pair a phone for this method first: login-approval, qr-code or online-code. It is then asked for first.
+        /// Pair a phone for this method too: login-approval, qr-code or online-code. At each login it is then asked for first.
         #[arg(long, value_name = "METHOD", value_parser = phone_method)]
         method: Option<Method>,
         /// Codes can be mailed to this address, once a mailed code has been confirmed.
         #[arg(long, value_name = "ADDRESS")]
         email: Option<String>,
     },
-    /// A new secret for an enabled account (a new phone); what was in force stays until the end.
+    /// A new secret for an enabled account (a new phone), or one more method; what was in force stays until the end.
     Change {
         #[command(flatten)]
         whose: Whose,
-        /// Instead of a new secret, pair a phone for this method: login-approval, qr-code or online-code.
+        /// Instead of a new secret, pair a phone for this method: login-approval, qr-code or online-code. At each login it is then asked for first.
         #[arg(long, value_name = "METHOD", value_parser = phone_method)]
         method: Option<Method>,
     },
@@ -66,7 +66,7 @@ pub enum Command {
         #[arg(long, value_name = "ID", allow_hyphen_values = true)]
         remove: Option<String>,
     },
-    /// Turn one method on or off, or ask for it first.
+    /// Turn one method on or off, or have it asked for first at each login.
     Method {
         /// What to do.
         #[arg(value_enum)]

@@ -83,7 +83,9 @@ fn a_phone_is_paired_by_a_code_in_a_change_and_removed_again() {
     person.awaits("paired: tablet\n");
     person.answers("Password, once more: ", PASSWORD);
     person.awaits("2-step verification is on: Security Code, Online Verification Code, recovery code\n");
+    person.awaits("At a login, Online Verification Code is asked for first\n");
     assert!(person.leaves().0.success());
+    assert_eq!(alice.start()["preferred"], "online_code", "the method that was named");
 
     let shown = String::from_utf8(command.run(&["devices"], "").stdout).unwrap();
     assert_eq!(shown, format!("{}  tablet (phone)\n", phone.id));
@@ -91,8 +93,8 @@ fn a_phone_is_paired_by_a_code_in_a_change_and_removed_again() {
     assert!(shown.contains("phones          1\n") || shown.ends_with("phones          1"), "{shown}");
     let mut person = command.at_a_terminal(&["devices", "--remove", &phone.id]);
     person.answers("Password: ", PASSWORD);
-    person.answers("your authenticator app shows: ", "");
     person.answers("Enter the code that your phone shows: ", "");
+    person.answers("your authenticator app shows: ", "");
     person.answers("Enter one of your recovery codes: ", &codes[1]);
     person.awaits("that phone answers for this account no more\n");
     assert!(person.leaves().0.success());
