@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use twostep::config::board::Board;
 use twostep::config::paths::Paths;
 use twostep::config::validate::validate;
-use twostep::config::{Config, Error, HashMethod};
+use twostep::config::{Config, Error, HashMethod, MOST_CONNECTIONS};
 
 /// The errors of a configuration, a line each.
 fn refusal(text: &str) -> String {
@@ -18,6 +18,16 @@ fn refusal(text: &str) -> String {
 
 fn shipped() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/twostepd.toml")).unwrap()
+}
+
+#[test]
+fn as_many_connections_as_the_engine_has_room_for_are_taken_and_one_more_is_refused_with_that_number() {
+    let config = |connections: usize| Config::parse(&format!("[socket]\nconnections = {connections}"), "twostepd.toml");
+    assert_eq!(config(MOST_CONNECTIONS).unwrap().socket.connections, MOST_CONNECTIONS);
+    let refused = config(MOST_CONNECTIONS + 1).unwrap_err().to_string();
+    assert!(refused.contains("socket.connections: 897 is out of range: give 2 to 896"), "{refused}");
+    let files = twostep::sys::sandbox::Limits::new(Path::new("/")).files;
+    assert!(files >= u64::try_from(MOST_CONNECTIONS).unwrap() + 128, "its database and users' names need files too");
 }
 
 #[test]
@@ -146,7 +156,8 @@ fn each_value_has_its_bounds() {
         ("recovery.password", "interface = \"a/b\""),
         ("recovery.password", "interface = \"a234567890123456\""),
         ("socket", "connections = 0"),
-        ("socket", "connections = 65537"),
+        ("socket", "connections = 897"),
+        ("socket", "connections_per_uid = 897"),
         ("socket", "connections_per_uid = 0"),
         ("socket", "reserved = 512"),
         ("socket", "reserved = 0"),

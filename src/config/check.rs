@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::document::Finding;
 use super::phone::spelling;
-use super::{Button, Config, Grant, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
+use super::{Button, Config, Grant, MOST_CONNECTIONS, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
 use crate::core::adapter::Mac;
 use crate::core::email::Address;
 
@@ -103,8 +103,8 @@ impl Rules {
     }
 
     fn socket(&mut self, socket: &Socket) {
-        self.count("socket.connections", socket.connections, 2, 65_536);
-        self.count("socket.connections_per_uid", socket.connections_per_uid, 1, 65_536);
+        self.count("socket.connections", socket.connections, 2, MOST_CONNECTIONS);
+        self.count("socket.connections_per_uid", socket.connections_per_uid, 1, MOST_CONNECTIONS);
         self.want(socket.reserved > 0, "socket.reserved", "at least 1: else strangers could keep root out");
         let text = format!("{} must be less than socket.connections, which is {}", socket.reserved, socket.connections);
         self.want(socket.reserved < socket.connections, "socket.reserved", &text);

@@ -184,11 +184,15 @@ pub struct Password {
     pub interface: Option<String>,
 }
 
+/// The most that `socket.connections` may be. The engine can have 1024 files open (its sandbox): the rest is for its database, for looking users up
+/// and for mail.
+pub const MOST_CONNECTIONS: usize = 896;
+
 /// Caps on the shared socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Socket {
-    /// Connections in all.
+    /// Connections in all, at most [`MOST_CONNECTIONS`].
     pub connections: usize,
     /// Connections of one uid that is neither root nor granted.
     pub connections_per_uid: usize,
