@@ -6,25 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ring::hmac;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 use twostep::config::paths::Paths;
-use twostep::core::base64url::{decode, encode};
 use twostep::web::engine::Engine as Way;
 use twostep::web::listener::{self, Bound};
 use twostep::web::pages::{self, App, Limits};
 
 use crate::engine::{Api, Engine, PASSWORD, SOON, Scene};
-
-const ADDRESS: &str = "https://nas.example:8443";
-
-/// Before the point of every P-256 key.
-const SPKI_HEAD: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
-    0x07, 0x03, 0x42, 0x00,
-];
+use crate::handset::{ADDRESS, Phone, Scanned};
 
 /// The server, until dropped.
 struct Web {
@@ -120,53 +109,22 @@ impl Waiting {
     }
 }
 
-struct Phone<'a> {
-    web: &'a Web,
-    key: EcdsaKeyPair,
-    id: String,
+/// Alice's phone scans a pairing's QR code and confirms the number that it makes of its own key.
+#[track_caller]
+fn pair(web: &Web, uri: &Value) -> Phone {
+    let (mut phone, scanned) = (Phone::new("mine"), Scanned::read(uri));
+    let paired = web.call("Pair", &phone.presents(&scanned));
+    phone.id = paired["authenticator"].as_str().unwrap().into();
+    assert_eq!(paired["number"], scanned.number(&phone.public_key()));
+    let confirmed = phone.confirms(&paired["nonce"], paired["number"].as_str());
+    assert_eq!(web.call("ConfirmPairing", &confirmed), json!({ "outcome": "paired" }));
+    phone
 }
 
-impl<'a> Phone<'a> {
-    /// Scans a pairing's QR code and confirms the number that it makes of its own key.
-    #[track_caller]
-    fn pair(web: &'a Web, uri: &Value) -> Self {
-        let random = SystemRandom::new();
-        let made = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, made.as_ref(), &random).unwrap();
-        let mut phone = Self { web, key, id: String::new() };
-        let (pairing, secret) = uri.as_str().unwrap().strip_prefix(&format!("{ADDRESS}/pair#1.")).unwrap().split_once('.').unwrap();
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, &*decode::<32>(secret).unwrap());
-        let public_key = encode(&[&SPKI_HEAD, phone.key.public_key().as_ref()].concat());
-        let mac = encode(hmac::sign(&secret, format!("{public_key}\nmine").as_bytes()).as_ref());
-        let proof = phone.sign(&["pair", pairing, &public_key, "mine"]);
-        let presented = json!({ "pairing": pairing, "public_key": public_key, "name": "mine", "mac": mac, "proof": proof });
-        let paired = web.call("Pair", &presented);
-        phone.id = paired["authenticator"].as_str().unwrap().into();
-        let (number, nonce) = (paired["number"].as_str().unwrap(), paired["nonce"].as_str().unwrap());
-        let proof = phone.sign(&["pair-confirm", &phone.id, "approve", number, nonce]);
-        let confirmed = json!({ "authenticator": phone.id, "approve": true, "number": number, "nonce": nonce, "proof": proof });
-        assert_eq!(web.call("ConfirmPairing", &confirmed), json!({ "outcome": "paired" }));
-        phone
-    }
-
-    fn sign(&self, fields: &[&str]) -> String {
-        let text = format!("twostep/1 {}", fields.join("\n"));
-        encode(self.key.sign(&SystemRandom::new(), text.as_bytes()).unwrap().as_ref())
-    }
-
-    #[track_caller]
-    fn listen(&self) -> Waiting {
-        let nonce = self.web.call("Nonce", &json!({ "authenticator": self.id }))["nonce"].as_str().unwrap().to_owned();
-        let proof = self.sign(&["pending", &self.id, &nonce]);
-        Waiting(self.web.send("Pending", &json!({ "authenticator": self.id, "nonce": nonce, "proof": proof })))
-    }
-
-    fn decision(&self, request: &Value) -> Value {
-        let text = |name: &str| request[name].as_str().unwrap();
-        let (login, number, nonce) = (text("login"), text("number"), text("nonce"));
-        let proof = self.sign(&["decide", &self.id, login, "approve", number, nonce]);
-        json!({ "authenticator": self.id, "login": login, "approve": true, "number": number, "nonce": nonce, "proof": proof })
-    }
+#[track_caller]
+fn listen(web: &Web, phone: &Phone) -> Waiting {
+    let nonce = web.call("Nonce", &json!({ "authenticator": phone.id }));
+    Waiting(web.send("Pending", &phone.asks_with(nonce["nonce"].as_str().unwrap())))
 }
 
 fn engine() -> Engine {
@@ -180,10 +138,10 @@ fn engine() -> Engine {
 
 /// A setup of alice's with a phone for Login Approval in it, finished.
 #[track_caller]
-fn set_up<'a>(alice: &mut Api, web: &'a Web) -> Phone<'a> {
+fn set_up(alice: &mut Api, web: &Web) -> Phone {
     let begun = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }));
     let offered = alice.call("Account.OfferPairing", json!({ "setup": begun["setup"], "method": "login_approval" }));
-    let phone = Phone::pair(web, &offered["uri"]);
+    let phone = pair(web, &offered["uri"]);
     alice.finish(&begun["setup"]);
     phone
 }
@@ -194,13 +152,13 @@ fn a_phone_pairs_and_lets_a_login_in_over_the_web() {
     let web = Web::start(engine.folder());
     let mut alice = engine.alice();
     let phone = set_up(&mut alice, &web);
-    let mut waiting = phone.listen();
+    let mut waiting = listen(&web, &phone);
     assert_eq!(waiting.next().unwrap(), [json!(null); 0]);
     let login = alice.start()["login"].clone();
     let challenged = alice.call("Login.Challenge", json!({ "login": login, "method": "login_approval" }));
     let shown = waiting.next().unwrap();
     assert_eq!(shown[0]["number"], challenged["number"], "both show the same number");
-    let decision = phone.decision(&shown[0]);
+    let decision = phone.decision(&shown[0], true, shown[0]["number"].as_str());
     assert_eq!(web.call("Decide", &decision), json!({ "outcome": "accepted" }));
     assert_eq!(alice.call("Login.Wait", json!({ "login": login }))["outcome"], "verified");
     // A carrier that keeps what it has carried gains nothing.
@@ -212,7 +170,7 @@ fn a_phone_that_waits_notices_a_restart_of_the_engine_and_is_carried_for_again()
     let engine = engine();
     let web = Web::start(engine.folder());
     let phone = set_up(&mut engine.alice(), &web);
-    let mut waiting = phone.listen();
+    let mut waiting = listen(&web, &phone);
     waiting.next().unwrap();
     let engine = engine.restart();
     assert_eq!(waiting.next(), None);
@@ -224,6 +182,6 @@ fn a_phone_that_waits_notices_a_restart_of_the_engine_and_is_carried_for_again()
         web.post("Nonce", &nonce).0 == 200
     });
     assert!(back);
-    assert_eq!(phone.listen().next().unwrap(), [json!(null); 0]);
+    assert_eq!(listen(&web, &phone).next().unwrap(), [json!(null); 0]);
     drop(engine);
 }

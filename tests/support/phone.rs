@@ -114,10 +114,15 @@ impl Phone {
 
     #[track_caller]
     pub fn confirm_pairing(&self, carrier: &mut Api, nonce: &Value, number: Option<&str>) -> Value {
+        carrier.call("Authenticator.ConfirmPairing", self.confirms(nonce, number))["outcome"].clone()
+    }
+
+    /// The parameters of `ConfirmPairing`.
+    #[track_caller]
+    pub fn confirms(&self, nonce: &Value, number: Option<&str>) -> Value {
         let (word, nonce) = (if number.is_some() { "approve" } else { "deny" }, nonce.as_str().unwrap());
         let proof = self.sign(&format!("twostep/1 pair-confirm\n{}\n{word}\n{}\n{nonce}", self.id, number.unwrap_or_default()));
-        let said = json!({ "authenticator": self.id, "approve": number.is_some(), "number": number, "nonce": nonce, "proof": proof });
-        carrier.call("Authenticator.ConfirmPairing", said)["outcome"].clone()
+        json!({ "authenticator": self.id, "approve": number.is_some(), "number": number, "nonce": nonce, "proof": proof })
     }
 
     #[track_caller]
@@ -129,6 +134,11 @@ impl Phone {
     #[track_caller]
     pub fn asks(&self, carrier: &mut Api) -> Value {
         let nonce = self.nonce(carrier);
+        self.asks_with(&nonce)
+    }
+
+    /// The same, with this nonce.
+    pub fn asks_with(&self, nonce: &str) -> Value {
         let proof = self.sign(&format!("twostep/1 pending\n{}\n{nonce}", self.id));
         json!({ "authenticator": self.id, "nonce": nonce, "proof": proof })
     }
