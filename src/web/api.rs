@@ -16,9 +16,10 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
@@ -27,9 +28,13 @@ use super::limits::{Excused, Place, Remote};
 use super::pages::{App, refusal};
 use crate::proto::authenticator::Call;
 use crate::proto::parameters::{Mismatch, decode};
+use crate::sys::clock;
 
 /// The methods with one reply.
 pub(super) const METHODS: [&str; 7] = ["Pair", "ConfirmPairing", "Nonce", "Scan", "Decide", "OnlineCode", "Unpair"];
+
+/// The most accounts of one phone on one stream.
+const MOST_ACCOUNTS: usize = 32;
 
 /// The longest body in bytes.
 const LONGEST: usize = 8 * 1024;
@@ -50,8 +55,7 @@ pub(super) async fn call(app: &App, method: &str, request: Request) -> Response 
 
 /// The open requests of a phone, as server-sent events, until either end is gone.
 pub(super) async fn pending(app: &App, request: Request) -> Response {
-    let remote = request.extensions().get().copied().unwrap_or(Remote::UNKNOWN);
-    let connection_place = request.extensions().get::<Arc<Place>>().cloned();
+    let (remote, connection_place) = asker(&request);
     let body = match accepted(app, "Pending", request).await {
         Ok(body) => body,
         Err(refused) => return refused,
@@ -65,43 +69,152 @@ pub(super) async fn pending(app: &App, request: Request) -> Response {
     let (to, events) = mpsc::channel(1);
     // A stranger is not this far: the engine has seen the phone's signature.
     let places = (place, connection_place.map(Place::excuse));
-    tokio::spawn(pump(connection, first, to, app.limits.heartbeat, places));
+    let pump = Pump { connection, first, authenticator: None, to, heartbeat: app.limits.heartbeat };
+    tokio::spawn(async move {
+        pump.run().await;
+        drop(places);
+    });
+    stream(events)
+}
+
+/// What [`pending_all`] gets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct All<'a> {
+    /// Parameters of `Pending`, each signed for itself.
+    #[serde(borrow)]
+    pending: Vec<&'a RawValue>,
+}
+
+/// The same for all accounts that one phone is paired with, over one connection, of which browsers open six to a host. Each event names its
+/// authenticator. One that is refused is told, and the others go on; where any other of them ends, all end, and the phone asks again.
+pub(super) async fn pending_all(app: &App, request: Request) -> Response {
+    let (remote, connection_place) = asker(&request);
+    let body = match received(app, request).await {
+        Ok(body) => body,
+        Err(refused) => return refused,
+    };
+    let Ok(All { pending }) = serde_json::from_slice::<All<'_>>(&body) else { return invalid("parameters") };
+    if !(1..=MOST_ACCOUNTS).contains(&pending.len()) {
+        return invalid("pending");
+    }
+    let (mut places, mut begun) = (Vec::new(), Vec::new());
+    for (index, parameters) in pending.into_iter().enumerate() {
+        let authenticator = match checked(app, "Pending", parameters) {
+            Ok(Call::Pending { authenticator, .. }) => authenticator,
+            Ok(_) => return invalid("pending"),
+            Err(refused) => return refused,
+        };
+        // The first one was counted as every request is.
+        if index > 0 && !app.buckets.admits(remote, clock::monotonic()) {
+            return too_many();
+        }
+        let Some(place) = app.streams.take(remote) else { return too_many() };
+        places.push(place);
+        match app.engine.stream("Pending", parameters).await {
+            Err(failure @ Failure::Service { .. }) => begun.push((authenticator, Err(failure))),
+            Err(failure) => return failed("Pending", &failure),
+            Ok(one) => begun.push((authenticator, Ok(one))),
+        }
+    }
+    let excused = begun.iter().any(|(_, one)| one.is_ok()).then(|| connection_place.map(Place::excuse));
+    let (to, events) = mpsc::channel(1);
+    tokio::spawn(pump_all(begun, to, app.limits.heartbeat, (places, excused)));
+    stream(events)
+}
+
+fn asker(request: &Request) -> (Remote, Option<Arc<Place>>) {
+    let extensions = request.extensions();
+    (extensions.get().copied().unwrap_or(Remote::UNKNOWN), extensions.get::<Arc<Place>>().cloned())
+}
+
+fn stream(events: mpsc::Receiver<Bytes>) -> Response {
     // A proxy must hand each event on as it comes.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Body::new(Events(events))).into_response()
 }
 
-/// What the engine says, as events, and a sign of life in between. The connection to the engine ends with the phone's.
-async fn pump(mut connection: Connection, first: Answer, to: mpsc::Sender<Bytes>, heartbeat: Duration, _places: (Place, Option<Excused>)) {
-    let mut continues = first.continues;
-    if to.send(event(&first)).await.is_err() {
-        return;
+/// An authenticator's name, and its stream or why it has none.
+type Begun = (String, Result<(Connection, Answer), Failure>);
+
+async fn pump_all(begun: Vec<Begun>, to: mpsc::Sender<Bytes>, heartbeat: Duration, _places: (Vec<Place>, Option<Option<Excused>>)) {
+    let mut pumps = JoinSet::new();
+    for (authenticator, one) in begun {
+        match one {
+            Ok((connection, first)) => {
+                let pump = Pump { connection, first, authenticator: Some(authenticator), to: to.clone(), heartbeat };
+                drop(pumps.spawn(pump.run()));
+            }
+            Err(Failure::Service { name, .. }) => {
+                if to.send(refused(Some(&authenticator), &name)).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
     }
-    while continues {
-        let said = tokio::select! {
-            () = to.closed() => return,
-            () = sleep(heartbeat) => Bytes::from_static(b":\n\n"),
-            answer = connection.receive() => match answer {
-                Ok(answer) => {
-                    continues = answer.continues;
-                    event(&answer)
-                }
-                Err(Failure::Service { name, .. }) => {
-                    continues = false;
-                    format!("event: error\ndata: {}\n\n", Told { error: &name, parameters: None }.text()).into()
-                }
-                Err(_) => return,
-            },
-        };
-        if to.send(said).await.is_err() {
-            return;
+    while let Some(Ok(Ended::Refused)) = pumps.join_next().await {}
+}
+
+/// How a phone's stream ended.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    /// The engine no longer has it for this authenticator, which was told.
+    Refused,
+    /// One of the ends is gone.
+    Gone,
+}
+
+/// What the engine says, as events, and a sign of life in between. The connection to the engine ends with the phone's.
+struct Pump {
+    connection: Connection,
+    first: Answer,
+    /// Whom each event names, where several share a stream.
+    authenticator: Option<String>,
+    to: mpsc::Sender<Bytes>,
+    heartbeat: Duration,
+}
+
+impl Pump {
+    async fn run(mut self) -> Ended {
+        let (mut continues, mut said) = (self.first.continues, event(self.authenticator.as_deref(), &self.first));
+        loop {
+            if self.to.send(said).await.is_err() || !continues {
+                return Ended::Gone;
+            }
+            said = tokio::select! {
+                () = self.to.closed() => return Ended::Gone,
+                () = sleep(self.heartbeat) => Bytes::from_static(b":\n\n"),
+                answer = self.connection.receive() => match answer {
+                    Ok(answer) => {
+                        continues = answer.continues;
+                        event(self.authenticator.as_deref(), &answer)
+                    }
+                    Err(Failure::Service { name, .. }) => {
+                        // Nobody may be there any more.
+                        let _ = self.to.send(refused(self.authenticator.as_deref(), &name)).await;
+                        return Ended::Refused;
+                    }
+                    Err(_) => return Ended::Gone,
+                },
+            };
         }
     }
 }
 
-fn event(answer: &Answer) -> Bytes {
+/// That a stream ends here.
+fn refused(authenticator: Option<&str>, name: &str) -> Bytes {
+    format!("event: error\ndata: {}\n\n", Told { authenticator, error: name, parameters: None }.text()).into()
+}
+
+fn event(authenticator: Option<&str>, answer: &Answer) -> Bytes {
     // JSON has line ends between its tokens alone, and an event's data ends with its line.
-    format!("data: {}\n\n", answer.parameters.replace(['\n', '\r'], " ")).into()
+    let told = answer.parameters.replace(['\n', '\r'], " ");
+    match authenticator {
+        Some(name) => format!("data: {{\"authenticator\":{},\"told\":{told}}}\n\n", serde_json::Value::from(name)),
+        None => format!("data: {told}\n\n"),
+    }
+    .into()
 }
 
 /// A body whose pieces come through a channel.
@@ -118,6 +231,13 @@ impl HttpBody for Events {
 
 /// The body of a request that is a call of `method`; else what to answer.
 async fn accepted(app: &App, method: &str, request: Request) -> Result<Zeroizing<Vec<u8>>, Response> {
+    let body = received(app, request).await?;
+    checked(app, method, serde_json::from_slice(&body).map_err(|_| invalid("parameters"))?)?;
+    Ok(body)
+}
+
+/// The body of a request of our own page, or of a program.
+async fn received(app: &App, request: Request) -> Result<Zeroizing<Vec<u8>>, Response> {
     let headers = request.headers();
     if headers.get_all(ORIGIN).iter().any(|origin| origin != app.origin.as_str()) {
         return Err(refusal(StatusCode::FORBIDDEN, r#"{"error":"forbidden"}"#));
@@ -126,10 +246,13 @@ async fn accepted(app: &App, method: &str, request: Request) -> Result<Zeroizing
         return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, r#"{"error":"unsupported_media_type"}"#));
     }
     let body = timeout(app.limits.read, whole(request.into_body())).await;
-    let body = body.map_err(|_| refusal(StatusCode::REQUEST_TIMEOUT, r#"{"error":"timed_out"}"#))??;
-    let parameters = serde_json::from_slice::<&RawValue>(&body).map_err(|_| invalid("parameters"))?;
+    body.map_err(|_| refusal(StatusCode::REQUEST_TIMEOUT, r#"{"error":"timed_out"}"#))?
+}
+
+/// Parameters that are a call of `method`, while there is an engine to carry it to.
+fn checked(app: &App, method: &str, parameters: &RawValue) -> Result<Call, Response> {
     match decode::<Call>(method, Some(parameters)) {
-        Ok(_) if app.engine.is_carrying() => Ok(body),
+        Ok(call) if app.engine.is_carrying() => Ok(call),
         Ok(_) => Err(unavailable()),
         Err(Mismatch::Parameter(name)) => Err(invalid(&name)),
         Err(Mismatch::Method) => Err(invalid("parameters")),
@@ -163,6 +286,8 @@ async fn whole(mut body: Body) -> Result<Zeroizing<Vec<u8>>, Response> {
 /// An error as the phone gets it.
 #[derive(Serialize)]
 struct Told<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authenticator: Option<&'a str>,
     error: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<&'a RawValue>,
@@ -180,7 +305,7 @@ fn failed(method: &str, failure: &Failure) -> Response {
         log::warn!("{method} not carried: the engine of twostepd does not answer: {failure}");
         return unavailable();
     };
-    let told = Told { error: name, parameters: serde_json::from_str(parameters).ok() };
+    let told = Told { authenticator: None, error: name, parameters: serde_json::from_str(parameters).ok() };
     refusal(StatusCode::BAD_REQUEST, told.text())
 }
 

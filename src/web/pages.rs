@@ -42,7 +42,7 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address, but for those on which phones wait; behind a proxy they are all its own, and this does not count.
     pub connections_each: usize,
-    /// Phones that wait for requests, in all: each has a connection to the engine (socket.connections).
+    /// Accounts of phones that wait for requests, in all: each has a connection to the engine (socket.connections).
     pub streams: usize,
     /// The same of one address: all phones of an office may have one. Each was recognised by the engine, which gives one phone four at most; so
     /// this only keeps whoever sends bad signatures from taking all places for the moments that the engine needs to say no.
@@ -86,7 +86,7 @@ pub struct App {
     pub(super) limits: Limits,
     pub(super) streams: Arc<Places>,
     insists: bool,
-    buckets: Buckets,
+    pub(super) buckets: Buckets,
     too_many: Quiet,
 }
 
@@ -114,6 +114,7 @@ pub fn router(app: Arc<App>) -> Router {
     }
     router
         .route("/api/Pending", post(async |State(app): State<Arc<App>>, request: Request| api::pending(&app, request).await))
+        .route("/api/PendingAll", post(async |State(app): State<Arc<App>>, request: Request| api::pending_all(&app, request).await))
         .fallback(async || StatusCode::NOT_FOUND)
         .layer(from_fn_with_state(Arc::clone(&app), guard))
         .with_state(app)

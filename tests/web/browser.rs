@@ -46,6 +46,10 @@ impl Reply {
     }
 }
 
+fn pending(authenticator: &str) -> Value {
+    serde_json::json!({ "authenticator": authenticator, "nonce": "n", "proof": "p" })
+}
+
 /// TLS to `address`, trusting `certificate` alone.
 pub fn handshake(
     address: SocketAddr,
@@ -154,9 +158,21 @@ impl Browser {
     /// Opens a stream of events.
     #[track_caller]
     pub fn listen(&mut self, authenticator: &str) -> Reply {
-        let body = serde_json::json!({ "authenticator": authenticator, "nonce": "n", "proof": "p" }).to_string();
+        self.wait_for("Pending", &pending(authenticator))
+    }
+
+    /// The same for all accounts of a phone.
+    #[track_caller]
+    pub fn listen_all(&mut self, authenticators: &[&str]) -> Reply {
+        let all: Vec<Value> = authenticators.iter().map(|one| pending(one)).collect();
+        self.wait_for("PendingAll", &serde_json::json!({ "pending": all }))
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, method: &str, parameters: &Value) -> Reply {
+        let body = parameters.to_string();
         let head = format!(
-            "POST /api/Pending HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /api/{method} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         self.send(head.as_bytes()).unwrap();

@@ -9,10 +9,11 @@ mod scene;
 #[path = "../support/skip.rs"]
 mod skip;
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use twostep::proto::authenticator::Call;
 use twostep::web::pages::Limits;
 
@@ -385,6 +386,59 @@ fn a_stream_that_is_refused_or_broken_off_says_why() {
     assert_eq!(browser.event().unwrap(), "event: error\ndata: {\"error\":\"io.twostep.Authenticator.NoSuchAuthenticator\"}\n\n");
     assert_eq!(browser.event(), None);
     assert_eq!(browser.get("/").status, 200);
+}
+
+#[test]
+fn each_account_of_a_phone_hears_at_once_however_many_there_are() {
+    let scene = Scene::start();
+    let mut browser = scene.browser();
+    assert_eq!(browser.listen_all(&["first", "second", "third"]).status, 200);
+    // All three, in any order, each time.
+    let mut heard = || -> BTreeMap<String, Value> {
+        let events = (0..3).map(|_| browser.event().unwrap());
+        let told = events.map(|event| serde_json::from_str::<Value>(event.strip_prefix("data: ").unwrap().trim_end()).unwrap());
+        told.map(|told| (told["authenticator"].as_str().unwrap().to_owned(), told["told"]["requests"].clone())).collect()
+    };
+    assert_eq!(heard().into_keys().collect::<Vec<_>>(), ["first", "second", "third"]);
+    scene.engine.show(&["alice"]);
+    assert!(heard().values().all(|requests| requests[0]["login"] == "of alice"));
+}
+
+#[test]
+fn an_account_that_is_gone_is_told_and_the_phones_others_go_on() {
+    let scene = Scene::start();
+    let mut browser = scene.browser();
+    browser.listen_all(&["gone", "here"]);
+    let mut events = [browser.event().unwrap(), browser.event().unwrap()];
+    events.sort();
+    assert_eq!(events[0], "data: {\"authenticator\":\"here\",\"told\":{\"requests\":[]}}\n\n");
+    let refused = r#"{"authenticator":"gone","error":"io.twostep.Authenticator.InvalidProof"}"#;
+    assert_eq!(events[1], format!("event: error\ndata: {refused}\n\n"));
+    scene.engine.show(&["alice"]);
+    assert!(browser.event().unwrap().contains("of alice"));
+    scene.engine.show(&["removed"]);
+    assert!(browser.event().unwrap().contains("NoSuchAuthenticator"));
+    assert_eq!(browser.event(), None, "nobody is left");
+}
+
+#[test]
+fn the_accounts_of_a_phone_count_each_and_their_places_are_given_back() {
+    let scene = limited(|limits| limits.streams_each = 3);
+    let mut first = scene.browser();
+    assert_eq!(first.listen_all(&["a", "b"]).status, 200);
+    assert_eq!(scene.browser().listen_all(&["c", "d"]).status, 429);
+    assert_eq!(scene.browser().listen("e").status, 200, "what did not come about holds no place");
+    drop(first);
+    assert!((0..1000).any(|_| scene.browser().listen_all(&["c", "d"]).status == 200));
+    let many: Vec<&str> = vec!["x"; 33];
+    assert_eq!(scene.browser().listen_all(&many).status, 400);
+    assert_eq!(scene.browser().listen_all(&[]).status, 400);
+}
+
+#[test]
+fn asking_for_many_accounts_at_once_is_asking_often() {
+    let scene = limited(|limits| (limits.burst, limits.period) = (4, Duration::from_secs(60)));
+    assert_eq!(scene.browser().listen_all(&["a", "b", "c", "d", "e"]).status, 429);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 /**
- * The open requests of each account, told as they come, while the page is seen.
+ * The open requests of all accounts, told as they come, while the page is seen: over one connection, of which a browser opens six to a host
+ * without HTTP/2, for all its windows.
  *
  *   closed ──open──► connecting ──first event──► open ──lost──► waiting ──time, or back online──► connecting
- *   any state ──hidden──► closed;  a phone the NAS does not know ──► unknown, looked at again only when the page comes back
+ *   any state ──hidden──► closed;  a phone the NAS does not know ──► left out, and looked at again only when the page comes back
  */
 
 import { ApiError, post, prove, toldError } from './api.js';
@@ -12,17 +13,17 @@ import { isUnfinished } from './store.js';
 /** Comments come every 25 s: after this long without a word the connection is dead. In milliseconds. */
 const SILENCE = 60_000;
 const SHORTEST = 1_000, LONGEST = 15_000;
-/** A browser opens six connections to a host without HTTP/2, for all its windows, and the calls need some: further accounts look in at intervals. */
-const STREAMS = 2, LOOK_IN = 10_000;
+/** So many accounts go over one connection. */
+const MOST = 32;
 
 class Stream {
-  constructor(account, index, tell) {
-    Object.assign(this, { account, tell, brief: index >= STREAMS, failures: 0, stop: new AbortController() });
+  constructor(accounts, tell) {
+    Object.assign(this, { accounts, tell, failures: 0, refusals: 0, stop: new AbortController() });
     this.run();
   }
 
   async run() {
-    while (!this.stop.signal.aborted) {
+    while (!this.stop.signal.aborted && this.accounts.length) {
       let error = null;
       try {
         await this.listen();
@@ -30,53 +31,85 @@ class Stream {
         error = caught instanceof ApiError ? caught : new ApiError('Unreachable');
       }
       if (this.stop.signal.aborted) return;
-      const unknown = error?.kind === 'NoSuchAuthenticator';
-      if (error) this.tell(this.account, { error: error.kind });
-      if (unknown && !isUnfinished(this.account)) return;
-      if (error) this.failures += 1;
-      await this.pause(!error && this.brief ? LOOK_IN : this.backoff());
+      if (error) {
+        this.failures += 1;
+        for (const account of this.accounts) this.tell(account, { error: error.kind });
+      }
+      await this.pause(this.backoff(Math.max(this.failures, this.refusals)));
     }
   }
 
   /** Grows with each failure, and is not the same for all phones that lost the same NAS. */
-  backoff() {
-    return Math.min(LONGEST, SHORTEST * 2 ** Math.max(0, this.failures - 1)) * (0.75 + Math.random() / 2);
+  backoff(failures) {
+    return Math.min(LONGEST, SHORTEST * 2 ** Math.max(0, failures - 1)) * (0.75 + Math.random() / 2);
   }
 
   async listen() {
     const silence = new AbortController();
     const end = () => silence.abort();
     this.stop.signal.addEventListener('abort', end);
-    let timer = setTimeout(end, SILENCE);
+    let timer = setTimeout(end, SILENCE), again;
     try {
-      const { authenticator } = this.account;
-      const response = await post('Pending', await prove(authenticator, 'pending', []), silence.signal);
+      const pending = (await Promise.all(this.accounts.map((account) => this.signed(account)))).filter(Boolean);
+      if (!pending.length) return;
+      const known = pending.length === this.accounts.length;
+      const response = await post('PendingAll', { pending }, silence.signal);
+      // Whoever the NAS does not know yet is asked for again, with all the others.
+      if (!known) again = setTimeout(end, this.backoff(this.refusals));
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       const parse = eventParser();
       for (let heard = false; ;) {
-        const { done, value } = await reader.read();
-        if (done && !heard) throw new ApiError('Unreachable');
+        const { done, value } = await reader.read().catch((error) => {
+          if (again && silence.signal.aborted) return { done: true };
+          throw error;
+        });
+        if (done && !heard && !again) throw new ApiError('Unreachable');
         if (done) return;
         clearTimeout(timer);
         timer = setTimeout(end, SILENCE);
         for (const event of parse(value)) {
-          this.take(event);
+          if (!this.take(event)) again ??= setTimeout(end, this.backoff(this.refusals));
           heard = true;
         }
-        if (heard && this.brief) return;
       }
     } finally {
       clearTimeout(timer);
+      clearTimeout(again);
       this.stop.signal.removeEventListener('abort', end);
       end();
     }
   }
 
+  /** The signed question for one account, or null where it alone is refused. */
+  async signed(account) {
+    try {
+      return await prove(account.authenticator, 'pending', []);
+    } catch (error) {
+      if (error.kind !== 'NoSuchAuthenticator') throw error;
+      this.refuse(account, error);
+      return null;
+    }
+  }
+
+  /** @returns whether nobody has to be asked for again */
   take({ event, data }) {
-    const body = JSON.parse(data);
-    if (event === 'error') throw toldError(body);
+    const { authenticator, told, ...body } = JSON.parse(data);
+    const account = this.accounts.find((one) => one.authenticator === authenticator);
+    if (!account) return true;
+    if (event === 'error') return this.refuse(account, toldError(body));
     this.failures = 0;
-    this.tell(this.account, { requests: body.requests });
+    this.tell(account, { requests: told.requests });
+    return true;
+  }
+
+  refuse(account, error) {
+    this.tell(account, { error: error.kind });
+    if (error.kind === 'NoSuchAuthenticator' && !isUnfinished(account)) {
+      this.accounts = this.accounts.filter((one) => one !== account);
+      return true;
+    }
+    this.refusals += 1;
+    return false;
   }
 
   pause(time) {
@@ -98,5 +131,6 @@ let streams = [];
 /** Listens for these accounts alone. `tell(account, {requests} or {error})` is called at each change. */
 export function listen(accounts, tell) {
   for (const stream of streams) stream.stop.abort();
-  streams = accounts.map((account, index) => new Stream(account, index, tell));
+  streams = [];
+  for (let at = 0; at < accounts.length; at += MOST) streams.push(new Stream(accounts.slice(at, at + MOST), tell));
 }

@@ -98,7 +98,7 @@ fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
 }
 
 #[test]
-fn two_windows_leave_connections_for_calls() {
+fn each_of_many_accounts_hears_of_its_login_at_once_and_two_windows_leave_connections_for_calls() {
     if browser_is_missing() {
         return;
     }
@@ -111,16 +111,24 @@ fn two_windows_leave_connections_for_calls() {
             if (url.endsWith('Nonce')) return Response.json({ nonce: 'n' });
             open += 1;
             signal.addEventListener('abort', () => { open -= 1; });
-            const event = new TextEncoder().encode('data: {\"requests\":[]}\\n\\n');
-            return new Response(new ReadableStream({ start: (stream) => stream.enqueue(event) }));
+            return new Response(new ReadableStream({ start: (stream) => { pipe = stream; } }));
         };
-        const told = new Set();
-        const accounts = ['a', 'b', 'c', 'd', 'e'].map((authenticator) => ({ authenticator, wasKnown: true }));
-        await new Promise((resolve) => listen(accounts, ({ authenticator }) => told.add(authenticator).size === accounts.length && resolve()));
-        await new Promise((resolve) => setTimeout(resolve));
-        return open;";
-    let open = in_page(&phone, listen, &[]).as_u64().unwrap();
-    assert!(open > 0 && 2 * open + 2 <= 6, "{open} streams a window, of the six connections that HTTP/1.1 has");
+        let pipe, heard;
+        const send = (authenticator, login) => new Promise((resolve) => {
+            heard = (account, { requests }) => account.authenticator === authenticator && resolve(requests.length);
+            const told = { authenticator, told: { requests: login ? [{ login }] : [] } };
+            pipe.enqueue(new TextEncoder().encode(`data: ${JSON.stringify(told)}\\n\\n`));
+        });
+        const names = ['a', 'b', 'c', 'd', 'e'], counts = [];
+        listen(names.map((authenticator) => ({ authenticator, wasKnown: true })), (...told) => heard(...told));
+        while (!pipe) await new Promise((resolve) => setTimeout(resolve, 10));
+        for (const name of names) await send(name);
+        for (const name of names) counts.push(await send(name, `of ${name}`));
+        return [open, ...counts];";
+    let told = in_page(&phone, listen, &[]);
+    let [open, counts @ ..] = &told.as_array().unwrap()[..] else { panic!("nothing is told") };
+    assert_eq!(counts, [1; 5].map(|count| json!(count)));
+    assert!(2 * open.as_u64().unwrap() + 2 <= 6, "{open} streams a window, of the six connections that HTTP/1.1 has");
 }
 
 /// A phone without accounts, whose page has looked for them.
