@@ -72,11 +72,15 @@ async function openScan() {
   }
 }
 
-function arrive() {
+/** What the page was opened for: null where that can't be read, undefined where it was opened for nothing. */
+function takeLink() {
   const text = takeArrival();
-  const link = text && readLink(text);
+  return text ? readLink(text) : undefined;
+}
+
+function arrive(link) {
   if (link) open(link);
-  else if (text) show(ending('bad', ...t.scan.unreadable, closeButton()));
+  else if (link === null) show(ending('bad', ...t.scan.unreadable, closeButton()));
 }
 
 function refuse(text, ...more) {
@@ -89,17 +93,19 @@ async function start() {
     return refuse(t.insecure.http, h('p', {}, h('a', { href: secure }, secure)));
   }
   if (!canHoldKeys()) return refuse(t.insecure.browser);
-  setHome(() => homeScreen(openScan));
   try {
     await reload();
   } catch {
     return refuse(t.insecure.storage);
   }
+  // Nothing before it is known what is right, and nothing that is gone at once.
+  const link = takeLink();
+  setHome(() => homeScreen(openScan), link !== undefined);
   addEventListener('accounts', reload);
   document.addEventListener('visibilitychange', attend);
   // Only to say whether the certificate is trusted: not worth a wait.
   await Promise.race([startWorker(), new Promise((resolve) => setTimeout(resolve, 1000))]);
-  arrive();
+  arrive(link);
 }
 
 start();

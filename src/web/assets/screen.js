@@ -24,16 +24,21 @@ function retitle() {
 function put(screen, focus) {
   current?.leave?.();
   current = screen;
+  main.hidden = false;
   main.replaceChildren(screen.element);
   retitle();
   scrollTo(0, 0);
   if (focus) main.querySelector('[autofocus], h1')?.focus();
 }
 
-/** The screen that all others lead back to: a function, as it is made anew each time. */
-export function setHome(make) {
+/**
+ * The screen that all others lead back to: a function, as it is made anew each time. `unseen`: another one is about to be shown, so this one only
+ * stands behind it.
+ */
+export function setHome(make, unseen = false) {
   home = make;
   put({ ...home(), home: true }, false);
+  main.hidden = unseen;
 }
 
 /** Shows a screen: `{title, element, leave}`. The phone's own way back leads home. */
