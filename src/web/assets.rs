@@ -26,7 +26,7 @@ macro_rules! assets {
 }
 
 /// All files, each once.
-pub static ALL: [Asset; 29] = assets! {
+pub static ALL: [Asset; 30] = assets! {
     "index.html",
     "account.js",
     "address.js",
@@ -56,6 +56,7 @@ pub static ALL: [Asset; 29] = assets! {
     "qr/detect.js",
     "qr/index.js",
     "qr/picture.js",
+    "qr/worker.js",
 };
 
 impl Asset {

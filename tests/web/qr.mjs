@@ -85,6 +85,15 @@ reads('in uneven light', [
   ['half in the shadow', { shade: (x) => (x < 0.45 ? 0.35 : 1), blur: 1 }],
 ]);
 
+/** The finder patterns of a code 250 pixels wide in the middle of the frame are 60 pixels wide. */
+const edge = (hard) => (x, y) => (hard(x * 640, y * 480) ? 0.3 : 1);
+reads('with the hard edge of a shadow across a finder pattern', [
+  ['upright', { shade: edge((x) => x < 225) }], ['upright, at the other side', { shade: edge((x) => x > 412) }],
+  ['level', { shade: edge((_, y) => y < 145) }], ['level, below', { shade: edge((_, y) => y > 335) }],
+  ['slanting', { shade: edge((x, y) => x + y < 370) }], ['of a hand', { shade: edge((x, y) => Math.abs(x - 225) < 60 && y < 145) }],
+  ['turned, blur and noise', { shade: edge((x) => x < 240), turn: 20, blur: 1, noise: 8 }],
+]);
+
 reads('light on dark', [
   ['upright', { light: 25, dark: 220 }], ['turned', { light: 25, dark: 220, turn: 130, blur: 1, noise: 15 }],
   ['on black', { light: 0, dark: 200, around: 0 }], ['tilted', { light: 25, dark: 220, tilt: [0.2, 0.2] }],
@@ -145,6 +154,27 @@ test('the search for a code has an end near, whatever is in the frame', () => {
       assert.equal(bits.length, size * size);
     }
     assert.ok(candidates <= 24 && looks < 10e6, `${what}: ${candidates} candidates, ${looks} looks at pixels`);
+    if (process.env.QR_TIMES) console.log(`${what}: ${looks} looks`);
+  }
+});
+
+test('one look at a picture of the camera is short, whatever is in the frame', () => {
+  let longest = 0;
+  for (const [what, picture] of junk(640, 480)) {
+    for (let turn = 0; turn < 5; turn++) {
+      const begun = process.cpuUsage().user;
+      assert.equal(scan(picture, turn), null, what);
+      longest = Math.max(longest, (process.cpuUsage().user - begun) / 1000);
+      if (process.env.QR_TIMES) console.log(`${what} ${turn}: ${((process.cpuUsage().user - begun) / 1000).toFixed(0)} ms`);
+    }
+  }
+  assert.ok(longest < 2000, `${longest} ms of the processor`);
+});
+
+test('pictures one after the other find what one alone does', () => {
+  for (const options of [{}, { light: 25, dark: 220 }, { shade: edge((x) => x < 225) }]) {
+    const picture = frame(drawing(pairing), { corners: placed({ side: 250 }), ...options });
+    assert.ok([0, 1, 2, 3, 4].some((turn) => scan(picture, turn) === pairing.text));
   }
 });
 

@@ -10,15 +10,45 @@ const words = t.scan;
 const PACE = 120, LARGEST = 1024;
 const LARGEST_PHOTO = 2048;
 
-/** The browser's own reader where it can, else ours: a function of something to draw that gives a text or null. */
+/** Our own decoder in a worker, or in the page where the browser has no worker for it: `read` makes a text or null of an image and the turn. */
+function decoder() {
+  let worker = null, answer = null;
+  const here = async (image, turn) => (await import('./qr/index.js')).scan(image, turn);
+  const part = () => {
+    worker?.terminate();
+    worker = null;
+  };
+  const read = (image, turn) => new Promise((resolve, reject) => {
+    answer = resolve;
+    if (!worker) return resolve(here(image, turn));
+    worker.onmessage = ({ data }) => resolve(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      part();
+      here(image, turn).then(resolve, reject);
+    };
+    worker.postMessage({ image, turn });
+  });
+  const end = () => {
+    part();
+    answer?.(null);
+  };
+  try {
+    worker = new Worker('/assets/qr/worker.js', { type: 'module' });
+  } catch { /* Without one, then. */ }
+  return { read, end };
+}
+
+/** The browser's own reader where it can, else ours: what reads a canvas into a text or null (in one way alone, where it is that one's turn). */
 async function reader() {
   const formats = await globalThis.BarcodeDetector?.getSupportedFormats?.().catch(() => []);
   if (formats?.includes('qr_code')) {
     const detector = new BarcodeDetector({ formats: ['qr_code'] });
-    return async (canvas) => (await detector.detect(canvas))[0]?.rawValue ?? null;
+    return { read: async (canvas) => (await detector.detect(canvas))[0]?.rawValue ?? null, end() {} };
   }
-  const { scan } = await import('./qr/index.js');
-  return async (canvas) => scan(canvas.getContext('2d', { willReadFrequently: true }).getImageData(0, 0, canvas.width, canvas.height));
+  const { read, end } = decoder();
+  const pixels = (canvas) => canvas.getContext('2d', { willReadFrequently: true }).getImageData(0, 0, canvas.width, canvas.height);
+  return { read: (canvas, turn) => read(pixels(canvas), turn), end };
 }
 
 function drawn(source, width, height, largest) {
@@ -30,8 +60,8 @@ function drawn(source, width, height, largest) {
 
 async function fromPicture(file) {
   const picture = await createImageBitmap(file);
-  const read = await reader();
-  return read(drawn(picture, picture.width, picture.height, LARGEST_PHOTO));
+  const { read, end } = await reader();
+  return read(drawn(picture, picture.width, picture.height, LARGEST_PHOTO)).finally(end);
 }
 
 const REFUSALS = { NotAllowedError: 'denied', SecurityError: 'denied', NotFoundError: 'none', OverconstrainedError: 'none' };
@@ -43,17 +73,21 @@ const refusal = (error) => (error instanceof TypeError ? t.errors.Unreachable : 
 async function watch(video, signal, accept) {
   if (!navigator.mediaDevices?.getUserMedia) throw Object.assign(new Error('no camera'), { name: 'NotFoundError' });
   const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: { ideal: 'environment' }, width: { ideal: 1280 } }, audio: false });
-  const end = () => stream.getTracks().forEach((track) => track.stop());
+  let eye = null;
+  const end = () => {
+    eye?.end();
+    stream.getTracks().forEach((track) => track.stop());
+  };
   signal.addEventListener('abort', end);
   try {
     if (signal.aborted) return;
     video.srcObject = stream;
     await video.play();
     video.parentElement.dataset.state = 'live';
-    const read = await reader();
-    while (!signal.aborted) {
+    eye = await reader();
+    for (let turn = 0; !signal.aborted; turn++) {
       if (video.videoWidth) {
-        const text = await read(drawn(video, video.videoWidth, video.videoHeight, LARGEST));
+        const text = await eye.read(drawn(video, video.videoWidth, video.videoHeight, LARGEST), turn);
         if (text && !signal.aborted && accept(text)) return;
       }
       await new Promise((resolve) => setTimeout(resolve, PACE));

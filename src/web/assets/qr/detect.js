@@ -4,8 +4,8 @@
  * Coordinates are pixels with the corner of the picture as (0, 0): the middle of the first pixel is (0.5, 0.5). What is tried has caps, so that a
  * picture of noise ends as soon as any other.
  *
- * @typedef {{ grey: Uint8Array, level: Uint8Array, dark: Uint8Array, width: number, height: number }} Picture
- *   brightness, its mean in the neighbourhood, and whether a pixel is clearly darker than that; one byte for each pixel
+ * @typedef {{ grey: Uint8Array, level: Float32Array, dark: Uint8Array, width: number, height: number, sharp?: boolean }} Picture
+ *   brightness, what divides dark from light there, and whether a pixel is clearly darker than that; `sharp` where that holds to the pixel
  * @typedef {{ x: number, y: number }} Point
  * @typedef {{ x: number, y: number, unit: number, corners: Point[], share: number }} Finder
  *   middle of a finder pattern, its mean module in pixels, clockwise the corners of its light ring, and how well it looks like one
@@ -14,8 +14,11 @@
 import { DARK, LIGHT, layout, sizeOf, versionOf } from './decode.js';
 import { means } from './picture.js';
 
-/** Caps on the work for one picture. */
-const MOST_TRACES = 3000, MOST_FINDERS = 20, MOST_TRIPLES = 8;
+/** Caps on the work for one picture: what is tried, and how many modules are looked at for that. */
+const MOST_TRACES = 1000, MOST_FINDERS = 20, MOST_TRIPLES = 8, MOST_LOOKS = 200_000;
+
+/** So many of the modules that are known tell as much about where a code is as all of a large one's. */
+const MOST_KNOWN = 300;
 
 /** Rays around a finder pattern, and how many of them must cross what they should. */
 const RAYS = 48, ENOUGH = 38;
@@ -275,6 +278,8 @@ function moduleAt(picture, matrix, x, y) {
 /** How well dark and light stand where each code of the version has them: `sum` for comparisons, `share` 1 as it should be and 0 by chance. */
 function fit(picture, matrix, known) {
   const { level, width, height } = picture;
+  picture.left -= known.length;
+  if (picture.left < 0) return { sum: -Infinity, share: -1 };
   let sum = 0, all = 1;
   for (const { x, y, sign } of known) {
     const at = project(matrix, x + 0.5, y + 0.5);
@@ -286,13 +291,14 @@ function fit(picture, matrix, known) {
   return { sum, share: sum / all };
 }
 
-/** The modules that are the same in each code of the version; `sign` 1 dark, -1 light. */
+/** Modules from all over the code that are the same in each one of the version; `sign` 1 dark, -1 light. */
 function knownModules(version) {
   const size = sizeOf(version), out = [];
   layout(version).forEach((kind, at) => {
     if (kind === DARK || kind === LIGHT) out.push({ x: at % size, y: Math.floor(at / size), sign: kind === DARK ? 1 : -1 });
   });
-  return out;
+  const each = Math.max(1, out.length / MOST_KNOWN);
+  return Array.from({ length: Math.floor(out.length / each) }, (_, n) => out[Math.floor(n * each)]);
 }
 
 /** The place near `around` that looks most like an alignment pattern: light ring against dark rest. */
@@ -344,19 +350,28 @@ function grid(picture, [corner, right, below], [, qr, qb], version) {
   return { size, ...refine(picture, modules, points.map(({ x, y }) => ({ x, y })), known, corner.unit) };
 }
 
-/** The modules, each dark if it is darker than the mean of those around it. */
+/** The modules, each dark if it is darker than the mean of those around it; where the light is known to the pixel, than that tells. */
 function sample(picture, { matrix, size }) {
   const values = Float32Array.from({ length: size * size }, (_, at) => moduleAt(picture, matrix, at % size, Math.floor(at / size)));
-  const mean = means(values, size, size, 5);
+  const mean = picture.sharp ? levels(picture, matrix, size) : means(values, size, size, 5);
   return { size, bits: Uint8Array.from(values, (value, at) => (value < mean[at] ? 1 : 0)) };
+}
+
+/** What divides dark from light in the middle of each module. */
+function levels({ level, width, height }, matrix, size) {
+  return Float32Array.from({ length: size * size }, (_, module) => {
+    const { x, y } = project(matrix, (module % size) + 0.5, Math.floor(module / size) + 0.5);
+    return level[Math.min(height - 1, Math.max(0, Math.floor(y))) * width + Math.min(width - 1, Math.max(0, Math.floor(x)))];
+  });
 }
 
 /**
  * What may be codes in the picture, the likeliest first.
- * @param {Picture} picture
+ * @param {Picture} searched
  * @returns {Generator<{ size: number, bits: Uint8Array }>} modules a side, and the modules row by row, 1 dark
  */
-export function* matrices(picture) {
+export function* matrices(searched) {
+  const picture = Object.assign(Object.create(searched), { left: MOST_LOOKS });
   for (const triple of triples(finders(picture))) {
     const [corner, right, below] = triple, quads = triple.map((finder) => turned(finder, minus(right, corner), minus(below, corner)));
     const grids = versions(picture, triple, quads).map((version) => grid(picture, triple, quads, version));

@@ -7,7 +7,7 @@
 
 import { decode } from './decode.js';
 import { matrices } from './detect.js';
-import { greyOf, halved, inverted, searchable, smoothed } from './picture.js';
+import { greyOf, halved, inverted, lit, searchable, smoothed } from './picture.js';
 
 /** Pixels: smaller pictures hold no code, larger ones are refused. */
 const SMALLEST = 21, LARGEST = 16e6;
@@ -16,21 +16,32 @@ const SMALLEST = 21, LARGEST = 16e6;
 const PLENTY = 1e6;
 
 /**
+ * The ways to look at a picture, the likeliest to find a code first: how it is made ready, from the whole and from the smoothed one, and the width of
+ * what is around. Smoothed, noise and the lines of a screen are gone, and light and shadow may be close together; small or very large modules want
+ * the rest.
+ */
+const WAYS = [
+  (full, around) => searchable(smoothed(full), around >> 1),
+  (full, around) => lit(smoothed(full), around >> 1),
+  (full, around) => searchable(inverted(smoothed(full)), around >> 1),
+  (full, around) => searchable(full, around),
+  (full, around) => searchable(inverted(full), around),
+];
+
+/**
  * @param {{ data: Uint8ClampedArray, width: number, height: number }} image RGBA, such as ImageData; sides in pixels
+ * @param {number} [turn] look in one way alone, in another one each turn: for pictures that come one after the other, each of which costs little then
  * @returns {string | null} the text of a code in it
  */
-export function scan({ data, width, height }) {
+export function scan({ data, width, height }, turn) {
   if (!(width >= SMALLEST && height >= SMALLEST && width * height <= LARGEST && data.length >= 4 * width * height)) return null;
   let full = greyOf({ data, width, height });
   while (full.width * full.height > PLENTY) full = halved(full);
-  const reach = Math.max(full.width, full.height) >> 3;
-  // Smoothed, noise and the lines of a screen are gone, and light and shadow may be close together; small or very large modules want the rest.
-  for (const [grey, around] of [[smoothed(full), reach >> 1], [full, reach]]) {
-    for (const tone of [grey, inverted(grey)]) {
-      for (const { bits, size } of matrices(searchable(tone, around))) {
-        const text = decode(bits, size);
-        if (text !== null) return text;
-      }
+  const around = Math.max(full.width, full.height) >> 3;
+  for (const way of turn === undefined ? WAYS : [WAYS[turn % WAYS.length]]) {
+    for (const { bits, size } of matrices(way(full, around))) {
+      const text = decode(bits, size);
+      if (text !== null) return text;
     }
   }
   return null;

@@ -50,6 +50,24 @@ export function means(values, width, height, reach) {
   return out;
 }
 
+/** The brightest value around each, up to `reach` columns and rows away: van Herk, and Gil and Werman. */
+function brightest({ grey, width, height }, reach) {
+  const block = 2 * reach + 1, longest = Math.max(width, height) + 2 * block, line = new Uint8Array(longest);
+  const forth = new Uint8Array(longest), back = new Uint8Array(longest);
+  const over = (from, count, step, lines, stride) => {
+    const out = new Uint8Array(from.length), whole = Math.ceil((count + 2 * reach) / block) * block;
+    for (let n = 0; n < lines; n++) {
+      line.fill(0);
+      for (let i = 0, at = n * stride; i < count; i++, at += step) line[reach + i] = from[at];
+      for (let i = 0; i < whole; i++) forth[i] = i % block && forth[i - 1] > line[i] ? forth[i - 1] : line[i];
+      for (let i = whole - 1; i >= 0; i--) back[i] = (i + 1) % block && back[i + 1] > line[i] ? back[i + 1] : line[i];
+      for (let i = 0, at = n * stride; i < count; i++, at += step) out[at] = back[i] > forth[i + 2 * reach] ? back[i] : forth[i + 2 * reach];
+    }
+    return out;
+  };
+  return { grey: over(over(grey, width, 1, height, width), height, width, width, 1), width, height };
+}
+
 /** Each pixel the mean of itself and its neighbours. */
 export function smoothed({ grey, width, height }) {
   return { grey: Uint8Array.from(means(grey, width, height, 1)), width, height };
@@ -64,4 +82,20 @@ export function searchable({ grey, width, height }, reach) {
   const level = means(grey, width, height, reach), dark = new Uint8Array(grey.length);
   for (let at = 0; at < dark.length; at++) dark[at] = grey[at] < level[at] - CLEARLY ? 1 : 0;
   return { grey, level, dark, width, height };
+}
+
+/** Of the light that falls on a place, so much or less comes back from what is dark. */
+const REFLECTED = 0.62;
+
+/**
+ * What is much darker than the paper around it would be in the same light. The light is found by closing (dilation, then erosion): what is dark and
+ * narrow is filled up, and a shadow keeps its edge, however hard that is and wherever it lies.
+ * @param {number} reach pixels: twice that is wider than the core of a finder pattern
+ * @returns {import('./detect.js').Picture}
+ */
+export function lit(picture, reach) {
+  const { grey, width, height } = picture, light = inverted(brightest(inverted(brightest(picture, reach)), reach)).grey;
+  const level = Float32Array.from(light, (value) => value * REFLECTED), dark = new Uint8Array(grey.length);
+  for (let at = 0; at < dark.length; at++) dark[at] = grey[at] < level[at] - CLEARLY ? 1 : 0;
+  return { grey, level, dark, width, height, sharp: true };
 }
