@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::{self, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,10 +22,13 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::core::time::Wall;
-use crate::sys::atomic_file::{self, FileError, RealDisk};
+use crate::sys::atomic_file::{self, FileError, RealDisk, Step};
 
 /// The file in the state folder.
 const MADE: &str = "self-signed.pem";
+
+/// A new one, until it takes that place.
+const FRESH: &str = "self-signed.new";
 
 /// Before its first line's host.
 const LABEL: &str = "twostep-web for ";
@@ -123,7 +127,11 @@ impl Source {
                 let key = kept.and_then(|text| KeyPair::from_pem(private(str::from_utf8(&text).ok()?)?).ok());
                 let renewed = key.is_some();
                 let key = key.map_or_else(KeyPair::generate, Ok).map_err(|e| Fault::Making(e.to_string()))?;
-                atomic_file::replace(&RealDisk, &file, make(host, &key, now)?.as_bytes(), 0o600)?;
+                // Under a name of its own: to take over a former file's owner and attributes needs calls that the sandbox refuses.
+                let fresh = folder.join(FRESH);
+                atomic_file::remove(&RealDisk, &fresh)?;
+                atomic_file::replace(&RealDisk, &fresh, make(host, &key, now)?.as_bytes(), 0o600)?;
+                fs::rename(&fresh, &file).map_err(|source| FileError { step: Step::Rename, path: file, source })?;
                 let made = self.read()?;
                 if renewed {
                     let (own, key) = (made.fingerprint(), made.key_fingerprint()?);

@@ -11,6 +11,7 @@ use twostep::sys::clock;
 use crate::engine::{Api, BOB, HELD, PASSWORD, strings};
 use crate::skip::skipped;
 
+mod access;
 #[path = "../support/camera.rs"]
 mod camera;
 mod cards;

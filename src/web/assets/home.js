@@ -193,5 +193,5 @@ addEventListener('installable', draw);
 export function homeScreen(scan) {
   openScan = scan;
   settle();
-  return { title: '', element };
+  return { title: t.home.screen, element };
 }

@@ -21,6 +21,7 @@ export const t = {
   done: 'Done',
 
   home: {
+    screen: 'Logins',
     title: (open) => (open ? `${open} ${plural(open, 'login waits', 'logins wait')}` : 'No login waits'),
     away: 'Not connected',
     looking: 'Looking for logins',

@@ -1,0 +1,116 @@
+//! The page for somebody who sees little, zooms, uses a keyboard, or has it read aloud: each screen, in both themes, down to 320 pixels, and with text
+//! of twice the size (WCAG 2.2: 1.4.3, 1.4.4, 1.4.10, 1.4.11, 2.4.2, 2.5.8 and 4.1.2, with 44 pixels for a finger).
+
+use serde_json::json;
+
+use super::nas::Nas;
+use super::webdriver::Browser;
+use super::{approval, begin_pairing, browser_is_missing, camera};
+
+/// What is wrong with what is shown now.
+const FAULTS: &str = concat!("return (() => {", include_str!("access.js"), "})()");
+
+/// Each width in pixels, and how large text is.
+const SIZES: [(u32, &str); 3] = [(390, ""), (320, ""), (320, "200%")];
+
+#[track_caller]
+fn is_good(phone: &Browser, screen: &str) {
+    for (width, text) in SIZES {
+        let metrics = json!({ "width": width, "height": 844, "deviceScaleFactor": 2, "mobile": true });
+        phone.devtools("Emulation.setDeviceMetricsOverride", &metrics);
+        phone.run("document.documentElement.style.fontSize = arguments[0]", &[json!(text)]);
+        for theme in ["light", "dark"] {
+            let media = [("prefers-color-scheme", theme), ("prefers-reduced-motion", "reduce")];
+            let media = media.map(|(name, value)| json!({ "name": name, "value": value }));
+            phone.devtools("Emulation.setEmulatedMedia", &json!({ "features": media }));
+            assert_eq!(phone.run(FAULTS, &[]), json!([]), "{screen}, {theme}, {width} pixels wide, text {text}");
+        }
+    }
+    phone.run("document.documentElement.style.fontSize = ''", &[]);
+}
+
+/// Requests of all kinds, with the longest of addresses.
+const SHOW_REQUESTS: &str = "
+    const done = arguments[0];
+    import('/assets/home.js').then(({ take }) => {
+        const common = {
+            account: 'alice', host: 'nas', service: 'sshd', service_claimed: true, remote: '2001:db8:1234:5678:9abc:def0:1234:5678',
+            nonce: 'n', requested_at: Date.now() / 1000, expires_in: 600,
+        };
+        take({ authenticator: 'x', account: 'alice', host: 'nas', wasKnown: true }, { requests: [
+            { ...common, login: '1', method: 'login_approval', number: '42' }, { ...common, login: '2', method: 'login_approval' },
+            { ...common, login: '3', method: 'online_code' }, { ...common, login: '4', method: 'qr_code' },
+        ] });
+        done();
+    });";
+
+#[test]
+fn each_screen_can_be_read_zoomed_tapped_and_heard() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("typed");
+    let phone = nas.phone();
+    camera::film(&nas.camera(), &[vec![true]], 1);
+    phone.open(&nas.address);
+    phone.see("scan");
+    is_good(&phone, "nothing paired");
+    phone.tap("scan");
+    phone.tap("link-more");
+    phone.read("Point the camera");
+    is_good(&phone, "scan");
+    phone.open(&format!("{}/scan#1.short", nas.address));
+    phone.see("done");
+    is_good(&phone, "a link cut short");
+    nas.set_up("login_approval", |alice, setup, uri| {
+        phone.open(uri);
+        phone.see("name");
+        is_good(&phone, "the phone's name");
+        begin_pairing(&phone, uri);
+        phone.see("number-input");
+        phone.tap("approve");
+        is_good(&phone, "a pairing's number to type");
+        let waits = alice.call("Account.WaitPairing", json!({ "setup": setup }));
+        phone.write("number-input", waits["number"].as_str().unwrap());
+        phone.tap("approve");
+        phone.tap("done");
+    });
+    phone.see("accounts");
+    is_good(&phone, "home");
+    phone.request("POST", "execute/async", Some(&json!({ "script": SHOW_REQUESTS, "args": [] })));
+    phone.see_enabled("show-code");
+    is_good(&phone, "requests");
+    phone.tap("account-row");
+    is_good(&phone, "an account");
+    phone.tap("unpair");
+    phone.see("unpair-cancel");
+    is_good(&phone, "the question before unpairing");
+}
+
+/// Keeps every heading that the page shows from its beginning on.
+const WATCH: &str = "
+    window.headings = [];
+    new MutationObserver(() => {
+        const heading = document.querySelector('main h1');
+        if (heading?.checkVisibility() && headings.at(-1) !== heading.innerText) headings.push(heading.innerText);
+    }).observe(document, { subtree: true, childList: true, characterData: true, attributes: true });";
+
+#[test]
+fn the_page_begins_with_nothing_that_is_wrong_a_moment_later() {
+    if browser_is_missing() {
+        return;
+    }
+    let nas = Nas::start("compare");
+    let (phone, _) = approval(&nas);
+    phone.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": WATCH }));
+    let headings = |until: &str| -> Vec<String> {
+        phone.until(until);
+        serde_json::from_value(phone.run("return headings", &[])).unwrap()
+    };
+    phone.open(&nas.address);
+    let shown = headings("document.querySelector('[data-testid=status]')?.dataset.tone === 'good'");
+    assert!(shown.iter().all(|heading| ["Looking for logins", "No login waits"].contains(&heading.as_str())), "{shown:?}");
+    phone.open("about:blank");
+    phone.open(&format!("{}/scan#1.short", nas.address));
+    assert_eq!(headings("document.querySelector('[data-testid=done]')?.checkVisibility()"), ["Not a whole link"]);
+}
