@@ -41,13 +41,19 @@ fn good(method: &str) -> Value {
     let parameters = match method.rsplit('.').next().unwrap() {
         "ListBackups" => json!({ "backups": [{ "name": EVIL, "at": 0, "kind": EVIL, "size": 1 }] }),
         "Backup" => json!({ "name": EVIL, "at": 0, "kind": EVIL, "size": 1 }),
-        "List" => json!({ "subjects": [{ "name": EVIL, "kind": "local_user", "status": "enabled", "enforced": true, "enforced_by": [EVIL], "locked": false }] }),
+        "List" => {
+            json!({ "subjects": [{ "name": EVIL, "kind": "local_user", "status": "enabled", "enforced": true, "enforced_by": [EVIL], "locked": false }] })
+        }
         "ListDelegations" => json!({ "delegations": [{ "subject": EVIL, "role": EVIL }] }),
-        "Audit" => json!({ "entries": [{ "id": 1, "at": 0, "event": EVIL, "user": EVIL, "by": EVIL, "service": EVIL, "remote": EVIL, "detail": EVIL }] }),
+        "Audit" => {
+            json!({ "entries": [{ "id": 1, "at": 0, "event": EVIL, "user": EVIL, "by": EVIL, "service": EVIL, "remote": EVIL, "detail": EVIL }] })
+        }
         "Enforce" => json!({ "changed": [{ "user": EVIL, "from": "disabled", "to": "incomplete" }] }),
         "StartAnew" => json!({ "failure": EVIL, "set_aside": EVIL }),
         "Status" => status,
-        "Start" => json!({ "decision": "verify", "login": "l", "methods": ["security_code"], "preferred": "security_code", "notice": EVIL }),
+        "Start" => {
+            json!({ "decision": "verify", "login": "l", "methods": ["security_code"], "preferred": "security_code", "notice": EVIL })
+        }
         "Challenge" => json!({ "prompt": EVIL, "expires_in": 60 }),
         "Answer" => json!({ "outcome": "wrong", "hint": EVIL, "attempts_left": 2 }),
         _ => json!({}),

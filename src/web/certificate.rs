@@ -135,7 +135,9 @@ impl Source {
                 let made = self.read()?;
                 if renewed {
                     let (own, key) = (made.fingerprint(), made.key_fingerprint()?);
-                    log::warn!("a new certificate for {host} was made, and browsers warn once more: its fingerprint is SHA-256 {own} now; that of its key is as before, SHA-256 {key}");
+                    log::warn!(
+                        "a new certificate for {host} was made, and browsers warn once more: its fingerprint is SHA-256 {own} now; that of its key is as before, SHA-256 {key}"
+                    );
                 } else {
                     log::info!("a certificate for {host} was made");
                 }

@@ -11,7 +11,7 @@ const KEEP_TOLD: &str = "
     const real = JSON.parse;
     JSON.parse = (text) => {
         const body = real(text);
-        if (body?.requests?.length) window.told = body.requests;
+        if (body?.told?.requests.length) window.told = body.told.requests;
         return body;
     };";
 

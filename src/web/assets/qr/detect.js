@@ -15,7 +15,7 @@ import { DARK, LIGHT, layout, sizeOf, versionOf } from './decode.js';
 import { means } from './picture.js';
 
 /** Caps on the work for one picture: what is tried, and how many modules are looked at for that. */
-const MOST_TRACES = 1000, MOST_FINDERS = 20, MOST_TRIPLES = 8, MOST_LOOKS = 200_000;
+const MOST_TRACES = 3000, MOST_FINDERS = 20, MOST_TRIPLES = 8, MOST_LOOKS = 200_000;
 
 /** So many of the modules that are known tell as much about where a code is as all of a large one's. */
 const MOST_KNOWN = 300;
@@ -119,7 +119,9 @@ function centred(picture, start, unit) {
 /** The finder pattern around its middle, or null. That its dark ring ends somewhere is not asked: a quiet zone may be missing. */
 function trace(picture, from, unit) {
   const points = [];
-  for (const way of DIRECTIONS) {
+  for (const [tried, way] of DIRECTIONS.entries()) {
+    // What can no longer have enough is none: noise is left here, after a few rays.
+    if (points.length + RAYS - tried < ENOUGH) return null;
     const hit = ray(picture, from, way, 8 * unit);
     if (!hit || Math.abs(hit.core - 0.6 * hit.ring) > 0.12 * hit.ring + 1) continue;
     const at = (share) => ({ x: from.x + way.x * hit.ring * share, y: from.y + way.y * hit.ring * share });
