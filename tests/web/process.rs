@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::SOON;
 use crate::browser::{Browser, handshake};
 use crate::scene::{ADDRESS, FakeEngine, Told, certificate};
+use crate::skip::skipped;
 
 /// Who it runs as where root runs the test: as root it would become a user that may not exist here.
 const NOBODY: u32 = 65_534;
@@ -85,6 +86,10 @@ impl Place {
 
     /// Started, and ready.
     fn start(&self) -> Running<'_> {
+        self.start_with(|_| {})
+    }
+
+    fn start_with(&self, change: impl FnOnce(&mut Command)) -> Running<'_> {
         static NEXT: AtomicU8 = AtomicU8::new(0);
         let path = self.path(&format!("notify{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let notify = UnixDatagram::bind(&path).unwrap();
@@ -92,7 +97,9 @@ impl Place {
         notify.set_read_timeout(Some(SOON)).unwrap();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("log")).unwrap();
         let before = self.log().len();
-        let child = self.command(&[]).env("NOTIFY_SOCKET", &path).stderr(Stdio::from(log)).spawn().unwrap();
+        let mut command = self.command(&[]);
+        change(&mut command);
+        let child = command.env("NOTIFY_SOCKET", &path).stderr(Stdio::from(log)).spawn().unwrap();
         let running = Running { child, place: self, before };
         let mut message = [0; 64];
         let length = notify.recv(&mut message).unwrap_or_else(|e| panic!("not ready: {e}\n{}", self.log()));
@@ -230,6 +237,31 @@ fn it_makes_a_certificate_tells_its_fingerprint_and_keeps_it() {
     let _again = place.start();
     assert_eq!(place.certificate(), certificate);
     assert_eq!(text(&place.output(&["--fingerprint"]).stdout), fingerprint);
+}
+
+/// A clock that jumps stands for the years.
+#[test]
+fn its_own_certificate_is_renewed_as_a_phone_connects_without_a_restart() {
+    let place = Place::new();
+    let (source, clock) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/support/later.c"), place.path("later.so"));
+    match Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&clock, &source]).status() {
+        Ok(made) => assert!(made.success()),
+        Err(_) => return skipped("no C compiler here"),
+    }
+    place.listening("");
+    let running = place.start_with(|command| drop(command.env("LD_PRELOAD", &clock)));
+    let first = place.certificate();
+    assert_eq!(Browser::open(place.listen, &first).get("/").status, 200);
+    assert_eq!(place.certificate(), first);
+    running.signal(Signal::SIGUSR1);
+    // It is served to this very connection, whose clock has not jumped.
+    handshake(place.listen, &first, rustls::ALL_VERSIONS).unwrap_err();
+    let second = place.certificate();
+    let refused = handshake(place.listen, &second, rustls::ALL_VERSIONS).unwrap_err().to_string();
+    assert!(refused.contains("not valid yet"), "{refused}");
+    let told = text(&place.output(&["--fingerprint"]).stdout);
+    let (own, key) = told.trim().split_once("\nIts key, which a renewal leaves as it is: ").unwrap();
+    running.says(&format!("is SHA-256 {own} now; that of its key is as before, SHA-256 {key}"));
 }
 
 #[test]
