@@ -98,7 +98,7 @@ pub(super) async fn pending_all(app: &App, request: Request) -> Response {
     if !(1..=MOST_ACCOUNTS).contains(&pending.len()) {
         return invalid("pending");
     }
-    let (mut places, mut begun) = (Vec::new(), Vec::new());
+    let mut begun = Vec::new();
     for (index, parameters) in pending.into_iter().enumerate() {
         let authenticator = match checked(app, "Pending", parameters) {
             Ok(Call::Pending { authenticator, .. }) => authenticator,
@@ -110,16 +110,16 @@ pub(super) async fn pending_all(app: &App, request: Request) -> Response {
             return too_many();
         }
         let Some(place) = app.streams.take(remote) else { return too_many() };
-        places.push(place);
         match app.engine.stream("Pending", parameters).await {
-            Err(failure @ Failure::Service { .. }) => begun.push((authenticator, Err(failure))),
+            Err(Failure::Service { name, .. }) => begun.push((authenticator, Err(name))),
             Err(failure) => return failed("Pending", &failure),
-            Ok(one) => begun.push((authenticator, Ok(one))),
+            Ok(one) => begun.push((authenticator, Ok((one, place)))),
         }
     }
-    let excused = begun.iter().any(|(_, one)| one.is_ok()).then(|| connection_place.map(Place::excuse));
+    // A stranger has none of them.
+    let excused = connection_place.filter(|_| begun.iter().any(|(_, one)| one.is_ok())).map(Place::excuse);
     let (to, events) = mpsc::channel(1);
-    tokio::spawn(pump_all(begun, to, app.limits.heartbeat, (places, excused)));
+    tokio::spawn(pump_all(begun, to, app.limits.heartbeat, excused));
     stream(events)
 }
 
@@ -134,23 +134,26 @@ fn stream(events: mpsc::Receiver<Bytes>) -> Response {
     (headers, Body::new(Events(events))).into_response()
 }
 
-/// An authenticator's name, and its stream or why it has none.
-type Begun = (String, Result<(Connection, Answer), Failure>);
+/// An authenticator's name, and its stream with the place that this takes, or the error that it was refused with.
+type Begun = (String, Result<((Connection, Answer), Place), String>);
 
-async fn pump_all(begun: Vec<Begun>, to: mpsc::Sender<Bytes>, heartbeat: Duration, _places: (Vec<Place>, Option<Option<Excused>>)) {
+async fn pump_all(begun: Vec<Begun>, to: mpsc::Sender<Bytes>, heartbeat: Duration, _excused: Option<Excused>) {
     let mut pumps = JoinSet::new();
     for (authenticator, one) in begun {
         match one {
-            Ok((connection, first)) => {
+            Ok(((connection, first), place)) => {
                 let pump = Pump { connection, first, authenticator: Some(authenticator), to: to.clone(), heartbeat };
-                drop(pumps.spawn(pump.run()));
+                pumps.spawn(async move {
+                    let ended = pump.run().await;
+                    drop(place);
+                    ended
+                });
             }
-            Err(Failure::Service { name, .. }) => {
+            Err(name) => {
                 if to.send(refused(Some(&authenticator), &name)).await.is_err() {
                     return;
                 }
             }
-            Err(_) => return,
         }
     }
     while let Some(Ok(Ended::Refused)) = pumps.join_next().await {}

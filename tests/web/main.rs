@@ -425,7 +425,7 @@ fn an_account_that_is_gone_is_told_and_the_phones_others_go_on() {
 fn the_accounts_of_a_phone_count_each_and_their_places_are_given_back() {
     let scene = limited(|limits| limits.streams_each = 3);
     let mut first = scene.browser();
-    assert_eq!(first.listen_all(&["a", "b"]).status, 200);
+    assert_eq!(first.listen_all(&["a", "gone", "b"]).status, 200, "who is refused holds no place");
     assert_eq!(scene.browser().listen_all(&["c", "d"]).status, 429);
     assert_eq!(scene.browser().listen("e").status, 200, "what did not come about holds no place");
     drop(first);

@@ -249,7 +249,9 @@ fn its_own_certificate_is_renewed_as_a_phone_connects_without_a_restart() {
         Err(_) => return skipped("no C compiler here"),
     }
     place.listening("");
-    let running = place.start_with(|command| drop(command.env("LD_PRELOAD", &clock)));
+    let running = place.start_with(|command| {
+        command.env("LD_PRELOAD", &clock);
+    });
     let first = place.certificate();
     assert_eq!(Browser::open(place.listen, &first).get("/").status, 200);
     assert_eq!(place.certificate(), first);

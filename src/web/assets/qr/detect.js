@@ -15,7 +15,7 @@ import { DARK, LIGHT, layout, sizeOf, versionOf } from './decode.js';
 import { means } from './picture.js';
 
 /** Caps on the work for one picture: what is tried, and how many modules are looked at for that. */
-const MOST_TRACES = 3000, MOST_FINDERS = 20, MOST_TRIPLES = 8, MOST_LOOKS = 200_000;
+const MOST_TRACES = 3000, MOST_FOUND = 200, MOST_FINDERS = 20, MOST_TRIPLES = 8, MOST_LOOKS = 200_000;
 
 /** So many of the modules that are known tell as much about where a code is as all of a large one's. */
 const MOST_KNOWN = 300;
@@ -171,7 +171,7 @@ function finders(picture) {
     if (known(start)) continue;
     const middle = centred(picture, start, start.unit);
     if (!middle || known(middle)) continue;
-    if (++traces > MOST_TRACES) break;
+    if (++traces > MOST_TRACES || found.length === MOST_FOUND) break;
     const finder = trace(picture, middle, start.unit);
     if (finder && finder.share > LIKELY_FINDER && !known(finder)) found.push(finder);
   }
