@@ -12,7 +12,7 @@ use twostep::core::account::{Method, Status};
 use twostep::core::login::Outcome;
 use twostep::core::setup::Confirmation;
 use twostep::core::time::Monotonic;
-use twostep::proto::account::{Begun, Confirmed, SecurityCode, SetupStatus};
+use twostep::proto::account::{Begun, Confirmed, SecurityCode};
 use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
 use twostep::sys::clock;
@@ -59,8 +59,6 @@ pub trait Engine {
     fn status(&mut self, user: &str) -> Result<Status, Failure>;
     /// Goes on with the setup that `start` gave, and names it; with an address, a code is mailed there.
     fn begin_setup(&mut self, user: &str, setup: &Secret, address: Option<&str>) -> Result<Begun, Failure>;
-    /// What the setup has, and what it still needs.
-    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure>;
     /// Judges the code that was mailed.
     fn confirm_email(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure>;
     /// The secret to scan.
@@ -209,11 +207,7 @@ struct Told {
     attempts_left: Option<u32>,
     hint: Option<String>,
     status: Option<Status>,
-    user: Option<String>,
     available: Option<Vec<Method>>,
-    ready: Option<Vec<Method>>,
-    missing: Option<Vec<Method>>,
-    recovery_email: Option<String>,
     secret: Option<Secret>,
     uri: Option<Secret>,
     recovery_codes: Option<Vec<Secret>>,
@@ -332,17 +326,6 @@ impl Engine for Socket {
         let parameters = Parameters { user: Some(user), recovery_email: address, ..Parameters::setup(setup) };
         let told = self.call("io.twostep.Account.BeginSetup", &parameters, limit)?;
         Ok(Begun { setup: must(told.setup)?, available: must(told.available)?, expires_in: told.expires_in.unwrap_or_default() })
-    }
-
-    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure> {
-        let told = self.call("io.twostep.Account.SetupStatus", &Parameters::setup(setup), self.timeout)?;
-        Ok(SetupStatus {
-            user: told.user.unwrap_or_default(),
-            ready: told.ready.unwrap_or_default(),
-            missing: must(told.missing)?,
-            recovery_email: told.recovery_email,
-            expires_in: told.expires_in.unwrap_or_default(),
-        })
     }
 
     fn confirm_email(&mut self, setup: &Secret, code: &Secret) -> Result<Confirmed, Failure> {

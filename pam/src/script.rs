@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use twostep::core::account::{Method, Status};
 use twostep::core::login::Outcome;
 use twostep::core::setup::Confirmation;
-use twostep::proto::account::{Begun, Confirmed, SecurityCode, SetupStatus};
+use twostep::proto::account::{Begun, Confirmed, SecurityCode};
 use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
 
@@ -32,9 +32,6 @@ pub enum Line {
     BeginSetup(Result<&'static [Method], Failure>),
     /// The same, with an address.
     Mail(&'static str, Result<(), Failure>),
-    Missing(Result<Vec<Method>, Failure>),
-    /// A setup that has an address already, confirmed or not, and no code.
-    HasAddress(&'static str, bool),
     ConfirmEmail(&'static str, Result<Confirmed, Failure>),
     Offer(Result<(), Failure>),
     Confirm(&'static str, Result<Confirmed, Failure>),
@@ -146,20 +143,6 @@ impl Engine for Fake<'_> {
         match address {
             None => expect!(self.0, "begin_setup", Line::BeginSetup(told) => told.map(begun)),
             Some(given) => expect!(self.0, "mail", Line::Mail(address, told) => { assert_eq!(given, address); told.map(|()| begun(&[])) }),
-        }
-    }
-
-    fn setup_status(&mut self, setup: &Secret) -> Result<SetupStatus, Failure> {
-        assert_eq!(setup.expose(), SETUP);
-        let status = |missing| SetupStatus { user: USER.into(), ready: Vec::new(), missing, recovery_email: None, expires_in: 600 };
-        match self.0.next("setup_status") {
-            Line::Missing(told) => told.map(status),
-            Line::HasAddress(address, confirmed) => Ok(SetupStatus {
-                recovery_email: Some(address.into()),
-                ready: if confirmed { vec![Method::EmailCode] } else { Vec::new() },
-                ..status(vec![Method::SecurityCode])
-            }),
-            other => panic!("setup_status where the script has {other:?}"),
         }
     }
 

@@ -1,13 +1,14 @@
 //! The setup of an account for which the second step is enforced, inside its login (Q21).
 //!
-//! A setup that was cut off (sshd's LoginGraceTime, a closed lid) is gone on with at the next login from the same address: the engine gives the
-//! same setup, with the same secret and address, so that what was scanned and mailed counts. Nothing is in force before the code was confirmed.
+//! A setup that was cut off (sshd's LoginGraceTime, a closed lid) is gone on with at the next login from the same address: the QR code that was
+//! scanned is good still, if its code is typed. All else is asked for anew, for it may be somebody else who comes now: nobody finishes here what
+//! another has begun. Nothing is in force before the code was confirmed.
 //!
 //! The recovery address comes first (Q9), where a mail server is configured; nobody has to have one.
 
 use twostep::core::account::Method;
 use twostep::core::setup::Confirmation;
-use twostep::proto::account::{Begun, Confirmed, SecurityCode, SetupStatus};
+use twostep::proto::account::{Begun, Confirmed, SecurityCode};
 use twostep::proto::secret::Secret;
 use zeroize::Zeroizing;
 
@@ -27,35 +28,25 @@ impl Step<'_> {
     /// Goes through the setup that the login was given.
     pub(crate) fn set_up(&mut self, setup: &Secret) -> Result<Pass, Stop> {
         let Begun { setup, available, .. } = self.engine.begin_setup(self.facts.user, setup, None)?;
-        let status = self.engine.setup_status(&setup)?;
-        if status.missing.contains(&Method::SecurityCode) {
-            self.note(REQUIRED);
-            let asked = self.ask_all(&setup, &available, status);
-            asked.map_err(|stop| match stop {
-                Stop::Silence => Stop::Denied(Denial::new(Why::NoAnswer, ELSEWHERE)),
-                other => other,
-            })?;
-        }
+        self.note(REQUIRED);
+        self.ask_all(&setup, &available).map_err(|stop| match stop {
+            Stop::Silence => Stop::Denied(Denial::new(Why::NoAnswer, ELSEWHERE)),
+            other => other,
+        })?;
         let codes = self.engine.finish(&setup)?;
         self.summary(&codes)?;
         Ok(Pass::SetUp)
     }
 
-    fn ask_all(&mut self, setup: &Secret, available: &[Method], status: SetupStatus) -> Result<(), Stop> {
-        if available.contains(&Method::EmailCode) && !status.ready.contains(&Method::EmailCode) {
-            self.ask_address(setup, status.recovery_email)?;
+    fn ask_all(&mut self, setup: &Secret, available: &[Method]) -> Result<(), Stop> {
+        if available.contains(&Method::EmailCode) {
+            self.ask_address(setup)?;
         }
         self.confirm_code(setup)
     }
 
-    /// `mailed` is where a code is on its way to since before the setup was cut off.
-    fn ask_address(&mut self, setup: &Secret, mut mailed: Option<String>) -> Result<(), Stop> {
+    fn ask_address(&mut self, setup: &Secret) -> Result<(), Stop> {
         loop {
-            if let Some(address) = mailed.take()
-                && self.confirm_address(setup, &address)?
-            {
-                return Ok(());
-            }
             let address = match self.ask("Recovery e-mail address, to get codes at when the phone is not at hand (Enter: none): ")? {
                 Said::Code(address) => address,
                 Said::Nothing => return Ok(()),
@@ -66,7 +57,8 @@ impl Step<'_> {
                 Said::NoCode => continue,
             };
             match self.engine.begin_setup(self.facts.user, setup, Some(address.expose())) {
-                Ok(_) => mailed = Some(clean(address.expose())),
+                Ok(_) if self.confirm_address(setup, &clean(address.expose()))? => return Ok(()),
+                Ok(_) => {}
                 Err(Failure::Unavailable(reason)) => self.note(sentence(&reason)),
                 Err(failure) => return Err(failure.into()),
             }
@@ -117,7 +109,12 @@ impl Step<'_> {
             };
             let hint = hint.map(|hint| format!(" {}", sentence(&hint))).unwrap_or_default();
             match outcome {
-                Confirmation::Confirmed => return Ok(()),
+                Confirmation::Confirmed => {
+                    if !hint.is_empty() {
+                        self.note(hint.trim_start().to_owned());
+                    }
+                    return Ok(());
+                }
                 Confirmation::Wrong => self.note(format!("That is not the code.{hint}")),
                 Confirmation::Locked => return deny(Why::TooMany, format!("No more codes are taken.{hint}")),
             }
@@ -175,17 +172,13 @@ mod tests {
     use crate::step::Facts;
     use crate::talk::Reply;
     use twostep::core::setup::Confirmation::{Confirmed, Locked, Wrong};
+    use twostep::proto::login::Started;
 
     const CODES: [&str; 2] = ["DFHF-RW84-VC2R-JEVW", "0123-4567-89AB-CDEF"];
     const SUMMARY: &[&str] = &["good once", "\n  DFHF-RW84-VC2R-JEVW\n  0123-4567-89AB-CDEF\nPress Enter"];
 
     fn begun() -> Vec<Line> {
-        vec![
-            setup_required(),
-            Line::BeginSetup(Ok(&[Method::SecurityCode])),
-            Line::Missing(Ok(vec![Method::SecurityCode])),
-            Line::Offer(Ok(())),
-        ]
+        vec![setup_required(), Line::BeginSetup(Ok(&[Method::SecurityCode])), Line::Offer(Ok(()))]
     }
 
     fn play_on(facts: Facts<'_>, more: Vec<Line>) -> Played {
@@ -247,9 +240,6 @@ mod tests {
     fn play_with_mail(more: Vec<Line>) -> Played {
         let begun = Line::BeginSetup(Ok(&[Method::SecurityCode, Method::EmailCode]));
         let mut lines = vec![setup_required(), begun];
-        if !matches!(more.first(), Some(Line::HasAddress(..))) {
-            lines.push(Line::Missing(Ok(vec![Method::SecurityCode])));
-        }
         lines.extend(more);
         lines.extend([
             Line::Offer(Ok(())),
@@ -307,22 +297,26 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_cut_off_waits_for_the_mailed_code_and_asks_no_more_for_a_confirmed_address() {
-        let waiting = vec![
-            Line::HasAddress("alice@example.org", false),
-            types(&["is required", "mailed to alice@example.org. Enter it"], "111111"),
-            confirm_email("111111", Confirmed, None),
+    fn whoever_goes_on_with_the_qr_code_of_before_is_told_which_entry_to_keep() {
+        let Line::Start(Ok(required)) = setup_required() else { unreachable!() };
+        let notice = Some("if you have scanned its QR code, go on".into());
+        let lines = vec![
+            Line::Start(Ok(Started { notice, ..required })),
+            Line::BeginSetup(Ok(&[Method::SecurityCode])),
+            Line::Offer(Ok(())),
+            types(&["if you have scanned its QR code, go on\n", "█", KEY], "123456"),
+            confirm("123456", Confirmed, Some("delete the later entry")),
+            finished(),
+            types(&["Delete the later entry.\n2-step verification is on", "good once"], ""),
         ];
-        assert_eq!(play_with_mail(waiting).result, Ok(Pass::SetUp));
-        assert_eq!(play_with_mail(vec![Line::HasAddress("alice@example.org", true)]).result, Ok(Pass::SetUp));
+        assert_eq!(play(facts(), lines).result, Ok(Pass::SetUp));
     }
 
     #[test]
     fn an_engine_that_fails_at_the_address_lets_nobody_in() {
         let lines = |more: Vec<Line>| {
             let begun = Line::BeginSetup(Ok(&[Method::EmailCode]));
-            let mut lines =
-                vec![setup_required(), begun, Line::Missing(Ok(vec![Method::SecurityCode])), types(ADDRESS, "alice@example.org")];
+            let mut lines = vec![setup_required(), begun, types(ADDRESS, "alice@example.org")];
             lines.extend(more);
             lines.push(Line::Tell(Tone::Error, "can't be checked now"));
             lines
@@ -334,18 +328,6 @@ mod tests {
         ] {
             is_denied(&play(facts(), lines(more)), Why::Undecided);
         }
-    }
-
-    #[test]
-    fn one_that_was_cut_off_after_the_code_needs_no_second_scan() {
-        let lines = vec![
-            setup_required(),
-            Line::BeginSetup(Ok(&[Method::SecurityCode])),
-            Line::Missing(Ok(vec![])),
-            finished(),
-            types(SUMMARY, "x"),
-        ];
-        assert_eq!(play(facts(), lines).result, Ok(Pass::SetUp));
     }
 
     #[test]
@@ -378,16 +360,13 @@ mod tests {
     fn whatever_fails_on_the_way_lets_nobody_in() {
         let silent = || Failure::Silent("the disk is full".into());
         let told = || Line::Tell(Tone::Error, "can't be checked now");
-        let missing = || Line::Missing(Ok(vec![Method::SecurityCode]));
         let ask = || Line::Ask(&[], Ok(Reply::Typed(Secret::new("123456".into()))));
         for lines in [
             vec![setup_required(), Line::BeginSetup(Err(silent())), told()],
-            vec![setup_required(), Line::BeginSetup(Ok(&[Method::SecurityCode])), Line::Missing(Err(silent())), told()],
-            vec![setup_required(), Line::BeginSetup(Ok(&[Method::SecurityCode])), missing(), Line::Offer(Err(silent())), told()],
+            vec![setup_required(), Line::BeginSetup(Ok(&[Method::SecurityCode])), Line::Offer(Err(silent())), told()],
             vec![
                 setup_required(),
                 Line::BeginSetup(Ok(&[Method::SecurityCode])),
-                missing(),
                 Line::Offer(Ok(())),
                 ask(),
                 Line::Confirm("123456", Err(silent())),
@@ -396,7 +375,9 @@ mod tests {
             vec![
                 setup_required(),
                 Line::BeginSetup(Ok(&[Method::SecurityCode])),
-                Line::Missing(Ok(vec![])),
+                Line::Offer(Ok(())),
+                ask(),
+                confirm("123456", Confirmed, None),
                 Line::Finish(Err(silent())),
                 told(),
             ],

@@ -91,8 +91,8 @@ impl<T> Sessions<T> {
     }
 
     /// All, by name.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut T)> {
-        self.entries.iter_mut().map(|(name, entry)| (name.as_str(), &mut entry.session))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.session))
     }
 
     /// Ends one.

@@ -11,30 +11,32 @@
 //! browser tabs): the first to finish wins, and the other then finds its account's generation changed and is over. So neither silently
 //! replaces what somebody has just put in force, and beginning a setup harms nobody else's.
 //!
-//! A setup cut off is resumed with its own name, or, where a login began it, by the next login of the same account, service and address:
-//! nobody is led to scan a secret that somebody elsewhere has been shown.
+//! A setup cut off is resumed with its own name. Where a login began it, the next login of the same account, service and address is given a new
+//! one in its place, and the name of the former is void: who comes now may be somebody else behind the same address, who must be led neither to
+//! scan a secret that another has seen, nor to put another's mailbox or phone into force. All that goes over is what the newcomer proves to
+//! have: see [`offer`]. A login whose address is not known goes on with nothing.
 //!
 //! A pairing has a life of its own inside it: see [`pairing`](super::pairing). The method that was confirmed first is the one asked for first.
 //!
 //! This module checks no password, sends no mail and stores nothing.
 
+mod offer;
 mod phone;
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::offer::Offer;
 pub use self::phone::Taker;
 use super::account::{Account, Method, Methods, Refusal};
-use super::clock::PlausibleTime;
 use super::decision::Facilities;
 use super::email::{Address, MailAnswer, MailBudget, MailedCode};
-use super::login::{Mail, Origin, skew_hint};
+use super::login::{Mail, Origin};
 use super::pairing::{Pairing, Phone};
 use super::recovery_code;
 use super::time::BootTime;
-use super::totp::{self, Drift, Enrolment, Mark, TimeStep, Verdict};
+use super::totp::{Enrolment, Mark, TimeStep};
 
 /// How long a setup may take.
 pub const LIFE: Duration = Duration::from_secs(600);
@@ -77,15 +79,6 @@ pub enum Confirmation {
 pub type Confirmed = (Confirmation, Option<String>);
 
 #[derive(Clone, Debug)]
-struct Offer {
-    enrolment: Enrolment,
-    drift: Drift,
-    marks: Vec<(TimeStep, Mark)>,
-    wrong: u32,
-    confirmed: bool,
-}
-
-#[derive(Clone, Debug)]
 struct NewAddress {
     address: String,
     /// Absent where no mail server is configured: the address then never counts.
@@ -105,6 +98,8 @@ pub struct Setup {
     generation: u64,
     until: BootTime,
     offer: Option<Offer>,
+    /// What was offered before the line was cut, the latest last.
+    earlier: Vec<Offer>,
     email: Option<NewAddress>,
     available: Methods,
     /// The latest offer.
@@ -186,6 +181,7 @@ impl Setup {
             generation,
             until,
             offer: None,
+            earlier: Vec::new(),
             email: None,
             available,
             pairing: None,
@@ -239,17 +235,22 @@ impl Setup {
         self.purpose
     }
 
-    /// Hands a setup that a login began to the next login of the same account, service and address; tells whether it did. A phone that was
-    /// paired in it is dropped: who comes now may be somebody else at the same address, and would never know of it.
-    pub fn resume(&mut self, next: &Origin, now: BootTime) -> bool {
-        let Authority::Login(first) = &self.authority else { return false };
+    /// Takes the place of `cut_off`, where both were begun by logins of the same account, service and known address; tells whether it did.
+    pub fn replace(&mut self, cut_off: &Self, now: BootTime) -> bool {
+        let (Authority::Login(next), Authority::Login(first)) = (&self.authority, &cut_off.authority) else { return false };
         let same = (first.uid, &first.user, &first.service, &first.remote) == (next.uid, &next.user, &next.service, &next.remote);
-        let resumed = same && !next.claimed && !self.is_over(now);
-        if resumed {
-            self.authority = Authority::Login(next.clone());
-            self.drop_phones();
+        let honest = next.remote.is_some() && !next.claimed && !first.claimed;
+        let replaces = same && honest && cut_off.generation == self.generation && !cut_off.is_over(now);
+        if replaces {
+            self.remember(cut_off);
         }
-        resumed
+        replaces
+    }
+
+    /// Whether a Security Code was offered before the line was cut.
+    #[must_use]
+    pub fn was_cut_off(&self) -> bool {
+        !self.earlier.is_empty()
     }
 
     /// Takes a recovery address, or another one in its place; gives the mail to send, if one can be sent.
@@ -295,40 +296,6 @@ impl Setup {
             }
             MailAnswer::Wrong => (Confirmation::Wrong, None),
             MailAnswer::Void => (Confirmation::Locked, Some("the code is void: begin again to have another one sent".into())),
-        }
-    }
-
-    /// Offers a Security Code made of `random`; the same one each time in one setup, so that a setup cut off after the scan goes on.
-    pub fn offer_security_code(&mut self, random: [u8; 20]) -> &Enrolment {
-        let fresh = || Offer { enrolment: Enrolment::fresh(random), drift: Drift::default(), marks: vec![], wrong: 0, confirmed: false };
-        &self.offer.get_or_insert_with(fresh).enrolment
-    }
-
-    /// Compares a code of the offered secret. The step is used by it.
-    pub fn confirm_security_code(&mut self, typed: &str, now: PlausibleTime) -> Confirmed {
-        let Some(offer) = &mut self.offer else { return (Confirmation::Wrong, Some("no Security Code was offered in this setup".into())) };
-        if offer.confirmed {
-            return (Confirmation::Confirmed, None);
-        }
-        if offer.wrong >= WRONG_LIMIT {
-            return (Confirmation::Locked, Some("too many wrong codes: begin the setup again".into()));
-        }
-        let marked = |step| Ok::<_, Infallible>(offer.marks.iter().find(|(s, _)| *s == step).map(|(_, mark)| *mark));
-        let Ok(judged) = totp::judge(&offer.enrolment, offer.drift, typed, now, marked);
-        offer.marks.extend(judged.marks);
-        offer.drift = judged.drift;
-        match judged.verdict {
-            Verdict::Accepted { .. } => {
-                offer.confirmed = true;
-                self.first.get_or_insert(Method::SecurityCode);
-                (Confirmation::Confirmed, None)
-            }
-            Verdict::Wrong { skew } => {
-                offer.wrong += 1;
-                (Confirmation::Wrong, skew.map(skew_hint))
-            }
-            // A step is used only by the acceptance above, after which nothing is judged.
-            Verdict::AlreadyUsed { .. } => (Confirmation::Wrong, None),
         }
     }
 
@@ -433,7 +400,7 @@ fn check(purpose: Purpose, account: &Account) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::clock::{Horizon, Moment, plausible};
+    use crate::core::clock::{Horizon, Moment, PlausibleTime, plausible};
     use crate::core::email::AddressFault;
     use crate::core::time::Wall;
 
@@ -600,21 +567,88 @@ mod tests {
         assert_eq!(setup.finish(&Account::default(), at(600)).unwrap_err(), Refusal::NoSuchSetup);
     }
 
+    fn enforced() -> Account {
+        Account { enforced: true, ..Account::default() }
+    }
+
+    fn at_login(origin: Origin, seconds: u64) -> Setup {
+        Setup::at_login(origin, &enforced(), WITH_MAIL, at(seconds))
+    }
+
     #[test]
-    fn a_setup_cut_off_goes_on_at_the_next_login_from_the_same_place_only() {
-        let enforced = Account { enforced: true, ..Account::default() };
-        let mut setup = Setup::at_login(origin("192.0.2.7"), &enforced, WITH_MAIL, at(0));
-        let secret = setup.offer_security_code([1; 20]).secret().to_vec();
-        assert!(!setup.resume(&origin("192.0.2.8"), at(100)));
-        assert!(!setup.resume(&Origin { claimed: true, ..origin("192.0.2.7") }, at(100)));
-        assert!(setup.resume(&origin("192.0.2.7"), at(100)));
-        assert_eq!(setup.offer_security_code([2; 20]).secret(), secret, "the phone has it already");
-        assert!(!setup.wants_password());
-        let typed = code(&setup, 0);
-        setup.confirm_security_code(&typed, time(0));
-        assert_eq!(setup.finish(&enforced, at(101)).unwrap().login, Some(origin("192.0.2.7")));
-        assert!(!with_code(&Account::default()).resume(&origin("192.0.2.7"), at(100)), "a password began this one");
-        assert!(!setup.resume(&origin("192.0.2.7"), at(600)));
+    fn a_setup_cut_off_is_replaced_by_the_next_login_from_the_same_place_only() {
+        let cut = at_login(origin("192.0.2.7"), 0);
+        let replaces = |origin: Origin, seconds| at_login(origin, seconds).replace(&cut, at(seconds));
+        assert!(!replaces(origin("192.0.2.8"), 100));
+        assert!(!replaces(Origin { claimed: true, ..origin("192.0.2.7") }, 100));
+        assert!(!replaces(Origin { user: "bob".into(), ..origin("192.0.2.7") }, 100));
+        assert!(replaces(origin("192.0.2.7"), 100) && !replaces(origin("192.0.2.7"), 600));
+        let nowhere = Origin { remote: None, ..origin("") };
+        assert!(!at_login(nowhere.clone(), 1).replace(&at_login(nowhere, 0), at(1)), "no address is no place to know somebody by");
+        assert!(!at_login(origin("192.0.2.7"), 1).replace(&with_code(&enforced()), at(1)), "a password began this one");
+    }
+
+    #[test]
+    fn whoever_was_cut_off_after_the_scan_goes_on_with_the_code_that_the_app_shows() {
+        let mut cut = at_login(origin("192.0.2.7"), 0);
+        let scanned = cut.offer_security_code([1; 20]).secret().to_vec();
+        let typed = code(&cut, 60);
+        let mut setup = at_login(origin("192.0.2.7"), 60);
+        assert!(setup.replace(&cut, at(60)) && setup.was_cut_off());
+        setup.offer_security_code([2; 20]);
+        let (outcome, hint) = setup.confirm_security_code(&typed, time(60));
+        assert!(outcome == Confirmation::Confirmed && hint.unwrap().contains("scanned before counts"));
+        let done = setup.finish(&enforced(), at(61)).unwrap();
+        assert_eq!((done.enrolment.unwrap().secret(), done.login), (scanned.as_slice(), Some(origin("192.0.2.7"))));
+    }
+
+    #[test]
+    fn whoever_comes_next_gets_neither_the_secret_nor_the_mailbox_of_the_one_before() {
+        let (mut before, mut budget) = (at_login(origin("192.0.2.7"), 0), MailBudget::default());
+        before.set_email("mallory@example.org", WITH_MAIL, (&mut budget, 5), at(1)).unwrap();
+        assert_eq!(before.confirm_email("000005", at(1)).0, Confirmation::Confirmed);
+        confirm_code(&mut before);
+        let known = before.offer.as_ref().unwrap().enrolment.secret().to_vec();
+        let mut setup = at_login(origin("192.0.2.7"), 60);
+        assert!(setup.replace(&before, at(60)));
+        let progress = setup.progress(&enforced());
+        assert_eq!((progress.ready, progress.recovery_email), (Methods::NONE, None));
+        assert_eq!(setup.finish(&enforced(), at(60)).unwrap_err(), Refusal::SecurityCodeMissing, "what another confirmed does not count");
+        assert_ne!(setup.offer_security_code([2; 20]).secret(), known, "nobody is shown a secret that another has seen");
+        let typed = code(&setup, 60);
+        assert_eq!(setup.confirm_security_code(&typed, time(60)), (Confirmation::Confirmed, None));
+        let done = setup.finish(&enforced(), at(61)).unwrap();
+        assert_eq!((done.enrolment.unwrap().secret(), done.account.recovery_email), ([2; 20].as_slice(), None));
+    }
+
+    #[test]
+    fn a_code_that_was_confirmed_before_the_line_was_cut_is_not_taken_twice() {
+        let mut cut = at_login(origin("192.0.2.7"), 0);
+        confirm_code(&mut cut);
+        let (used, next) = (code(&cut, 0), code(&cut, 30));
+        let mut setup = at_login(origin("192.0.2.7"), 5);
+        assert!(setup.replace(&cut, at(5)));
+        setup.offer_security_code([2; 20]);
+        let (outcome, hint) = setup.confirm_security_code(&used, time(5));
+        assert!(outcome == Confirmation::Wrong && hint.unwrap().contains("already used"));
+        assert_eq!(setup.confirm_security_code(&next, time(30)).0, Confirmation::Confirmed);
+        assert_eq!(setup.finish(&enforced(), at(31)).unwrap().marks.len(), 2);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_again_and_again_is_remembered_four_times() {
+        let mut setup = at_login(origin("192.0.2.7"), 0);
+        let mut typed = Vec::new();
+        for n in 1..=6 {
+            setup.offer_security_code([n; 20]);
+            typed.push(code(&setup, 0));
+            let mut next = at_login(origin("192.0.2.7"), n.into());
+            assert!(next.replace(&setup, at(n.into())));
+            setup = next;
+        }
+        setup.offer_security_code([7; 20]);
+        assert_eq!(setup.confirm_security_code(&typed[1], time(0)).0, Confirmation::Wrong);
+        assert_eq!(setup.confirm_security_code(&typed[2], time(0)).0, Confirmation::Confirmed);
     }
 
     #[test]

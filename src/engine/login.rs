@@ -11,7 +11,7 @@ use std::sync::Arc;
 use log::info;
 use tokio::sync::OwnedMutexGuard;
 
-use super::desk::{Desk, OpenLogin, Trouble, draw, enforcing_groups, now, owner, stored};
+use super::desk::{Desk, OpenLogin, OpenSetup, Trouble, draw, enforcing_groups, now, owner, stored};
 use super::directory::Person;
 use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
@@ -199,8 +199,10 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
         decision::Decision::Locked { retry_after } => Started { retry_after, ..plain(Decision::Locked) },
         decision::Decision::SetupRequired if origin.claimed => plain(Decision::SetupRequired),
         decision::Decision::SetupRequired => {
-            let (setup, expires_in) = setup(desk, owner, origin, &decided.stored)?;
-            Started { setup: Some(setup), expires_in: Some(expires_in), ..plain(Decision::SetupRequired) }
+            let (setup, expires_in, cut_off) = setup(desk, owner, origin, (by(peer), &decided.stored))?;
+            let plain = plain(Decision::SetupRequired);
+            let notice = plain.notice.or(cut_off.map(String::from));
+            Started { setup: Some(setup), expires_in: Some(expires_in), notice, ..plain }
         }
         decision::Decision::Verify { methods, preferred } => {
             let login = Login::open(origin, moment.boot).after(decided.told());
@@ -217,20 +219,24 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
     })
 }
 
-/// The setup that an enforced account has to finish first: the one that was cut off, or a new one.
-fn setup(desk: &Desk, owner: Owner, origin: Origin, stored: &Stored) -> Result<(Secret, u64), Error> {
-    let now = (desk.moment)().boot;
-    for (name, open) in desk.setups().iter_mut() {
-        if let Ok(mut setup) = open.try_lock()
-            && setup.still_stands(&stored.account, now).is_ok()
-            && setup.resume(&origin, now)
-        {
-            return Ok((Secret::new(name.into()), setup.expires_in(now)));
-        }
+/// The setup that an enforced account has to finish first, in the place of one that was cut off; and what its user should know of that.
+fn setup(desk: &Desk, owner: Owner, origin: Origin, (by, stored): (String, &Stored)) -> Result<(Secret, u64, Option<&'static str>), Error> {
+    let (now, uid) = ((desk.moment)(), origin.uid);
+    let resumed = entry(now.wall, &origin, "setup_resumed", by, None);
+    let mut setup = Setup::at_login(origin, &stored.account, desk.facilities(), now.boot);
+    let mut setups = desk.setups();
+    // One that is being answered for right now is not cut off.
+    let replaced = |open: &OpenSetup, setup: &mut Setup| open.try_lock().is_ok_and(|before| setup.replace(&before, now.boot));
+    let void: Vec<String> = setups.iter().filter(|(_, open)| replaced(open, &mut setup)).map(|(name, _)| name.to_owned()).collect();
+    void.iter().for_each(|name| drop(setups.close(name)));
+    drop(setups);
+    if !void.is_empty() {
+        desk.note(resumed);
+        // Whoever waits there for a phone waits in vain.
+        desk.phones.changed(uid);
     }
-    let setup = Setup::at_login(origin, &stored.account, desk.facilities(), now);
-    let expires_in = setup.expires_in(now);
-    Ok((desk.open_setup(owner, setup)?, expires_in))
+    let (expires_in, notice) = (setup.expires_in(now.boot), setup.was_cut_off().then_some(notice::CUT_OFF));
+    Ok((desk.open_setup(owner, setup)?, expires_in, notice))
 }
 
 /// The open login of this name, where the peer may touch it.

@@ -4,7 +4,7 @@ use nix::unistd::getuid;
 use serde_json::{Value, json};
 use twostep::core::enforcement::SubjectKind;
 use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
-use twostep::engine::store::{Stored, Subject};
+use twostep::engine::store::{StoreError, Stored, Subject, Tx};
 use twostep::proto::privileged::{Order, Recovered};
 
 mod browser;
@@ -389,8 +389,6 @@ fn an_enforced_user_finishes_the_setup_in_the_login_and_is_let_in_by_it() {
     assert_eq!((&service.status()["status"], &service.status()["enforced"]), (&json!("incomplete"), &json!(true)));
     let started = service.start();
     assert_eq!(started["decision"], "setup_required");
-    let again = service.start();
-    assert_eq!(again["setup"], started["setup"], "the next login resumes the one that was cut off");
     let begun = service.call("Account.BeginSetup", json!({ "user": "alice", "setup": started["setup"] }));
     assert_eq!(begun["setup"], started["setup"]);
     service.confirm_new_code(&begun["setup"]);
@@ -404,12 +402,51 @@ fn an_enforced_user_finishes_the_setup_in_the_login_and_is_let_in_by_it() {
 }
 
 #[test]
+fn a_setup_that_was_cut_off_hands_the_next_login_nothing_that_another_has_confirmed() {
+    let engine = Engine::with(granted(), enforced);
+    let mut service = engine.alice();
+    let from = |service: &mut Api, remote: Option<&str>| {
+        let started = service.call("Login.Start", json!({ "user": "alice", "service": "sshd", "remote": remote }));
+        assert_eq!(started["decision"], "setup_required");
+        started
+    };
+    let before = from(&mut service, Some("192.0.2.7"));
+    let scanned = service.confirm_new_code(&before["setup"]);
+    let next = from(&mut service, Some("192.0.2.7"));
+    assert!(next["notice"].as_str().unwrap().contains("somebody knows your password"), "{next}");
+    for method in ["Account.SetupStatus", "Account.OfferSecurityCode", "Account.FinishSetup"] {
+        assert_eq!(service.refused(method, json!({ "setup": before["setup"] })).0, "NoSuchSetup", "{method}");
+    }
+    let setup = &next["setup"];
+    assert_eq!(service.refused("Account.FinishSetup", json!({ "setup": setup })).0, "SecurityCodeMissing");
+    let offered = service.call("Account.OfferSecurityCode", json!({ "setup": setup }));
+    assert_ne!(offered["secret"].as_str(), Some(scanned.as_str()));
+    // Whoever has scanned it proves that, and needs no second scan.
+    let typed = service.call("Account.ConfirmSecurityCode", json!({ "setup": setup, "code": code(&scanned, 1) }));
+    assert_eq!(typed["outcome"], "confirmed", "{typed}");
+    service.call("Account.FinishSetup", json!({ "setup": setup }));
+    assert_eq!(service.status()["status"], "enabled");
+}
+
+#[test]
+fn logins_without_an_address_share_no_setup() {
+    let engine = Engine::with(granted(), enforced);
+    let mut service = engine.alice();
+    let (one, other) = (service.start(), service.start());
+    assert!(one["setup"] != other["setup"] && other["notice"].is_null(), "{other}");
+    service.confirm_new_code(&one["setup"]);
+    assert_eq!(service.refused("Account.FinishSetup", json!({ "setup": other["setup"] })).0, "SecurityCodeMissing");
+}
+
+fn enforced(tx: &Tx<'_>) -> Result<(), StoreError> {
+    let mut stored = Stored::new(alice(), "alice");
+    stored.account.enforced = true;
+    tx.save(&stored)
+}
+
+#[test]
 fn an_enforced_user_gets_no_passwordless_login() {
-    let engine = Engine::with(Scene::default(), |tx| {
-        let mut stored = Stored::new(alice(), "alice");
-        stored.account.enforced = true;
-        tx.save(&stored)
-    });
+    let engine = Engine::with(Scene::default(), enforced);
     let mut alice = engine.alice();
     assert_eq!(alice.status()["status"], "incomplete");
     assert_eq!(alice.refused("Account.SetPasswordless", json!({ "password": PASSWORD, "passwordless": true })).0, "Enforced");

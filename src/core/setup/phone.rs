@@ -118,13 +118,6 @@ impl Setup {
         }
     }
 
-    /// Forgets every phone of the setup, and the offer.
-    pub(super) fn drop_phones(&mut self) {
-        self.phones.clear();
-        self.pairing = None;
-        self.first = None;
-    }
-
     /// The phone of this name that has scanned a pairing of this setup.
     #[must_use]
     pub fn phone(&self, id: &str) -> Option<&Phone> {
@@ -285,9 +278,10 @@ mod tests {
         let (account, phone) = (Account { enforced: true, ..Account::default() }, Signer::new());
         let (user, service, remote) = ("alice".to_owned(), "sshd".to_owned(), Some("192.0.2.7".to_owned()));
         let origin = Origin { uid: 1000, user, service, claimed: false, remote };
-        let mut setup = Setup::at_login(origin.clone(), &account, PHONE, at(0));
-        pair(&mut setup, &phone, Method::QrCode, "P");
-        assert!(setup.resume(&origin, at(2)));
+        let mut before = Setup::at_login(origin.clone(), &account, PHONE, at(0));
+        pair(&mut before, &phone, Method::QrCode, "P");
+        let mut setup = Setup::at_login(origin, &account, PHONE, at(2));
+        assert!(setup.replace(&before, at(2)));
         confirm_code(&mut setup);
         let done = setup.finish(&account, at(3)).unwrap();
         assert_eq!((done.phones.len(), done.account.preferred), (0, Some(Method::SecurityCode)));

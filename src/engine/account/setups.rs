@@ -159,7 +159,7 @@ async fn begin(
     .await
 }
 
-/// Goes on with one that a login gave, or that was cut off.
+/// Goes on with one that a login gave, or that its own user has lost sight of.
 async fn resume(desk: &Arc<Desk>, caller: &Caller, mut open: Open, address: Option<String>) -> Answer<Begun> {
     if open.setup.uid != caller.person.uid || open.setup.purpose() != Purpose::Setup {
         return Err(Error::NoSuchSetup {}.into());

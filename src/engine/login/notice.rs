@@ -3,6 +3,10 @@
 use crate::core::time::Wall;
 use crate::engine::store::Denial;
 
+/// To whoever is given a setup in the place of one that was cut off.
+pub const CUT_OFF: &str = "a setup of this account was begun from your address a moment ago: if you have scanned its QR code, go on with the code that \
+                           the app shows; if that was not you, somebody knows your password";
+
 /// In words, for one line. Times are told as a span: the reader's time zone is not known here.
 #[must_use]
 pub fn denied(denial: &Denial, now: Wall) -> String {
