@@ -13,6 +13,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::lockout::Failures;
+use super::recovery_code;
 use super::totp::Drift;
 
 /// A method of the second step.
@@ -332,7 +333,14 @@ impl Account {
         Err(Refusal::MethodUnavailable(method, instead.into()))
     }
 
-    /// Turns one method off. Of recovery codes the caller drops the hashes in the same commit.
+    /// A new list of recovery codes has taken the place of the former. Whoever came in by a code of that one vouches for nothing any more.
+    pub fn regenerated_codes(&mut self) {
+        self.recovery_codes_left = recovery_code::COUNT as u32;
+        self.generation += 1;
+    }
+
+    /// Turns one method off. Of recovery codes the caller drops the hashes in the same commit. Whatever was begun by it ends with it, as in
+    /// [`lose_phone`](Self::lose_phone).
     ///
     /// # Errors
     /// [`Refusal::SecurityCodeMandatory`], [`Refusal::NotEnabled`].
@@ -345,6 +353,7 @@ impl Account {
             Method::RecoveryCode => self.recovery_codes_left = 0,
             _ => self.methods = self.methods.without(method),
         }
+        self.generation += 1;
         if self.preferred == Some(method) {
             self.preferred = Some(Method::SecurityCode);
         }

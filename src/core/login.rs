@@ -183,11 +183,26 @@ pub struct Now {
     pub time: Result<PlausibleTime, ClockFault>,
 }
 
+/// A code on its way, and what it was mailed for: no other mailbox, and no account that has changed since, is answered for with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mailed {
+    code: MailedCode,
+    to: String,
+    generation: u64,
+}
+
+impl Mailed {
+    fn stands(&self, account: &Account, now: BootTime) -> bool {
+        let same = account.recovery_email.as_deref() == Some(self.to.as_str()) && account.generation == self.generation;
+        same && !self.code.left(now).is_zero()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Open {
         until: BootTime,
-        mailed: Option<MailedCode>,
+        mailed: Option<Mailed>,
         phone: Phone,
     },
     /// `generation`: that of the account then.
@@ -326,7 +341,7 @@ impl Login {
             Method::RecoveryCode => Ok(self.prompt("Enter one of your recovery codes", now.moment.boot)),
             Method::EmailCode => {
                 let address = account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
-                self.mail(address, (mails, draw.random), now.moment.boot).map_err(unavailable)
+                self.mail((address, account), (mails, draw.random), now.moment.boot).map_err(unavailable)
             }
             Method::QrCode | Method::LoginApproval | Method::OnlineCode => self.ask(method, account, (requests, draw), &now.moment),
         }
@@ -337,15 +352,20 @@ impl Login {
     }
 
     /// Mails a code, or asks for the one that was mailed a moment ago.
-    fn mail(&mut self, address: &str, (budget, random): (&mut MailBudget, u64), now: BootTime) -> Result<Challenge, String> {
+    fn mail(
+        &mut self,
+        (address, account): (&str, &Account),
+        (budget, random): (&mut MailBudget, u64),
+        now: BootTime,
+    ) -> Result<Challenge, String> {
         let State::Open { until, mailed, .. } = &mut self.state else { return Err("this login is over".into()) };
-        let standing = mailed.as_ref().is_some_and(|code| !code.left(now).is_zero());
+        let standing = mailed.as_ref().is_some_and(|mailed| mailed.stands(account, now));
         let mail = match budget.take(now) {
             Ok(()) => {
                 let code = MailedCode::new(random, now);
                 // A mail takes its time: the login waits as long as the code is good.
                 *until = (*until).max(now + email::CODE_LIFE);
-                *mailed = Some(code.clone());
+                *mailed = Some(Mailed { code: code.clone(), to: address.into(), generation: account.generation });
                 Some(Mail { to: address.into(), code })
             }
             Err(_) if standing => None,
@@ -445,10 +465,10 @@ impl Answered {
         let State::Open { mailed: Some(mailed), .. } = &mut self.login.state else {
             return Err(LoginFault::MethodUnavailable(Method::EmailCode, "no code was sent in this login".into()));
         };
-        if mailed.left(now).is_zero() {
+        if !mailed.stands(&self.account, now) {
             return Err(LoginFault::MethodUnavailable(Method::EmailCode, "the code is void: have another one sent".into()));
         }
-        match mailed.answer(code, now) {
+        match mailed.code.answer(code, now) {
             MailAnswer::Right => self.outcome = Outcome::Verified,
             MailAnswer::Wrong => {}
             MailAnswer::Void => self.hint = Some("the code is void now: have another one sent".into()),
@@ -667,6 +687,29 @@ mod tests {
         let code = RecoveryCode::new([9; 10]).shown().to_string();
         let told = login.answer(&account, (Method::RecoveryCode, &code), &broken, &mut alice).unwrap();
         assert_eq!(told.outcome, Outcome::Verified);
+    }
+
+    #[test]
+    fn a_code_in_the_mailbox_of_before_lets_nobody_in_once_the_address_or_the_setup_is_another() {
+        let change: [fn(&mut Account); 4] = [
+            |account| account.recovery_email = Some("alice@example.net".into()),
+            |account| account.generation += 1,
+            |account| {
+                account.disable_method(Method::EmailCode).unwrap();
+                account.enable_method(Method::EmailCode, false).unwrap();
+            },
+            |account| account.regenerated_codes(),
+        ];
+        for change in change {
+            let (mut alice, mut login) = (Held::alice(), open(0));
+            alice.challenge(&mut login, Method::EmailCode, &mut MailBudget::default(), 0).unwrap();
+            change(&mut alice.account);
+            let void = alice.answer(&mut login, Method::EmailCode, "123456", 1).unwrap_err();
+            assert!(matches!(void, LoginFault::MethodUnavailable(Method::EmailCode, reason) if reason.contains("void")));
+            let again = alice.challenge(&mut login, Method::EmailCode, &mut MailBudget::default(), 60).unwrap();
+            assert!(again.mail.is_some(), "another one is sent");
+            assert_eq!(alice.answer(&mut login, Method::EmailCode, "123456", 61).unwrap().outcome, Outcome::Verified);
+        }
     }
 
     #[test]

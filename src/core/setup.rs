@@ -365,6 +365,8 @@ impl Setup {
         if self.purpose != Purpose::RecoveryEmail || !self.put_address(&mut account) {
             return Err(Refusal::NoSuchSetup);
         }
+        // Whoever came in by the mailbox of before neither vouches any more nor goes on with what is open.
+        account.generation += 1;
         Ok(account)
     }
 
@@ -548,6 +550,7 @@ mod tests {
         let done = setup.finish_email(&account, at(3)).unwrap();
         assert!(done.methods.contains(Method::EmailCode));
         assert_eq!(done.recovery_email.as_deref(), Some("alice@example.org"));
+        assert!(done.generation > account.generation, "who came in by the mailbox of before vouches no more");
     }
 
     #[test]

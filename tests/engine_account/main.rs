@@ -263,7 +263,7 @@ fn a_new_phone_takes_over_only_at_the_end() {
 fn a_recovery_code_serves_once_and_a_new_list_voids_the_former() {
     let engine = Engine::start();
     let mut alice = engine.alice();
-    let (_, codes) = alice.set_up();
+    let (secret, codes) = alice.set_up();
     let vouching = alice.verified(&codes[0]);
     let login = alice.start()["login"].clone();
     assert_eq!(alice.answer(&login, "recovery_code", &codes[0])["outcome"], "already_used");
@@ -272,9 +272,13 @@ fn a_recovery_code_serves_once_and_a_new_list_voids_the_former() {
     assert_eq!((renewed.len(), alice.status()["recovery_codes_left"].clone()), (10, json!(10)));
     assert_eq!(alice.answer(&login, "recovery_code", &codes[1])["outcome"], "wrong");
     assert_eq!(alice.answer(&login, "recovery_code", &renewed[9].to_lowercase().replace('-', " "))["outcome"], "verified");
-    alice.call("Account.DisableMethod", json!({ "password": PASSWORD, "login": vouching, "method": "recovery_code" }));
+    let late = json!({ "password": PASSWORD, "login": vouching, "method": "recovery_code" });
+    assert_eq!(alice.refused("Account.DisableMethod", late).0, "SecondStepRequired", "it came in by a code of the former list");
+    alice.call("Account.DisableMethod", json!({ "password": PASSWORD, "login": login, "method": "recovery_code" }));
     let started = alice.start();
     assert_eq!(strings(&started["methods"]), ["security_code"]);
+    let vouching = started["login"].clone();
+    assert_eq!(alice.answer(&vouching, "security_code", &code(&secret, 1))["outcome"], "verified");
     assert_eq!(
         alice.refused("Account.EnableMethod", json!({ "password": PASSWORD, "login": vouching, "method": "recovery_code" })).0,
         "MethodUnavailable"

@@ -179,6 +179,7 @@ fn regenerate(by: &mut Hand<'_, '_>, codes: &[RecoveryCode]) -> Result<(), Stop>
     if !by.stored.account.is_enabled() {
         return Err(Refusal::NotEnabled.into());
     }
+    by.account().regenerated_codes();
     Ok(replace(by.tx, by.stored.uid, codes)?)
 }
 

@@ -203,7 +203,9 @@ fn a_phone_that_is_known_keeps_its_name_and_needs_no_second_row() {
     let vouching = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
     let disable = json!({ "password": PASSWORD, "login": vouching, "method": "qr_code" });
     alice.api.call("Account.DisableMethod", disable.clone());
-    alice.api.call("Account.EnableMethod", disable);
+    assert_eq!(alice.api.refused("Account.EnableMethod", disable).0, "SecondStepRequired", "what was begun by it is over");
+    let vouching = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
+    alice.api.call("Account.EnableMethod", json!({ "password": PASSWORD, "login": vouching, "method": "qr_code" }));
     let setup = alice.api.call("Account.BeginChange", json!({ "password": PASSWORD, "login": vouching }))["setup"].clone();
     let id = alice.phone.id.clone();
     pair(&mut alice.api, &mut town, &setup, &mut alice.phone, "qr_code");
