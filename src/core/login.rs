@@ -294,13 +294,16 @@ impl Login {
         }
     }
 
-    /// Takes the one chance to trust the device of this login.
+    /// Takes the one chance to trust the device of this login. A service that is only claimed has none: what it is given would be good at the real
+    /// ones.
     ///
     /// # Errors
-    /// [`LoginFault::NotVerified`]: never was, was trusted already, or longer than a minute ago.
-    pub fn trust_device(&self, now: BootTime) -> Result<Self, LoginFault> {
+    /// [`LoginFault::NotVerified`]: never was, was trusted already, or longer than a minute ago; or the account has changed since, so that what
+    /// verified the login may be no more.
+    pub fn trust_device(&self, account: &Account, now: BootTime) -> Result<Self, LoginFault> {
+        let as_it_was = |generation| account.is_enabled() && account.generation == generation && !self.origin.claimed;
         match &self.state {
-            State::Verified { at, by, trusted: false, generation } if now - *at < TRUST_WITHIN => {
+            State::Verified { at, by, trusted: false, generation } if now - *at < TRUST_WITHIN && as_it_was(*generation) => {
                 let state = State::Verified { at: *at, by: *by, trusted: true, generation: *generation };
                 Ok(Self { origin: self.origin.clone(), told: self.told, state })
             }
@@ -734,12 +737,29 @@ mod tests {
     fn a_device_is_trusted_once_within_a_minute_after_the_second_step() {
         let (mut alice, mut login) = (Held::alice(), open(0));
         let boot = |seconds| now(seconds).moment.boot;
-        assert_eq!(login.trust_device(boot(1)), Err(LoginFault::NotVerified));
+        assert_eq!(login.trust_device(&alice.account, boot(1)), Err(LoginFault::NotVerified));
         let code = alice.code(0);
         alice.answer(&mut login, Method::SecurityCode, &code, 0).unwrap();
-        assert_eq!(login.trust_device(boot(60)), Err(LoginFault::NotVerified));
-        let trusted = login.trust_device(boot(59)).unwrap();
-        assert_eq!(trusted.trust_device(boot(59)), Err(LoginFault::NotVerified));
+        assert_eq!(login.trust_device(&alice.account, boot(60)), Err(LoginFault::NotVerified));
+        let trusted = login.trust_device(&alice.account, boot(59)).unwrap();
+        assert_eq!(trusted.trust_device(&alice.account, boot(59)), Err(LoginFault::NotVerified));
+    }
+
+    #[test]
+    fn a_thief_gets_no_trust_once_the_phone_is_removed_or_an_administrator_has_helped() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        let code = alice.code(0);
+        alice.answer(&mut login, Method::SecurityCode, &code, 0).unwrap();
+        let boot = now(1).moment.boot;
+        assert!(login.trust_device(&alice.account, boot).is_ok());
+        let changes: [fn(&mut Account); 2] = [|account| account.lose_phone(false), |account| account.disable_for().unwrap()];
+        for change in changes {
+            let mut account = alice.account.clone();
+            change(&mut account);
+            assert_eq!(login.trust_device(&account, boot), Err(LoginFault::NotVerified));
+        }
+        login.origin.claimed = true;
+        assert_eq!(login.trust_device(&alice.account, boot), Err(LoginFault::NotVerified), "a service that is only claimed");
     }
 
     #[test]

@@ -328,6 +328,7 @@ fn take_over(tx: &Tx<'_>, asker: &Asker, person: &Person, imported: &import::Imp
     account.preferred = Some(Method::SecurityCode);
     account.generation += 1;
     tx.save_enrolled(&stored, &imported.enrolment)?;
+    tx.revoke_devices(person.uid)?;
     let step = super::desk::now(tx, moment)?.time.ok().map(|time| imported.enrolment.step(time));
     for used in &imported.used {
         tx.mark_step(person.uid, *used, Mark::Used, step.unwrap_or(*used))?;

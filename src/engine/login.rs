@@ -386,25 +386,27 @@ pub fn normal(code: &RecoveryCode) -> Secret {
 async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: bool, by: String) -> Result<Trusted, Error> {
     let mut login = open.lock().await;
     let moment = (desk.moment)();
-    let trusting = login.trust_device(moment.boot)?;
-    let origin = login.origin.clone();
+    let (judged, origin) = (login.clone(), login.origin.clone());
     let address = match (by_address, &origin.remote) {
         (false, _) => None,
         (true, Some(remote)) if desk.config.login.trust_by_address.contains(&origin.service) && !origin.claimed => Some(remote.clone()),
         (true, _) => return Err(Error::PermissionDenied {}),
     };
-    let token = desk
-        .store
-        .write(move |tx| {
-            let trust = Trust { uid: origin.uid, label: &label, now: moment.wall, lifetime: TRUST_LIFE };
-            let token = match &address {
-                Some(remote) => tx.trust_address(trust, &origin.service, remote).map(|()| None)?,
-                None => Some(tx.trust_device(trust)?),
-            };
-            tx.audit(&entry(moment.wall, &origin, "device_trusted", by, None))?;
-            Ok(token)
-        })
-        .await?;
+    let trust = move |tx: &Tx<'_>| {
+        let stored = tx.account_by_uid(origin.uid)?.filter(|stored| stored.name == origin.user);
+        let trusting = match stored.map_or(Err(LoginFault::NotVerified), |stored| judged.trust_device(&stored.account, moment.boot)) {
+            Ok(trusting) => trusting,
+            Err(fault) => return Ok(Err(Error::from(fault))),
+        };
+        let trust = Trust { uid: origin.uid, label: &label, now: moment.wall, lifetime: TRUST_LIFE };
+        let token = match &address {
+            Some(remote) => tx.trust_address(trust, &origin.service, remote).map(|()| None)?,
+            None => Some(tx.trust_device(trust)?),
+        };
+        tx.audit(&entry(moment.wall, &origin, "device_trusted", by, None))?;
+        Ok(Ok((trusting, token)))
+    };
+    let (trusting, token) = desk.store.write(trust).await??;
     *login = trusting;
     Ok(Trusted { trusted_device: token, expires_in: TRUST_LIFE.as_secs() })
 }

@@ -289,7 +289,7 @@ fn a_recovery_code_serves_once_and_a_new_list_voids_the_former() {
 
 #[test]
 fn turning_it_off_ends_everything_that_belonged_to_it() {
-    let engine = Engine::start();
+    let engine = Engine::with(granted(), |_| Ok(()));
     let mut alice = engine.alice();
     let (secret, codes) = alice.set_up();
     let vouching = alice.verified(&codes[0]);
@@ -314,8 +314,25 @@ fn turning_it_off_ends_everything_that_belonged_to_it() {
 }
 
 #[test]
+fn nobody_skips_the_second_step_for_a_month_by_a_login_that_has_lost_what_verified_it() {
+    let engine = Engine::with(granted(), |_| Ok(()));
+    let mut alice = engine.alice();
+    let (_, codes) = alice.set_up();
+    let trust = |login: &Value| json!({ "login": login, "label": "thief" });
+    let thief = alice.verified(&codes[0]);
+    let renewed = alice.call("Account.RegenerateRecoveryCodes", json!({ "password": PASSWORD }));
+    assert_eq!(alice.refused("Login.TrustDevice", trust(&thief)).0, "NotVerified", "the list that it came in by was replaced");
+    let thief = alice.verified(&strings(&renewed["recovery_codes"])[0]);
+    alice.call("Account.Disable", json!({ "password": PASSWORD }));
+    assert_eq!(alice.refused("Login.TrustDevice", trust(&thief)).0, "NotVerified", "it was turned off");
+    alice.set_up();
+    assert_eq!(alice.refused("Login.TrustDevice", trust(&thief)).0, "NotVerified", "it was set up anew");
+    assert_eq!(alice.status()["trusted_devices"], json!([]));
+}
+
+#[test]
 fn one_trusted_device_is_removed_by_its_name() {
-    let engine = Engine::start();
+    let engine = Engine::with(granted(), |_| Ok(()));
     let mut alice = engine.alice();
     let (_, codes) = alice.set_up();
     for (label, code) in [("laptop", &codes[0]), ("desktop", &codes[1])] {

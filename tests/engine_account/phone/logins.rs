@@ -26,8 +26,8 @@ fn a_login_is_approved_by_the_number_on_both_sides() {
     assert_eq!(waiting.next()["outcome"], "verified");
     assert_eq!(seen.next()["requests"], json!([]), "nothing waits any more");
     assert_eq!(alice.outcome(&login), "verified");
-    let trusted = alice.api.call("Login.TrustDevice", json!({ "login": login, "label": "laptop" }));
-    assert!(trusted["trusted_device"].is_string());
+    let trust = json!({ "login": login, "label": "laptop" });
+    assert_eq!(alice.api.refused("Login.TrustDevice", trust).0, "NotVerified", "no token for sshd from a service that is only claimed");
     assert!(alice.api.status()["authenticators"][0]["last_seen"].is_i64());
     has(&town.engine.audit(), &["phone_scanned", "enabled", "login_verified"]);
 }
