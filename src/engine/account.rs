@@ -21,9 +21,9 @@ use log::info;
 
 use super::desk::{Desk, Trouble, enforcing_groups, stored};
 use super::directory::Person;
-use super::login::by;
+use super::login::{by, domain};
 use super::store::{AuditEntry, StoreError};
-use crate::core::account::Account;
+use crate::core::account::{Account, Status};
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AccountCall, Denied, Standing, Target};
 use crate::core::time::Wall;
@@ -196,6 +196,7 @@ fn tell(entry: &AuditEntry) {
 
 async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error> {
     let now = (desk.moment)().wall;
+    let of = Arc::clone(&person);
     let gathered = desk.store.read(move |view| {
         let stored = stored(view, &person)?;
         let by_group = !enforcing_groups(view, &person)?.is_empty();
@@ -208,7 +209,8 @@ async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error
             TrustedDevice { id, label, trusted_at, expires_at, last_used }
         });
         let account = &stored.account;
-        Ok(AccountStatus {
+        let in_question = if account.is_enforced(by_group) { Vec::new() } else { domain::in_question(view, &person, account)? };
+        let status = AccountStatus {
             user: person.name.clone(),
             status: account.status(by_group),
             enforced: account.is_enforced(by_group),
@@ -219,9 +221,15 @@ async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error
             authenticators: authenticators.collect(),
             trusted_devices: trusted_devices.collect(),
             recovery_codes_left: account.recovery_codes_left,
-        })
+        };
+        Ok((status, in_question))
     });
-    Ok(gathered.await?)
+    let (mut status, in_question) = gathered.await?;
+    // As its next login is judged.
+    if domain::unknown(&desk.directory, &of, in_question).await.is_some() {
+        (status.status, status.enforced) = (Status::Incomplete, true);
+    }
+    Ok(status)
 }
 
 const DONE: Reply = Reply::Done(Empty {});

@@ -3,16 +3,17 @@
 //! What decides is in `core::login`; here the facts are gathered, the decision is committed, and only then told. An answer runs to its end also
 //! where the one who gave it has hung up.
 
+pub mod domain;
 mod notice;
 pub mod phone;
 
 use std::sync::Arc;
 
-use log::info;
+use log::{info, warn};
 use tokio::sync::OwnedMutexGuard;
 
 use super::desk::{Desk, OpenLogin, OpenSetup, Trouble, draw, enforcing_groups, now, owner, stored};
-use super::directory::Person;
+use super::directory::{Directory, Person};
 use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
 use crate::core::authenticator::login_uri;
@@ -117,13 +118,14 @@ async fn start(
     token: Option<Secret>,
 ) -> Result<Started, Error> {
     let rank = desk.rank(peer);
-    let person = desk.directory.asked_by(&rank, peer.uid).by_name(&user).await.map_err(Trouble::from)?;
+    let directory = desk.directory.asked_by(&rank, peer.uid);
+    let person = directory.by_name(&user).await.map_err(Trouble::from)?;
     let own = person.as_ref().is_some_and(|person| person.uid == peer.uid);
     policy::allow(&rank, policy::Call::Login(LoginCall::Start), &account(own))?;
     let person = person.ok_or(Error::NoSuchAccount {})?;
     let claimed = !(rank.root || rank.login);
     let origin = Origin { uid: person.uid, user: person.name.clone(), service, claimed, remote };
-    let decided = decide(desk, &person, &origin, token).await?;
+    let decided = decide(desk, &directory, (&person, &origin), token).await?;
     begin(desk, &rank, peer, origin, decided)
 }
 
@@ -133,6 +135,8 @@ struct Decided {
     decision: decision::Decision,
     stored: Stored,
     denial: Option<Denial>,
+    /// An enforced domain group of which it is not known who is in it.
+    unknown: Option<String>,
 }
 
 impl Decided {
@@ -142,13 +146,18 @@ impl Decided {
     }
 }
 
-async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Option<Secret>) -> Result<Decided, StoreError> {
-    let (person, facilities, moment) = (Arc::clone(person), desk.facilities(), (desk.moment)());
+async fn decide(
+    desk: &Desk,
+    directory: &Directory,
+    (of, origin): (&Arc<Person>, &Origin),
+    token: Option<Secret>,
+) -> Result<Decided, StoreError> {
+    let (person, facilities, moment) = (Arc::clone(of), desk.facilities(), (desk.moment)());
     let pressed = desk.recovered().as_ref().filter(|recovered| recovered.account == person.name).map(|recovered| recovered.press);
     // An address that was trusted while the configuration said so is no longer when it does not.
     let by_address = desk.config.login.trust_by_address.contains(&origin.service);
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
-    let (decided, device) = desk
+    let (mut decided, device, in_question) = desk
         .store
         .read(move |view| {
             let mut stored = stored(view, &person)?;
@@ -165,7 +174,9 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
             let decision = decision::decide(&facts, &moment);
             let denial = view.denial(person.uid)?;
-            Ok((Decided { moment, decision, stored, denial }, device))
+            let not_required = decision == decision::Decision::NotRequired;
+            let in_question = if not_required { domain::in_question(view, &person, &stored.account)? } else { Vec::new() };
+            Ok((Decided { moment, decision, stored, denial, unknown: None }, device, in_question))
         })
         .await?;
     if let (decision::Decision::Trusted, Some(device)) = (decided.decision, device) {
@@ -176,13 +187,19 @@ async fn decide(desk: &Desk, person: &Arc<Person>, origin: &Origin, token: Optio
         });
         used.await?;
     }
+    if let Some(group) = domain::unknown(directory, of, in_question).await {
+        warn!("{} counts as a member of the enforced domain group {group}, which can't be looked up now", of.name);
+        (decided.decision, decided.unknown) = (decision::Decision::SetupRequired, Some(group));
+    }
     Ok(decided)
 }
 
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Decided) -> Result<Started, Error> {
     let moment = decided.moment;
     let owner = owner(rank, peer, origin.uid);
-    desk.note(entry(moment.wall, &origin, "login_started", by(peer), Some(word(&decided.decision).into())));
+    let why = decided.unknown.as_ref().map_or(String::new(), |group| format!(": who is in the domain group {group} is not known now"));
+    let detail = format!("{}{why}", word(&decided.decision));
+    desk.note(entry(moment.wall, &origin, "login_started", by(peer), Some(detail)));
     let plain = |decision| Started {
         decision,
         login: None,

@@ -459,6 +459,33 @@ fn logins_without_an_address_share_no_setup() {
     assert_eq!(service.refused("Account.FinishSetup", json!({ "setup": other["setup"] })).0, "SecurityCodeMissing");
 }
 
+#[test]
+fn whoever_may_be_in_an_enforced_group_of_a_domain_that_is_away_sets_it_up_and_is_in() {
+    let group = |kind, name: &str| Subject { kind, name: name.into() };
+    let engine = Engine::with(granted(), move |tx| {
+        tx.set_group_enforced(&group(SubjectKind::DomainGroup, "sales"), true).map(drop)?;
+        let mut root = Stored::new(0, "root");
+        root.account.recovered = true;
+        tx.save(&root)
+    });
+    let mut service = engine.alice();
+    let recovered = service.call("Login.Start", json!({ "user": "root", "service": "sshd" }));
+    assert_eq!(recovered["decision"], "not_required", "the button's account gets in by its password alone");
+    let started = service.start();
+    assert_eq!((&started["decision"], &service.status()["status"]), (&json!("setup_required"), &json!("incomplete")));
+    service.confirm_new_code(&started["setup"]);
+    service.call("Account.FinishSetup", json!({ "setup": started["setup"] }));
+    assert_eq!(service.start()["decision"], "verify");
+    let other = move |tx: &Tx<'_>| {
+        tx.set_group_enforced(&group(SubjectKind::DomainGroup, "sales"), false)?;
+        tx.set_group_enforced(&group(SubjectKind::LocalGroup, "guests"), true).map(drop)
+    };
+    let engine = engine.restart_with(other);
+    let mut service = engine.alice();
+    let bob = service.call("Login.Start", json!({ "user": "bob", "service": "sshd" }));
+    assert_eq!(bob["decision"], "not_required", "without a domain group nothing changes");
+}
+
 fn enforced(tx: &Tx<'_>) -> Result<(), StoreError> {
     let mut stored = Stored::new(alice(), "alice");
     stored.account.enforced = true;
