@@ -286,6 +286,8 @@ impl Account {
             return Err(Refusal::NotEnabled);
         }
         self.clear();
+        // What was guessed at is no more.
+        self.failures.reset();
         Ok(())
     }
 
@@ -445,7 +447,9 @@ mod tests {
     fn an_enforced_user_cannot_turn_it_off_but_an_administrator_can() {
         let mut account = Account { enforced: true, ..enabled() };
         assert_eq!(account.disable(false), Err(Refusal::Enforced));
+        account.failures.in_a_row = 100;
         assert_eq!(account.disable_for(), Ok(()));
+        assert_eq!(account.failures, Failures::default(), "who was helped is not locked any more");
         assert_eq!(account.status(false), Status::Incomplete);
         assert_eq!(account.recovery_email, None);
     }

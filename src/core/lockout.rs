@@ -3,7 +3,7 @@
 //! ```text
 //!   open ──5 wrong in a row──► wait 30 s, doubling up to 15 min after each further wrong answer ──100 in a row──► locked
 //!     ▲                          │ (an answer during the wait is not looked at, and not counted)                     │
-//!     └──── a correct second step, an administrator, recovery ◄──────────────────────────────────────────────────────┘
+//!     └──── a correct second step, an administrator, recovery, another secret ◄──────────────────────────────────────┘
 //! ```
 //! One count per account, over all logins, methods and restarts (NIST SP 800-63B §5.2.2). It never fades: a pause between guesses does
 //! not lower it. A code that was already used is no failure, and a wrong password is not counted here.
@@ -89,7 +89,8 @@ impl Failures {
         self.last = Some(*now);
     }
 
-    /// After a correct second step, by an administrator, or by recovery; by nothing else.
+    /// After a correct second step, by an administrator, by recovery, or where the second step that was guessed at was turned off and another set up;
+    /// by nothing else.
     pub fn reset(&mut self) {
         *self = Self::default();
     }

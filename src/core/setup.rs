@@ -342,6 +342,8 @@ impl Setup {
         }
         if turned_on {
             account.recovery_codes_left = recovery_code::COUNT as u32;
+            // What was counted were guesses at a secret that is no more; the new one was proven just now.
+            account.failures.reset();
         }
         self.put_address(&mut account);
         Ok(Finished {
@@ -524,6 +526,16 @@ mod tests {
         let mut recovered = Account::default();
         recovered.recover();
         assert_eq!(begun.finish(&recovered, at(1)).unwrap_err(), Refusal::NoSuchSetup);
+    }
+
+    #[test]
+    fn a_lock_ends_with_the_secret_that_was_guessed_at_and_not_by_a_mere_change() {
+        let guessed = crate::core::lockout::Failures { in_a_row: 100, last: None };
+        let off = Account { failures: guessed, ..Account::default() };
+        let on = with_code(&off).finish(&off, at(1)).unwrap().account;
+        assert_eq!(on.failures.in_a_row, 0);
+        let locked = Account { failures: guessed, ..on };
+        assert_eq!(with_code(&locked).finish(&locked, at(1)).unwrap().account.failures, guessed);
     }
 
     #[test]

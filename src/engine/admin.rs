@@ -327,6 +327,7 @@ fn take_over(tx: &Tx<'_>, asker: &Asker, person: &Person, imported: &import::Imp
     account.methods = account.methods.with(Method::SecurityCode);
     account.preferred = Some(Method::SecurityCode);
     account.generation += 1;
+    account.failures.reset();
     tx.save_enrolled(&stored, &imported.enrolment)?;
     tx.revoke_devices(person.uid)?;
     let step = super::desk::now(tx, moment)?.time.ok().map(|time| imported.enrolment.step(time));
