@@ -633,6 +633,30 @@ async fn a_device_is_trusted_for_its_time_by_its_token_for_its_account_alone() {
 }
 
 #[tokio::test]
+async fn a_device_whose_trust_has_ended_is_forgotten_and_no_clock_brings_it_back() {
+    let folder = folder();
+    let store = open(folder.path());
+    enrol(&store, 1000, "alice", SECRET).await;
+    enrol(&store, 1001, "bob", b"another shared secret").await;
+    store
+        .write(|tx| {
+            let trust = |uid, seconds| Trust { uid, label: "laptop", now: NOW, lifetime: Duration::from_secs(seconds) };
+            let (short, bobs, long) =
+                (tx.trust_device(trust(1000, 10))?, tx.trust_device(trust(1001, 10))?, tx.trust_device(trust(1000, 100))?);
+            let later = |seconds| Wall(NOW.0 + seconds);
+            let long = tx.device_by_token(1000, &long, later(20))?.unwrap();
+            tx.device_used(&long.id, later(20))?;
+            assert!(tx.device_by_token(1000, &short, NOW)?.is_none(), "the clock was set back");
+            assert!(tx.device_by_token(1001, &bobs, NOW)?.is_some(), "another's is none of that account's business");
+            tx.trust_device(Trust { now: later(20), ..trust(1001, 10) })?;
+            assert!(tx.device_by_token(1001, &bobs, NOW)?.is_none());
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn turning_the_second_step_off_leaves_nothing_of_it() {
     let folder = folder();
     let store = open(folder.path());

@@ -14,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::desk::{Desk, OpenLogin, OpenSetup, Trouble, draw, enforcing_groups, now, owner, stored};
 use super::directory::{Directory, Person};
-use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
+use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx, View};
 use crate::core::account::Method;
 use crate::core::authenticator::login_uri;
 use crate::core::clock::Moment;
@@ -152,11 +152,13 @@ async fn decide(
     (of, origin): (&Arc<Person>, &Origin),
     token: Option<Secret>,
 ) -> Result<Decided, StoreError> {
-    let (person, facilities, moment) = (Arc::clone(of), desk.facilities(), (desk.moment)());
+    let (person, facilities) = (Arc::clone(of), desk.facilities());
     let pressed = desk.recovered().as_ref().filter(|recovered| recovered.account == person.name).map(|recovered| recovered.press);
     // An address that was trusted while the configuration said so is no longer when it does not.
     let by_address = desk.config.login.trust_by_address.contains(&origin.service);
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
+    // Trust ends by the wall clock, so root may have to be asked for it; nobody else waits for that.
+    let moment = if token.is_some() || place.is_some() { desk.clocks().await? } else { (desk.moment)() };
     let (mut decided, device, in_question) = desk
         .store
         .read(move |view| {
@@ -166,10 +168,11 @@ async fn decide(
                 stored.count_press(press);
             }
             let by_group = !enforcing_groups(view, &person)?.is_empty();
-            let device = match (&token, &place) {
-                (Some(token), _) => view.device_by_token(person.uid, token, moment.wall)?,
-                (None, Some((service, remote))) => view.device_by_address(person.uid, service, remote, moment.wall)?,
-                (None, None) => None,
+            let clock = if token.is_some() || place.is_some() { trust_clock(view, moment)? } else { None };
+            let device = match (clock, &token, &place) {
+                (Some(clock), Some(token), _) => view.device_by_token(person.uid, token, clock)?,
+                (Some(clock), None, Some((service, remote))) => view.device_by_address(person.uid, service, remote, clock)?,
+                (None, ..) | (_, None, None) => None,
             };
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
             let decision = decision::decide(&facts, &moment);
@@ -192,6 +195,13 @@ async fn decide(
         (decided.decision, decided.unknown) = (decision::Decision::SetupRequired, Some(group));
     }
     Ok(decided)
+}
+
+/// By which clock trust ends: none where the wall clock can't be right, and never one before what was believed already, so that nobody who sets
+/// the clock back is trusted again.
+fn trust_clock(view: &View<'_>, moment: Moment) -> Result<Option<Wall>, StoreError> {
+    let believed = view.believed_clock()?.unwrap_or(moment.wall);
+    Ok(now(view, moment)?.time.ok().map(|_| moment.wall.max(believed)))
 }
 
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Decided) -> Result<Started, Error> {
@@ -470,5 +480,26 @@ fn word(decision: &decision::Decision) -> &'static str {
 impl From<LoginFault> for Failure<Error> {
     fn from(fault: LoginFault) -> Self {
         Self::Interface(fault.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::store::{Options, SealingKey, Store};
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_or_can_not_be_right_revives_no_trusted_device() {
+        const NOON: Wall = Wall(1_790_000_000);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(Options::new(folder.path().into(), || NOON), SealingKey::from_slice(&[1; 32]));
+        let at = |wall: i64| Moment { wall: Wall(wall), ..Moment::default() };
+        store.write(|tx| tx.believe_clock(NOON)).await.unwrap();
+        let clocks = store.read(move |view| {
+            let set_back = trust_clock(view, at(NOON.0 - 100_000))?;
+            Ok((set_back, trust_clock(view, at(NOON.0 + 7))?, trust_clock(view, at(1))?))
+        });
+        assert_eq!(clocks.await.unwrap(), (Some(NOON), Some(Wall(NOON.0 + 7)), None));
+        store.close().await;
     }
 }

@@ -1,7 +1,8 @@
 //! Trusted devices (Q17, Q25): "Don't verify again on this device".
 //!
 //! A device is known by a 256-bit random token, or, where the configuration allows it, by the service and the address it logs in from. Both are
-//! stored as keyed hashes. A device is trusted between the moment it was trusted and its end; a clock before that moment trusts nobody.
+//! stored as keyed hashes. A device is trusted between the moment it was trusted and its end; a clock before that moment trusts nobody. What has
+//! ended goes at the next use of a device of the account.
 //!
 //! Not here: whether a service may trust addresses, how long trust lasts (the caller's).
 
@@ -124,12 +125,15 @@ impl Tx<'_> {
         self.insert_device(trust, &self.address_hash(trust.uid, service, remote), true)
     }
 
-    /// Notes that the device has just skipped a second step.
+    /// Notes that the device has just skipped a second step. Those of its account whose trust has ended are forgotten with it: no clock that is
+    /// set back revives them.
     ///
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn device_used(&self, id: &str, now: Wall) -> Result<(), StoreError> {
         self.run("UPDATE trusted_devices SET last_used = ? WHERE id = ?", params![now.0, id])?;
+        let ended = "DELETE FROM trusted_devices WHERE expires_at <= ? AND uid = (SELECT uid FROM trusted_devices WHERE id = ?)";
+        self.run(ended, params![now.0, id])?;
         Ok(())
     }
 
@@ -153,6 +157,7 @@ impl Tx<'_> {
     fn insert_device(&self, trust: Trust<'_>, hash: &[u8], by_address: bool) -> Result<(), StoreError> {
         let id = hex(&random::<8>()?);
         let lifetime = i64::try_from(trust.lifetime.as_secs()).unwrap_or(i64::MAX);
+        self.run("DELETE FROM trusted_devices WHERE uid = ? AND expires_at <= ?", params![trust.uid, trust.now.0])?;
         self.run(
             "INSERT OR REPLACE INTO trusted_devices (id, uid, hash, by_address, label, trusted_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             params![id, trust.uid, hash, by_address, trust.label, trust.now.0, trust.now.0.saturating_add(lifetime)],
