@@ -155,7 +155,7 @@ async fn decide(
     let (person, facilities) = (Arc::clone(of), desk.facilities());
     let pressed = desk.recovered().as_ref().filter(|recovered| recovered.account == person.name).map(|recovered| recovered.press);
     // An address that was trusted while the configuration said so is no longer when it does not.
-    let by_address = desk.config.login.trust_by_address.contains(&origin.service);
+    let by_address = desk.config.login.trust_by_address.contains(&origin.service) && !origin.claimed;
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
     // Trust ends by the wall clock, so root may have to be asked for it; nobody else waits for that.
     let moment = if token.is_some() || place.is_some() { desk.clocks().await? } else { (desk.moment)() };
@@ -182,7 +182,8 @@ async fn decide(
             Ok((Decided { moment, decision, stored, denial, unknown: None }, device, in_question))
         })
         .await?;
-    if let (decision::Decision::Trusted, Some(device)) = (decided.decision, device) {
+    // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
+    if let (decision::Decision::Trusted, Some(device), false) = (decided.decision, device, origin.claimed) {
         let (uid, told) = (origin.uid, decided.told());
         let used = desk.store.write(move |tx| {
             told.map_or(Ok(()), |told| tx.denial_told(uid, told))?;

@@ -1,11 +1,14 @@
 //! One's own second step, from the first setup to its end: the engine's real process, asked over its socket.
 
+use std::time::Duration;
+
 use nix::unistd::getuid;
 use serde_json::{Value, json};
 use twostep::core::enforcement::SubjectKind;
 use twostep::core::policy::{AccountCall, Call, Denied, Standing, Target, allow};
-use twostep::engine::store::{StoreError, Stored, Subject, Tx};
+use twostep::engine::store::{StoreError, Stored, Subject, Trust, Tx};
 use twostep::proto::privileged::{Order, Recovered};
+use twostep::sys::clock::wall;
 
 mod browser;
 mod clients;
@@ -328,6 +331,26 @@ fn nobody_skips_the_second_step_for_a_month_by_a_login_that_has_lost_what_verifi
     alice.set_up();
     assert_eq!(alice.refused("Login.TrustDevice", trust(&thief)).0, "NotVerified", "it was set up anew");
     assert_eq!(alice.status()["trusted_devices"], json!([]));
+}
+
+#[test]
+fn a_process_of_ones_own_uses_up_no_notice_and_leaves_no_trace_at_a_device() {
+    let engine = Engine::start();
+    engine.alice().set_up();
+    let (tell, told) = std::sync::mpsc::channel();
+    let engine = engine.restart_with(move |tx| {
+        tx.note_denial(alice(), wall(), "sshd", None)?;
+        let trust = Trust { uid: alice(), label: "laptop", now: wall(), lifetime: Duration::from_secs(600) };
+        tell.send(tx.trust_device(trust)?).unwrap();
+        Ok(())
+    });
+    let (token, mut own) = (told.recv().unwrap(), engine.alice());
+    for _ in 0..2 {
+        let started = own.call("Login.Start", json!({ "user": "alice", "service": "sshd", "trusted_device": token.expose() }));
+        assert_eq!(started["decision"], "trusted");
+        assert!(started["notice"].as_str().is_some_and(|notice| notice.contains("denied on your phone")), "{started}");
+    }
+    assert!(own.status()["trusted_devices"][0]["last_used"].is_null());
 }
 
 #[test]
