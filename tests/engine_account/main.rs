@@ -485,15 +485,15 @@ fn logins_without_an_address_share_no_setup() {
 #[test]
 fn whoever_may_be_in_an_enforced_group_of_a_domain_that_is_away_sets_it_up_and_is_in() {
     let group = |kind, name: &str| Subject { kind, name: name.into() };
-    let engine = Engine::with(granted(), move |tx| {
-        tx.set_group_enforced(&group(SubjectKind::DomainGroup, "sales"), true).map(drop)?;
-        let mut root = Stored::new(0, "root");
-        root.account.recovered = true;
-        tx.save(&root)
-    });
+    let engine = Engine::with(granted(), move |tx| tx.set_group_enforced(&group(SubjectKind::DomainGroup, "sales"), true).map(drop));
     let mut service = engine.alice();
-    let recovered = service.call("Login.Start", json!({ "user": "root", "service": "sshd" }));
-    assert_eq!(recovered["decision"], "not_required", "the button's account gets in by its password alone");
+    let bob = json!({ "user": "bob", "service": "sshd" });
+    assert_eq!(service.call("Login.Start", bob.clone())["decision"], "setup_required");
+    engine.say(&Order::Recovered(Recovered { account: "bob".into(), press: 1 }));
+    // The news has no answer to wait for, so it is looked for: at most so many times.
+    let mut decisions = (0..10_000).map(|_| service.call("Login.Start", bob.clone())["decision"].clone());
+    assert!(decisions.any(|decision| decision == "not_required"), "the button's account gets in by its password alone");
+    drop(decisions);
     let started = service.start();
     assert_eq!((&started["decision"], &service.status()["status"]), (&json!("setup_required"), &json!("incomplete")));
     service.confirm_new_code(&started["setup"]);
@@ -505,8 +505,7 @@ fn whoever_may_be_in_an_enforced_group_of_a_domain_that_is_away_sets_it_up_and_i
     };
     let engine = engine.restart_with(other);
     let mut service = engine.alice();
-    let bob = service.call("Login.Start", json!({ "user": "bob", "service": "sshd" }));
-    assert_eq!(bob["decision"], "not_required", "without a domain group nothing changes");
+    assert_eq!(service.call("Login.Start", bob)["decision"], "not_required", "without a domain group nothing changes");
 }
 
 fn enforced(tx: &Tx<'_>) -> Result<(), StoreError> {
