@@ -37,8 +37,9 @@ impl Tx<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn mark_step(&self, uid: u32, step: TimeStep, mark: Mark, now: TimeStep) -> Result<bool, StoreError> {
-        // The latest mark at or before it in time and the latest of all give the order of insertion without a look at all of them.
-        let (at, last) = (self.latest_mark(uid, number(step))?, self.latest_mark(uid, i64::MAX)?);
+        // The latest mark of all and the latest at or before it in time, mostly the same one, give the order of insertion without a look at all.
+        let last = self.latest_mark(uid, i64::MAX)?;
+        let at = if last.is_some_and(|(marked, _)| marked > number(step)) { self.latest_mark(uid, number(step))? } else { last };
         if at.is_some_and(|(marked, _)| marked == number(step)) {
             return Ok(false);
         }
