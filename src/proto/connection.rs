@@ -14,20 +14,21 @@
 //! frame in, one frame out, and one call. A caller that closes only its sending half still gets its replies.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::coop::consume_budget;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::frame::{self, Inbox, Outbox};
 use super::parameters::{Mismatch, decode};
@@ -148,9 +149,17 @@ impl<I: Interface> Replies<'_, I> {
     }
 }
 
+/// A socket that tells when there is something to read, and not each time that a reply was read by the caller.
+type Socket = AsyncFd<UnixStream>;
+
+#[expect(deprecated, reason = "its successor is unsafe for the sake of types that lose their descriptor, which a UnixStream never does")]
+fn watch(socket: UnixStream, interest: Interest) -> io::Result<Socket> {
+    AsyncFd::with_interest(socket, interest)
+}
+
 /// The sending half of a connection, with what the call under way said about replies.
 pub(super) struct Writer {
-    socket: OwnedWriteHalf,
+    socket: Arc<Socket>,
     outbox: Outbox,
     limit: Duration,
     oneway: bool,
@@ -166,14 +175,16 @@ impl Writer {
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        let written = timeout(self.limit, self.socket.write_all(self.outbox.bytes())).await;
+        let written = match write(self.socket.get_ref(), self.outbox.bytes()) {
+            Ok(count) if count == self.outbox.bytes().len() => Ok(()),
+            Ok(count) => match timeout(self.limit, write_rest(self.socket.get_ref(), &self.outbox.bytes()[count..])).await {
+                Ok(written) => written,
+                Err(_) => return Err(End::SlowReader),
+            },
+            Err(error) => Err(error),
+        };
         self.outbox.clear();
-        match written {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(End::HungUp),
-            Ok(Err(error)) => Err(End::Io(error)),
-            Err(_) => Err(End::SlowReader),
-        }
+        written.map_err(|error| if error.kind() == io::ErrorKind::BrokenPipe { End::HungUp } else { End::Io(error) })
     }
 
     async fn refuse(&mut self, error: ServiceError) -> Result<(), End> {
@@ -183,44 +194,78 @@ impl Writer {
     }
 }
 
+/// Writes what the socket takes now, be it nothing.
+fn write(mut socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match socket.write(&bytes[written..]) {
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(written)
+}
+
+/// Writes all, as fast as the caller reads. Only then is it watched whether there is room: under a second descriptor, as one can't be watched twice.
+async fn write_rest(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+    let room = watch(socket.try_clone()?, Interest::WRITABLE)?;
+    while !bytes.is_empty() {
+        let mut ready = room.writable().await?;
+        bytes = &bytes[write(socket, bytes)?..];
+        ready.clear_ready();
+    }
+    Ok(())
+}
+
+/// Ends waits that take too long. One timer serves a connection for life: to set a new one for each call would wake the event loop from the sleep
+/// that it has not begun, since a timer that it did not count with might be the first to ring.
+struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    /// Waits for so long at most.
+    async fn within<T>(&mut self, limit: Duration, wait: impl Future<Output = T>) -> Option<T> {
+        let due = sleep(limit).deadline();
+        tokio::select! {
+            biased;
+            done = wait => Some(done),
+            () = self.ring(due) => None,
+        }
+    }
+
+    async fn ring(&mut self, due: Instant) {
+        loop {
+            // One that an earlier wait has set, and that rings sooner, is left to ring.
+            if self.0.is_elapsed() || self.0.deadline() > due {
+                self.0.as_mut().reset(due);
+            }
+            self.0.as_mut().await;
+            if self.0.deadline() >= due {
+                return;
+            }
+        }
+    }
+}
+
 /// The receiving half of a connection.
 struct Reader {
-    socket: OwnedReadHalf,
+    socket: Arc<Socket>,
     inbox: Inbox,
+    alarm: Alarm,
 }
 
 impl Reader {
     /// Waits until a whole frame is there.
     async fn receive(&mut self, patience: &Patience) -> Result<(), End> {
-        if self.inbox.is_empty() {
-            timeout(patience.idle, self.read()).await.map_err(|_| End::Idle)??;
+        let Self { socket, inbox, alarm } = self;
+        if inbox.is_empty() {
+            alarm.within(patience.idle, read(socket, inbox)).await.ok_or(End::Idle)??;
         }
-        timeout(patience.frame, self.read_frame()).await.map_err(|_| End::HalfFrame)?
-    }
-
-    async fn read_frame(&mut self) -> Result<(), End> {
-        while !self.inbox.has_frame() {
-            self.read().await?;
+        if inbox.has_frame() {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Reads what there is, at least one byte. While nothing comes, an empty box stays without memory.
-    async fn read(&mut self) -> Result<(), End> {
-        loop {
-            self.socket.readable().await.map_err(End::Io)?;
-            let between_calls = self.inbox.is_empty();
-            match self.socket.try_read(self.inbox.space().map_err(End::Frame)?) {
-                Ok(0) => return Err(if between_calls { End::Closed } else { End::HungUp }),
-                Ok(count) => {
-                    self.inbox.filled(count);
-                    return Ok(());
-                }
-                // Readiness is a guess: a new connection counts as ready.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.inbox.shrink(),
-                Err(error) => return Err(End::Io(error)),
-            }
-        }
+        alarm.within(patience.frame, read_frame(socket, inbox)).await.ok_or(End::HalfFrame)?
     }
 
     /// Returns once the caller has closed the connection in both directions; reads nothing.
@@ -229,11 +274,46 @@ impl Reader {
             // Of all that epoll tells, this waits for the end of the caller's sending alone.
             let ended = self.socket.ready(Interest::PRIORITY).await;
             match ended {
-                Ok(nothing) if nothing.is_empty() => {}
+                Ok(told) if told.ready().is_empty() => {}
                 // Only its sending half: it waits for the reply. Should it go away later, writing that will show it.
-                Ok(_) if !is_closed(self.socket.as_ref()) => std::future::pending().await,
+                Ok(_) if !is_closed(self.socket.get_ref()) => std::future::pending().await,
                 _ => return,
             }
+        }
+    }
+}
+
+async fn read_frame(socket: &Socket, inbox: &mut Inbox) -> Result<(), End> {
+    while !inbox.has_frame() {
+        read(socket, inbox).await?;
+    }
+    Ok(())
+}
+
+/// Reads what there is, at least one byte. While nothing comes, an empty box stays without memory.
+async fn read(socket: &Socket, inbox: &mut Inbox) -> Result<(), End> {
+    loop {
+        let mut ready = socket.readable().await.map_err(End::Io)?;
+        let between_calls = inbox.is_empty();
+        let space = inbox.space().map_err(End::Frame)?;
+        let room = space.len();
+        match socket.get_ref().read(space) {
+            Ok(0) => return Err(if between_calls { End::Closed } else { End::HungUp }),
+            Ok(count) => {
+                // There was no more, and when more comes it is told: to read once more only to hear so would cost each call a system call.
+                if count < room {
+                    ready.clear_ready();
+                }
+                inbox.filled(count);
+                return Ok(());
+            }
+            // Readiness is a guess.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                ready.clear_ready();
+                inbox.shrink();
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(End::Io(error)),
         }
     }
 }
@@ -244,10 +324,14 @@ fn is_closed(socket: &UnixStream) -> bool {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(socket: UnixStream, peer: &Peer, handlers: &[Box<dyn Handler>], patience: Patience) -> End {
-    let (receiving, sending) = socket.into_split();
-    let mut reader = Reader { socket: receiving, inbox: Inbox::new() };
-    let mut writer = Writer { socket: sending, outbox: Outbox::new(), limit: patience.write, oneway: false, more: false, end: None };
+pub(super) async fn serve(socket: tokio::net::UnixStream, peer: &Peer, handlers: &[Box<dyn Handler>], patience: Patience) -> End {
+    let socket = match socket.into_std().and_then(|socket| watch(socket, Interest::READABLE)) {
+        Ok(socket) => Arc::new(socket),
+        Err(error) => return End::Io(error),
+    };
+    let alarm = Alarm(Box::pin(sleep(patience.idle)));
+    let mut reader = Reader { socket: Arc::clone(&socket), inbox: Inbox::new(), alarm };
+    let mut writer = Writer { socket, outbox: Outbox::new(), limit: patience.write, oneway: false, more: false, end: None };
     loop {
         if let Err(end) = serve_one(&mut reader, &mut writer, peer, handlers, &patience).await {
             return end;
@@ -295,4 +379,46 @@ fn dispatch<'a>(request: &Request<'_>, peer: &'a Peer, handlers: &'a [Box<dyn Ha
         None => ServiceError::InterfaceNotFound { interface: interface.into() },
     };
     Box::pin(out.refuse(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In seconds since `begun`.
+    fn since(begun: Instant) -> u64 {
+        (sleep(Duration::ZERO).deadline() - begun).as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_use_is_closed_so_long_after_its_last_call_and_no_sooner() {
+        let (begun, idle) = (sleep(Duration::ZERO).deadline(), Duration::from_secs(300));
+        let mut alarm = Alarm(Box::pin(sleep(idle)));
+        for _ in 0..3 {
+            assert_eq!(alarm.within(idle, sleep(Duration::from_secs(200))).await, Some(()));
+        }
+        assert_eq!(alarm.within(idle, std::future::pending::<()>()).await, None);
+        assert_eq!(since(begun), 900);
+        // Half a frame has less time, and a whole one thereafter as much as ever.
+        assert_eq!(alarm.within(Duration::from_secs(10), std::future::pending::<()>()).await, None);
+        assert_eq!(since(begun), 910);
+        assert_eq!(alarm.within(idle, std::future::pending::<()>()).await, None);
+        assert_eq!(since(begun), 1210);
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_has_to_wait_for_room_arrives_whole() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let reply: Vec<u8> = (0..1 << 22).map(|place: u32| place.to_be_bytes()[2]).collect();
+        let begun = write(&ours, &reply).unwrap();
+        assert!(0 < begun && begun < reply.len());
+        let caller = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            theirs.read_to_end(&mut heard).map(|_| heard)
+        });
+        write_rest(&ours, &reply[begun..]).await.unwrap();
+        drop(ours);
+        assert!(caller.join().unwrap().unwrap() == reply);
+    }
 }
