@@ -163,7 +163,7 @@ impl Desk {
     /// Whether somebody is an administrator: root, or a member of an administrators group.
     #[must_use]
     pub fn is_administrator(&self, person: &Person) -> bool {
-        person.uid == 0 || person.groups.iter().any(|group| self.config.recovery.administrators.contains(&group.name))
+        person.uid == 0 || person.is_in_any(&self.config.recovery.administrators)
     }
 
     /// What can be used now.

@@ -70,6 +70,15 @@ pub struct Person {
     pub partial: bool,
 }
 
+impl Person {
+    /// Whether this is a member of any group of these names. A name that is a local group's means that one, whatever a domain calls its own: else
+    /// whoever rules the domain could make administrators here.
+    #[must_use]
+    pub fn is_in_any(&self, names: &[String]) -> bool {
+        self.groups.iter().any(|group| !group.shadowed && names.contains(&group.name))
+    }
+}
+
 /// A group of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
@@ -77,6 +86,8 @@ pub struct Membership {
     pub name: String,
     /// Local or domain.
     pub kind: SubjectKind,
+    /// A domain group with the name of a local one, which this is not.
+    pub shadowed: bool,
 }
 
 /// A group and who is in it.
@@ -509,7 +520,7 @@ mod tests {
 
         fn groups_of(&self, _: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent> {
             self.wait();
-            Ok(vec![(gid, "NAS\\staff".into()), (7, "other".into())])
+            Ok(vec![(gid, "NAS\\staff".into()), (7, "other".into()), (70_009, "administrators".into())])
         }
 
         fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
@@ -540,9 +551,20 @@ mod tests {
         let (_folder, directory) = joined(&Domain::new(false));
         let carol = directory.by_name("nas\\Carol").await.unwrap().unwrap();
         assert_eq!((carol.name.as_str(), carol.kind, carol.partial), ("NAS\\carol", SubjectKind::DomainUser, false));
-        let staff = Membership { name: "NAS\\staff".into(), kind: SubjectKind::DomainGroup };
-        assert_eq!(carol.groups, [staff], "`other` is known to the files, which say who is in it");
+        let domain = |name: &str, shadowed| Membership { name: name.into(), kind: SubjectKind::DomainGroup, shadowed };
+        let groups = [domain("NAS\\staff", false), domain("administrators", true)];
+        assert_eq!(carol.groups, groups, "`other` is known to the files, which say who is in it");
         assert_eq!(directory.list(SubjectKind::DomainUser).await.unwrap(), ["NAS\\carol"]);
+    }
+
+    #[tokio::test]
+    async fn a_domain_group_named_as_the_local_administrators_makes_none() {
+        let (_folder, directory) = joined(&Domain::new(false));
+        let names = ["administrators".to_owned()];
+        assert!(!directory.by_name("nas\\carol").await.unwrap().unwrap().is_in_any(&names));
+        assert!(directory.by_name("alice").await.unwrap().unwrap().is_in_any(&names));
+        let staff = ["NAS\\staff".to_owned()];
+        assert!(directory.by_name("nas\\carol").await.unwrap().unwrap().is_in_any(&staff), "a domain's own administrators are some");
     }
 
     #[tokio::test]

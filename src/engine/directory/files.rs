@@ -83,13 +83,16 @@ impl Files {
             .filter(|group| group.number(2) == Some(user.gid) || group.members().any(|member| member == user.name))
             .partition(|group| group.number(2) == Some(user.gid));
         let names = primary.into_iter().chain(others).map(|group| group.name().to_owned());
-        names.map(|name| Membership { name, kind: SubjectKind::LocalGroup }).collect()
+        names.map(|name| Membership { name, kind: SubjectKind::LocalGroup, shadowed: false }).collect()
     }
 
     /// Those of all groups of a user that are not local.
     pub(super) fn foreign(&self, groups: Vec<(u32, String)>) -> impl Iterator<Item = Membership> {
         let foreign = groups.into_iter().filter(|(gid, _)| !self.group.lines().any(|group| group.number(2) == Some(*gid)));
-        foreign.map(|(_, name)| Membership { name, kind: SubjectKind::DomainGroup })
+        foreign.map(|(_, name)| {
+            let shadowed = self.group.names().any(|local| local == name);
+            Membership { name, kind: SubjectKind::DomainGroup, shadowed }
+        })
     }
 
     pub(super) fn team(&self, name: &str) -> Option<Team> {
