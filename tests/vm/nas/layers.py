@@ -52,6 +52,16 @@ def installed(package, prepare, recipe):
     return _made("installed", [below.disk.parent.name, digest, recipe], below, make)
 
 
+def on_top(kind, recipe, below, make):
+    """One more: `below` and `make(machine)` done; `recipe` is whatever its content depends on."""
+
+    def settled(machine):
+        make(machine)
+        _settle(machine)
+
+    return _made(kind, [below.disk.parent.name, recipe], below, settled)
+
+
 def _settle(machine):
     """What is to be remembered is on disk, and nothing is under way."""
     machine.sh("systemctl is-system-running --wait > /dev/null", check=False)
