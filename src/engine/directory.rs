@@ -48,6 +48,8 @@ const LIMITS: Limits = Limits { longest: Duration::from_secs(5), brief: Duration
 
 /// So many answers are kept, and so many look-ups may be under way; half of them in each map of [`Known`].
 const KEPT: usize = 2048;
+/// So many look-ups may root, granted peers and the engine itself begin where strangers may begin no more.
+const LEFT_TO_OTHERS: usize = 256;
 /// Of many look-ups for one caller so many are under way.
 const TOGETHER: usize = 64;
 /// So many threads ask NSS at once; those that hang are lost for a while.
@@ -200,13 +202,15 @@ impl Known {
         self.new.get(key).filter(stands).or_else(|| self.old.get(key).filter(stands))
     }
 
-    /// Whether there is a place. Answers make room, a look-up that is under way does not: nobody may ask the same beside it.
-    fn has_room(&mut self) -> bool {
-        if self.new.len() >= KEPT / 2 {
+    /// Whether there is a place; strangers leave some to others. Answers make room, a look-up that is under way does not: nobody may ask the same
+    /// beside it.
+    fn has_room(&mut self, stranger: bool) -> bool {
+        let most = if stranger { KEPT / 2 - LEFT_TO_OTHERS } else { KEPT / 2 };
+        if self.new.len() >= most {
             let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.new));
             self.new.extend(old.into_iter().filter(|(_, asked)| asked.answer.borrow().is_none()));
         }
-        self.new.len() < KEPT / 2
+        self.new.len() < most
     }
 }
 
@@ -218,6 +222,8 @@ pub struct Directory {
     nss: Option<Arc<dyn Nss>>,
     limits: Limits,
     file_places: Arc<Semaphore>,
+    /// Those of them that strangers may take, all together.
+    strangers_file_places: Arc<Semaphore>,
     nss_places: Places,
     known: Arc<Mutex<Known>>,
     /// Whose look-ups these are, where it is nobody whom the engine trusts to ask.
@@ -238,8 +244,17 @@ impl Directory {
     }
 
     fn with(files: PathBuf, nss: Option<Arc<dyn Nss>>, limits: Limits) -> Self {
-        let (file_places, nss_places) = (Arc::new(Semaphore::new(FILE_THREADS)), Places::new(AT_ONCE));
-        Self { files: files.into(), nss, limits, file_places, nss_places, known: Arc::default(), stranger: None }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self {
+            files: files.into(),
+            nss,
+            limits,
+            file_places: places(FILE_THREADS),
+            strangers_file_places: places(FILE_THREADS - 1),
+            nss_places: Places::new(AT_ONCE),
+            known: Arc::default(),
+            stranger: None,
+        }
     }
 
     /// The same directory, for what the peer of this uid names before it is known whether it may: unless it is root or granted, it has a
@@ -338,7 +353,7 @@ impl Directory {
             let hangs = asked.answer.borrow().is_none() && now - asked.at > self.limits.longest;
             return if hangs { Err(late()) } else { Ok(asked.clone()) };
         }
-        if !known.has_room() {
+        if !known.has_room(self.stranger.is_some()) {
             return Err(Silent("too many look-ups of users are under way; try again".into()));
         }
         let (tell, answer) = watch::channel(None);
@@ -415,6 +430,10 @@ impl Directory {
     }
 
     async fn read_files(&self) -> Result<Files, Silent> {
+        let _share = match self.stranger {
+            Some(_) => Some(self.strangers_file_places.acquire().await.map_err(|e| Silent(e.to_string()))?),
+            None => None,
+        };
         let _place = self.file_places.acquire().await.map_err(|e| Silent(e.to_string()))?;
         let folder = Arc::clone(&self.files);
         spawn_blocking(move || Files::read(&folder)).await.map_err(|e| Silent(e.to_string()))?
@@ -671,7 +690,7 @@ mod tests {
         let (mut known, now) = (Known::default(), clock::monotonic());
         let mut ask = |uid: u32, answer: Option<Found>| {
             let (tell, answer) = watch::channel(answer);
-            assert!(known.has_room());
+            assert!(known.has_room(false));
             known.new.insert(Key::Uid(uid), Asked { at: now, by_stranger: false, answer });
             tell
         };
@@ -692,10 +711,26 @@ mod tests {
         let (_tell, answer) = watch::channel(None);
         let all = u32::try_from(KEPT).unwrap();
         for uid in 0..all {
-            assert!(known.has_room());
+            assert!(known.has_room(false));
             known.new.insert(Key::Uid(uid), Asked { at: now, by_stranger: false, answer: answer.clone() });
         }
-        assert!(!known.has_room() && !known.has_room());
+        assert!(!known.has_room(false) && !known.has_room(false));
         assert!((0..all).all(|uid| known.get(&Key::Uid(uid), now, LIMITS.fresh, false).is_some()));
+    }
+
+    #[test]
+    fn strangers_whose_look_ups_hang_leave_room_for_others() {
+        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (_tell, answer) = watch::channel(None);
+        let mut by_strangers = 0;
+        while known.has_room(true) {
+            known.new.insert(Key::Uid(by_strangers), Asked { at: now, by_stranger: true, answer: answer.clone() });
+            by_strangers += 1;
+        }
+        assert!(by_strangers > 1000);
+        for uid in 0..256 {
+            assert!(known.has_room(false), "{uid}");
+            known.new.insert(Key::Uid(by_strangers + uid), Asked { at: now, by_stranger: false, answer: answer.clone() });
+        }
     }
 }
