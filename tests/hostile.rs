@@ -318,6 +318,18 @@ fn a_caller_that_only_stops_sending_gets_its_reply() {
 }
 
 #[test]
+fn a_caller_that_stops_sending_and_goes_away_later_is_missed() {
+    let service = Service::start(setup(Limits { gone: Duration::from_millis(20), ..Limits::default() }));
+    let caller = connect_as(OWNER, &service.socket());
+    send(&caller, r#"{"method":"io.twostep.Recovery.Monitor","more":true}"#);
+    caller.shutdown(Shutdown::Write).unwrap();
+    assert!(receive(&mut BufReader::new(&caller)).unwrap().contains("ready"));
+    assert_eq!(service.told.recv_timeout(SOON), Ok(Told::Waiting));
+    drop(caller);
+    assert_eq!(service.told.recv_timeout(SOON), Ok(Told::Dropped));
+}
+
+#[test]
 fn a_oneway_call_is_done_though_its_caller_is_gone() {
     let service = start();
     let caller = connect_as(OWNER, &service.socket());

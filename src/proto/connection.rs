@@ -41,6 +41,7 @@ pub(super) struct Patience {
     pub(super) idle: Duration,
     pub(super) frame: Duration,
     pub(super) write: Duration,
+    pub(super) gone: Duration,
 }
 
 /// Why a connection ended.
@@ -269,14 +270,14 @@ impl Reader {
     }
 
     /// Returns once the caller has closed the connection in both directions; reads nothing.
-    async fn hung_up(&self) {
+    async fn hung_up(&self, patience: &Patience) {
         loop {
             // Of all that epoll tells, this waits for the end of the caller's sending alone.
             let ended = self.socket.ready(Interest::PRIORITY).await;
             match ended {
                 Ok(told) if told.ready().is_empty() => {}
-                // Only its sending half: it waits for the reply. Should it go away later, writing that will show it.
-                Ok(_) if !is_closed(self.socket.get_ref()) => std::future::pending().await,
+                // Only its sending half: it waits for the reply. epoll goes on telling that, so its end is looked for now and then.
+                Ok(_) if !is_closed(self.socket.get_ref()) => sleep(patience.gone).await,
                 _ => return,
             }
         }
@@ -364,7 +365,7 @@ async fn serve_one(
     tokio::select! {
         biased;
         answered = answering => answered,
-        () = reader.hung_up() => Err(End::HungUp),
+        () = reader.hung_up(patience) => Err(End::HungUp),
     }
 }
 

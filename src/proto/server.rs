@@ -53,6 +53,8 @@ pub struct Limits {
     pub frame: Duration,
     /// A reply must have been read (or fit into the socket's buffer) after this long.
     pub write: Duration,
+    /// A caller that has stopped sending and waits for a reply is looked for this often.
+    pub gone: Duration,
 }
 
 impl Default for Limits {
@@ -64,6 +66,7 @@ impl Default for Limits {
             idle: Duration::from_secs(300),
             frame: Duration::from_secs(10),
             write: Duration::from_secs(10),
+            gone: Duration::from_secs(30),
         }
     }
 }
@@ -161,7 +164,7 @@ impl Server {
     }
 
     async fn serve_connection(self: Arc<Self>, socket: UnixStream, peer: Peer, _place: Place) {
-        let patience = Patience { idle: self.limits.idle, frame: self.limits.frame, write: self.limits.write };
+        let patience = Patience { idle: self.limits.idle, frame: self.limits.frame, write: self.limits.write, gone: self.limits.gone };
         let end = connection::serve(socket, &peer, &self.handlers, patience).await;
         match end {
             // Ours to put right; all else is the caller's doing.
