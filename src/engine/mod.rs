@@ -193,10 +193,17 @@ async fn first_order(channel: &mut Channel) -> Result<First, Fault> {
 }
 
 fn sealing_key(digits: &Secret) -> Option<SealingKey> {
-    let digits = digits.expose().as_bytes();
+    let (pairs, odd) = digits.expose().as_bytes().as_chunks::<2>();
     let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(|pair| Some(nibble(*pair.first()?)? << 4 | nibble(*pair.get(1)?)?)).collect();
-    SealingKey::from_slice(&Zeroizing::new(bytes?))
+    // Of its full size from the start: what grows leaves copies behind.
+    let mut bytes = Zeroizing::new([0; 32]);
+    if pairs.len() != bytes.len() || !odd.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    SealingKey::from_slice(&*bytes)
 }
 
 /// Gives up all that the engine does not need. What this kernel can't do is said; what it refuses ends the engine.

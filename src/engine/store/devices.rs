@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use rusqlite::{Row, params};
+use zeroize::Zeroizing;
 
 use super::error::StoreError;
 use super::seal::{Hashed, random};
@@ -18,6 +19,9 @@ use crate::proto::secret::Secret;
 
 /// Devices of one account; one more drops the one that ends first.
 pub const PER_ACCOUNT: u32 = 32;
+
+/// What is hashed begins with it where a token names the device.
+const TOKEN: &[u8] = b"token\0";
 
 /// One trusted device, for its owner's eyes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +102,11 @@ impl View<'_> {
     }
 
     fn token_hash(&self, uid: u32, token: &Secret) -> [u8; 32] {
-        self.hash(Hashed::TrustedDevice, uid, format!("token\0{}", token.expose()).as_bytes())
+        // Of its full size from the start: what grows leaves copies behind.
+        let mut named = Zeroizing::new(Vec::with_capacity(TOKEN.len() + token.expose().len()));
+        named.extend_from_slice(TOKEN);
+        named.extend_from_slice(token.expose().as_bytes());
+        self.hash(Hashed::TrustedDevice, uid, &named)
     }
 
     fn address_hash(&self, uid: u32, service: &str, remote: &str) -> [u8; 32] {
@@ -112,7 +120,7 @@ impl Tx<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn trust_device(&self, trust: Trust<'_>) -> Result<Secret, StoreError> {
-        let token = Secret::new(hex(&random::<32>()?));
+        let token = Secret::new(hex(&*Zeroizing::new(random::<32>()?)));
         self.insert_device(trust, &self.token_hash(trust.uid, &token), false)?;
         Ok(token)
     }
@@ -171,6 +179,12 @@ impl Tx<'_> {
     }
 }
 
+/// Lower-case digits, in one allocation.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend([digit(byte >> 4), digit(byte & 0xf)]);
+    }
+    text
 }
