@@ -66,6 +66,16 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
         Err(e) => return failed(&format!("{account} was brought back by the button: {}", e.0)),
     };
     let uid = person.uid;
+    match namesake(desk, &person).await {
+        Ok(None) => {}
+        Ok(Some(other)) => {
+            error!(
+                "{account} and {other} have the same uid {uid}, and what is stored for {other} stays: {account} gets in only by the mark of the press"
+            );
+            return true;
+        }
+        Err(reason) => return failed(&format!("{account} was brought back by the button: {reason}")),
+    }
     match write(desk, person, *press).await {
         Ok(true) => {
             desk.phones.changed(uid);
@@ -75,6 +85,15 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
         Err(e) => return failed(&format!("{account} was brought back by the button, but its second step is not off yet: {e}")),
     }
     true
+}
+
+/// Whoever else has this number in this machine's user list, and is stored: their second step is not the press's to remove (Q30).
+async fn namesake(desk: &Desk, person: &Arc<Person>) -> Result<Option<String>, String> {
+    let uid = person.uid;
+    let stored = desk.store.read(move |view| view.account_by_uid(uid)).await.map_err(|e| e.to_string())?;
+    let Some(other) = stored.filter(|stored| stored.name != person.name) else { return Ok(None) };
+    let found = desk.directory.by_name(&other.name).await.map_err(|silent| silent.0)?;
+    Ok(found.filter(|found| found.uid == uid).map(|found| found.name.clone()))
 }
 
 async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, StoreError> {
