@@ -28,6 +28,7 @@ pub mod recovery_code;
 pub mod sessions;
 pub mod setup;
 pub mod shadow;
+pub mod shares;
 pub mod sshd_config;
 pub mod time;
 pub mod totp;

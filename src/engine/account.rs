@@ -19,13 +19,14 @@ use std::sync::Arc;
 
 use log::info;
 
-use super::desk::{Desk, Trouble, enforcing_groups, stored};
+use super::desk::{Desk, Trouble, enforcing_groups, owner, stored};
 use super::directory::Person;
 use super::login::{by, domain};
 use super::store::{AuditEntry, StoreError};
 use crate::core::account::{Account, Status};
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AccountCall, Denied, Standing, Target};
+use crate::core::sessions::Owner;
 use crate::core::time::Wall;
 use crate::proto::account::{AccountStatus, Authenticator, Call, DESCRIPTION, Error, NAME, Reply, TrustedDevice};
 use crate::proto::privileged::{PASSWORD_CAP, PasswordOutcome, is_account};
@@ -101,6 +102,7 @@ struct Caller {
     own: bool,
     /// The generation of the account for which a recently verified login vouches that is named.
     vouched: Option<u64>,
+    owner: Owner,
     by: String,
 }
 
@@ -135,7 +137,8 @@ async fn caller(desk: &Desk, peer: &Peer, kind: AccountCall, user: Option<&str>,
     policy::allow(&rank, policy::Call::Account(kind), &target).map_err(Error::from)?;
     let person = person.filter(|person| is_account(&person.name)).ok_or(Error::NoSuchAccount {})?;
     let vouched = vouched(desk, &person, login).await;
-    Ok(Caller { rank, kind, person, own, vouched, by: by(peer) })
+    let owner = owner(&rank, peer, person.uid);
+    Ok(Caller { rank, kind, person, own, vouched, owner, by: by(peer) })
 }
 
 async fn vouched(desk: &Desk, person: &Person, login: Option<&Secret>) -> Option<u64> {
@@ -153,24 +156,24 @@ async fn admit(desk: &Desk, caller: &Caller) -> Answer<()> {
 
 /// Writes a refusal down: somebody without the second step is at an account that has one.
 fn refused(desk: &Desk, caller: &Caller, denied: Denied) -> Error {
-    desk.note(caller.entry((desk.moment)().wall, "account_refused", Some(denied.to_string())));
+    desk.note_of(caller.owner, caller.entry((desk.moment)().wall, "account_refused", Some(denied.to_string())));
     denied.into()
 }
 
 /// Checks the account's password.
-async fn check_password(desk: &Desk, (user, by): (&str, &str), password: Secret) -> Result<(), Error> {
-    let note = |event: &str| {
+async fn check_password(desk: &Desk, (user, owner): (&str, Owner), by: &str, password: Secret) -> Result<(), Error> {
+    let entry = |event: &str| {
         let (at, event, user, by) = ((desk.moment)().wall, event.into(), Some(user.into()), by.into());
-        desk.note(AuditEntry { at, event, user, by, ..AuditEntry::default() });
+        AuditEntry { at, event, user, by, ..AuditEntry::default() }
     };
     match desk.root.check_password(user, password).await {
         PasswordOutcome::Accepted {} => Ok(()),
         PasswordOutcome::Wrong { retry_after } => {
-            note("password_wrong");
+            desk.note(entry("password_wrong"));
             Err(Error::WrongPassword { retry_after })
         }
         PasswordOutcome::Waiting { retry_after } => {
-            note("password_waits");
+            desk.note_of(owner, entry("password_waits"));
             Err(Error::Locked { retry_after: Some(retry_after) })
         }
         PasswordOutcome::Unavailable { reason } => Err(Error::StorageFailed { reason: format!("the password can't be checked: {reason}") }),

@@ -28,6 +28,7 @@ use crate::core::policy::Standing;
 use crate::core::sessions::{Caps, Owner, Sessions};
 use crate::core::setup::Setup;
 use crate::core::shadow::EARLIEST;
+use crate::core::shares::Shares;
 use crate::core::time::BootTime;
 use crate::proto::privileged::Recovered;
 use crate::proto::secret::Secret;
@@ -73,6 +74,8 @@ pub struct Desk {
     /// By account, and by whether the service is only claimed: a process of the user's own takes nothing from real logins.
     budgets: Mutex<HashMap<(u32, bool), Budgets>>,
     recovered: Mutex<Option<Recovered>>,
+    /// The strangers' shares of the audit trail.
+    shares: Mutex<Shares>,
 }
 
 /// What one account may cause.
@@ -145,6 +148,7 @@ impl Desk {
             setups: Mutex::new(Sessions::new(SETUPS)),
             budgets: Mutex::default(),
             recovered: Mutex::default(),
+            shares: Mutex::default(),
         })
     }
 
@@ -249,6 +253,24 @@ impl Desk {
     /// Leaves an entry without a decision for the next commit.
     pub fn note(&self, entry: AuditEntry) {
         self.store.note(entry);
+    }
+
+    /// The same, where `owner`'s share of the trail has room for it.
+    pub fn note_of(&self, owner: Owner, entry: AuditEntry) {
+        if let Some(entry) = self.within_share(owner, entry) {
+            self.note(entry);
+        }
+    }
+
+    /// An entry that neither decides nor counts anything, if there is room for it: a stranger may cause as many as it likes.
+    #[must_use]
+    pub fn within_share(&self, owner: Owner, entry: AuditEntry) -> Option<AuditEntry> {
+        let Owner::Stranger(uid) = owner else { return Some(entry) };
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let left_out = shares.take(uid, (self.moment)().boot)?;
+        let before = (left_out > 0).then(|| format!("{left_out} entries of uid {uid} were left out before this one"));
+        let detail = [entry.detail, before].into_iter().flatten().reduce(|detail, before| format!("{detail}; {before}"));
+        Some(AuditEntry { detail, ..entry })
     }
 }
 

@@ -76,7 +76,8 @@ impl Interface for LoginInterface {
             }
             Call::Answer { login, method, code } => {
                 let open = find(desk, peer, kind, &login).await?;
-                Ok(Reply::Answered(answer(desk, open, (method, code), by(peer)).await?))
+                let asker = Asker { owner: owner(&desk.rank(peer), peer, peer.uid), by: by(peer) };
+                Ok(Reply::Answered(answer(desk, open, (method, code), asker).await?))
             }
             Call::Wait { login } => {
                 let outcome = phone::wait(desk, peer, &login, replies).await?;
@@ -210,7 +211,7 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Dec
     let owner = owner(rank, peer, origin.uid);
     let why = decided.unknown.as_ref().map_or(String::new(), |group| format!(": who is in the domain group {group} is not known now"));
     let detail = format!("{}{why}", word(&decided.decision));
-    desk.note(entry(moment.wall, &origin, "login_started", by(peer), Some(detail)));
+    desk.note_of(owner, entry(moment.wall, &origin, "login_started", by(peer), Some(detail)));
     let plain = |decision| Started {
         decision,
         login: None,
@@ -317,13 +318,14 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
 }
 
 /// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.
-async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secret), by: String) -> Result<Answered, Error> {
+async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secret), asker: Asker) -> Result<Answered, Error> {
     let (mut login, moment) = (open.lock_owned().await, desk.clocks().await?);
     phone::refresh(&desk.phones, &mut login);
-    let then = Arc::clone(desk);
-    let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, by).map(|judged| (login, judged));
-    let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<logic::Answered, Error>)| {
-        let logic::Answered { outcome, attempts_left, retry_after, hint, login: next, .. } = judged?;
+    let (then, trail) = (Arc::clone(desk), Arc::clone(desk));
+    let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, (&trail, asker)).map(|judged| (login, judged));
+    let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<Judged, Error>)| {
+        let Judged { answered, told } = judged?;
+        let logic::Answered { outcome, attempts_left, retry_after, hint, login: next, .. } = answered;
         let asked = login.asked().is_some_and(|request| request.method != Method::QrCode);
         phone::put(&then.phones, &mut login, next);
         if outcome == Outcome::Verified && asked {
@@ -331,7 +333,7 @@ async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secr
             let of = (login.origin.uid, login.origin.claimed);
             then.with_budgets(of, |_, requests| if by_phone { requests.reset() } else { requests.give_back() });
         }
-        if outcome != Outcome::Verified {
+        if outcome != Outcome::Verified && told {
             let Origin { user, service, .. } = &login.origin;
             info!(target: "audit", "login user={user:?} service={service:?} method={method} outcome={outcome:?}");
         }
@@ -340,14 +342,27 @@ async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secr
     desk.store.decide(judge, settle).await?
 }
 
+/// Who answers.
+struct Asker {
+    owner: Owner,
+    by: String,
+}
+
+/// What an answer came to.
+struct Judged {
+    answered: logic::Answered,
+    /// Whether it is in the audit trail.
+    told: bool,
+}
+
 /// Judges an answer and writes down all that follows from it, in one commit.
 fn judge(
     tx: &Tx<'_>,
     login: &Login,
     (method, code): (Method, &Secret),
     moment: Moment,
-    by: String,
-) -> Result<Result<logic::Answered, Error>, StoreError> {
+    (desk, asker): (&Desk, Asker),
+) -> Result<Result<Judged, Error>, StoreError> {
     let origin = &login.origin;
     let Some(mut stored) = tx.account_by_uid(origin.uid)?.filter(|stored| stored.name == origin.user) else {
         return Ok(Err(Error::NoSuchLogin {}));
@@ -377,8 +392,12 @@ fn judge(
     if now.time.is_ok() {
         tx.believe_clock(moment.wall)?;
     }
-    tx.audit(&entry(moment.wall, origin, outcome_event(answered.outcome), by, Some(method.as_str().into())))?;
-    Ok(Ok(answered))
+    let row = entry(moment.wall, origin, outcome_event(answered.outcome), asker.by, Some(method.as_str().into()));
+    // The others are bounded by what they count or use up.
+    let decides = matches!(answered.outcome, Outcome::Verified | Outcome::Wrong);
+    let row = if decides { Some(row) } else { desk.within_share(asker.owner, row) };
+    row.as_ref().map_or(Ok(()), |row| tx.audit(row))?;
+    Ok(Ok(Judged { answered, told: row.is_some() }))
 }
 
 /// The store's records of one account, inside a commit.

@@ -325,3 +325,16 @@ fn the_recovery_socket_is_for_root_alone() {
     let mut root = connect_as(getuid().as_raw(), &socket);
     assert!(root.ask("io.twostep.Recovery.Status", &json!({})).unwrap().is_ok());
 }
+
+#[test]
+fn whoever_floods_the_audit_trail_pushes_nobody_out_of_it() {
+    let mut town = Town::new();
+    let bob = json!({ "user": "bob", "service": "flood" });
+    let mut stranger = town.engine.client(BOB);
+    for _ in 0..250 {
+        stranger.call("Login.Start", bob.clone());
+    }
+    let audit = town.root().call("Admin.Audit", json!({ "limit": 1000 }));
+    let left = audit["entries"].as_array().unwrap().iter().filter(|row| row["service"] == "flood (claimed)").count();
+    assert_eq!(left, 100, "{audit}");
+}

@@ -132,7 +132,7 @@ where
     let desk = Arc::clone(desk);
     whole(async move {
         if let Some(password) = password {
-            check_password(&desk, (&caller.person.name, &caller.by), password).await?;
+            check_password(&desk, (&caller.person.name, caller.owner), &caller.by, password).await?;
         }
         let entry = caller.entry((desk.moment)().wall, deed.event, deed.detail);
         let (told, uid) = (entry.clone(), caller.person.uid);

@@ -24,7 +24,7 @@ pub(super) async fn answer(desk: &Arc<Desk>, caller: Caller, password: Secret) -
     admit(desk, &caller).await?;
     let desk = Arc::clone(desk);
     whole(async move {
-        check_password(&desk, (&caller.person.name, &caller.by), password).await?;
+        check_password(&desk, (&caller.person.name, caller.owner), &caller.by, password).await?;
         let (moment, person) = ((desk.moment)(), Arc::clone(&caller.person));
         let entry = caller.entry(moment.wall, "security_code_exported", None);
         let told = entry.clone();

@@ -30,7 +30,7 @@ pub(super) async fn offer(desk: &Desk, mut open: Open, method: Method) -> Answer
     let (id, uri) = (offered.id.clone(), Secret::new(offered.uri(address).to_string()));
     let expires_in = offered.left(boot).as_secs();
     desk.phones.offer(id, open.name.expose(), |setup| desk.is_setup(setup));
-    desk.note(open.entry("pairing_offered", Some(method.as_str().into())));
+    desk.note_of(open.owner, open.entry("pairing_offered", Some(method.as_str().into())));
     desk.phones.changed(uid);
     Ok(Reply::Pairing(Pairing { uri, expires_in }))
 }
@@ -100,7 +100,7 @@ pub(super) fn confirm_online_code(desk: &Arc<Desk>, mut open: Open, code: &Secre
     }
     let confirmed = open.setup.confirm_online_code(code.expose(), open.now.moment.boot);
     if confirmed.0 != Confirmation::Confirmed {
-        desk.note(open.entry("pairing_code_wrong", None));
+        desk.note_of(open.owner, open.entry("pairing_code_wrong", None));
     }
     desk.phones.changed(open.setup.uid);
     Ok(Reply::Confirmed(confirmed.into()))

@@ -35,10 +35,7 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
         Call::BeginSetup { user, password, setup, recovery_email } => {
             let caller = caller(desk, peer, kind, user.as_deref(), None).await?;
             match (password, setup) {
-                (Some(password), None) => {
-                    let owner = owner(&caller.rank, peer, caller.person.uid);
-                    Ok(Reply::Begun(begin(desk, caller, owner, Purpose::Setup, password, recovery_email).await?))
-                }
+                (Some(password), None) => Ok(Reply::Begun(begin(desk, caller, Purpose::Setup, password, recovery_email).await?)),
                 (None, Some(setup)) => Ok(Reply::Begun(resume(desk, &caller, open(setup).await?, recovery_email).await?)),
                 (None, None) => Err(Failure::invalid("password")),
                 (Some(_), Some(_)) => Err(Failure::invalid("setup")),
@@ -46,13 +43,11 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
         }
         Call::BeginChange { user, password, login } => {
             let caller = caller(desk, peer, kind, user.as_deref(), login.as_ref()).await?;
-            let owner = owner(&caller.rank, peer, caller.person.uid);
-            Ok(Reply::Begun(begin(desk, caller, owner, Purpose::Change, password, None).await?))
+            Ok(Reply::Begun(begin(desk, caller, Purpose::Change, password, None).await?))
         }
         Call::SetRecoveryEmail { user, password, login, recovery_email } => {
             let caller = caller(desk, peer, kind, user.as_deref(), login.as_ref()).await?;
-            let owner = owner(&caller.rank, peer, caller.person.uid);
-            let begun = begin(desk, caller, owner, Purpose::RecoveryEmail, password, Some(recovery_email)).await?;
+            let begun = begin(desk, caller, Purpose::RecoveryEmail, password, Some(recovery_email)).await?;
             Ok(Reply::Setting(Setting { setup: begun.setup }))
         }
         Call::SetupStatus { setup } => Ok(Reply::Setup(open(setup).await?.status())),
@@ -69,7 +64,7 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
         }
         Call::CancelSetup { setup } => {
             let open = open(setup).await?;
-            desk.note(open.entry("setup_cancelled", None));
+            desk.note_of(open.owner, open.entry("setup_cancelled", None));
             desk.setups().close(open.name.expose());
             desk.phones.changed(open.setup.uid);
             Ok(DONE)
@@ -85,7 +80,7 @@ pub(super) struct Open {
     /// Its account, as it is in force.
     account: Account,
     pub(super) now: Now,
-    owner: Owner,
+    pub(super) owner: Owner,
     by: String,
 }
 
@@ -126,21 +121,14 @@ impl Open {
 }
 
 /// Begins one by the account's password.
-async fn begin(
-    desk: &Arc<Desk>,
-    caller: Caller,
-    owner: Owner,
-    purpose: Purpose,
-    password: Secret,
-    address: Option<String>,
-) -> Answer<Begun> {
+async fn begin(desk: &Arc<Desk>, caller: Caller, purpose: Purpose, password: Secret, address: Option<String>) -> Answer<Begun> {
     is_password(&password)?;
     // Before the password, so that nobody types it twice for a slip in the address.
     address.as_deref().map_or(Ok(()), is_address)?;
     admit(desk, &caller).await?;
     let desk = Arc::clone(desk);
     whole(async move {
-        check_password(&desk, (&caller.person.name, &caller.by), password).await?;
+        check_password(&desk, (&caller.person.name, caller.owner), &caller.by, password).await?;
         let person = Arc::clone(&caller.person);
         let account = desk.store.read(move |view| Ok(stored(view, &person)?.account)).await.map_err(Error::from)?;
         // Again: it may have been turned on while the password was checked.
@@ -151,9 +139,9 @@ async fn begin(
             Some(address) => with_address(&desk, &setup, &address).await?,
             None => setup,
         };
-        desk.note(caller.entry((desk.moment)().wall, begun(purpose), None));
+        desk.note_of(caller.owner, caller.entry((desk.moment)().wall, begun(purpose), None));
         let (available, expires_in) = (setup.available().iter().collect(), setup.expires_in((desk.moment)().boot));
-        let setup = desk.open_setup(owner, setup).map_err(Error::from)?;
+        let setup = desk.open_setup(caller.owner, setup).map_err(Error::from)?;
         Ok(Begun { setup, available, expires_in })
     })
     .await
@@ -169,7 +157,7 @@ async fn resume(desk: &Arc<Desk>, caller: &Caller, mut open: Open, address: Opti
         if let Some(address) = address {
             *open.setup = with_address(&desk, &open.setup, &address).await?;
         }
-        desk.note(open.entry(begun(Purpose::Setup), None));
+        desk.note_of(open.owner, open.entry(begun(Purpose::Setup), None));
         let (available, expires_in) = (open.setup.available().iter().collect(), open.setup.expires_in((desk.moment)().boot));
         Ok(Begun { setup: open.name, available, expires_in })
     })
@@ -205,7 +193,7 @@ async fn confirm_email(desk: &Arc<Desk>, mut open: Open, code: Secret) -> Answer
         let boot = open.now.moment.boot;
         let (outcome, hint) = open.setup.confirm_email(code.expose(), boot);
         if outcome != Confirmation::Confirmed {
-            desk.note(open.entry("recovery_email_wrong", None));
+            desk.note_of(open.owner, open.entry("recovery_email_wrong", None));
         } else if open.setup.purpose() == Purpose::RecoveryEmail {
             change_address(&desk, &open).await?;
             desk.setups().close(open.name.expose());
@@ -249,7 +237,7 @@ fn confirm_code(desk: &Desk, mut open: Open, code: &Secret) -> Answer<Reply> {
     let time = open.now.time.map_err(|fault| unavailable(fault.to_string()))?;
     let confirmed = open.setup.confirm_security_code(code.expose(), time);
     if confirmed.0 != Confirmation::Confirmed {
-        desk.note(open.entry("setup_code_wrong", None));
+        desk.note_of(open.owner, open.entry("setup_code_wrong", None));
     }
     Ok(Reply::Confirmed(confirmed.into()))
 }
@@ -260,7 +248,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
         return Err(Error::SecurityCodeMissing {}.into());
     }
     match password {
-        Some(password) => check_password(desk, (&open.setup.user, &open.by), password).await?,
+        Some(password) => check_password(desk, (&open.setup.user, open.owner), &open.by, password).await?,
         None if open.setup.wants_password() => return Err(Failure::invalid("password")),
         None => {}
     }

@@ -117,7 +117,7 @@ impl Shared {
         if notes.lost > 0
             && let Some(last) = taken.back()
         {
-            let detail = Some(format!("{} entries were lost, since nothing could be committed", notes.lost));
+            let detail = Some(format!("{} entries were lost: more than fit between two commits", notes.lost));
             let lost = AuditEntry { at: last.at, event: "audit_lost".into(), by: "engine".into(), detail, ..AuditEntry::default() };
             taken.push_back(lost);
             notes.lost = 0;
