@@ -17,6 +17,7 @@ use log::info;
 
 use super::desk::{Desk, Trouble};
 use super::directory::Person;
+use super::login::phone::{reconsider, reconsider_all};
 use super::store::{AuditEntry, Lookup, StoreError, Stored, Subject, Tx, View};
 use crate::core::account::Method;
 use crate::core::clock::Moment;
@@ -202,7 +203,7 @@ async fn help(
 ) -> Result<(), Error> {
     let target = asker.target(&desk, &person);
     let user = person.name.clone();
-    let (by, uid) = (asker.by(), person.uid);
+    let by = asker.by();
     let helped = desk.store.write(move |tx| {
         let standing = asker.standing(tx)?;
         match policy::allow(&standing, policy::Call::Admin(call), &target) {
@@ -211,7 +212,8 @@ async fn help(
         }
     });
     let helped = helped.await?;
-    desk.phones.changed(uid);
+    // Another account may have made way for this one.
+    reconsider_all(&desk).await;
     info!(target: "audit", "{call:?} user={user:?} by={by:?} done={}", helped.is_ok());
     helped
 }
@@ -311,7 +313,10 @@ async fn import(desk: Arc<Desk>, asker: Asker, person: Arc<Person>, text: Secret
     let imported = import::parse(text.expose(), &person.name)?;
     drop(text);
     let moment = (desk.moment)();
-    desk.store.write(move |tx| take_over(tx, &asker, &person, &imported, moment)).await?
+    let uid = person.uid;
+    let imported = desk.store.write(move |tx| take_over(tx, &asker, &person, &imported, moment)).await?;
+    reconsider(&desk, uid).await;
+    imported
 }
 
 fn take_over(tx: &Tx<'_>, asker: &Asker, person: &Person, imported: &import::Imported, moment: Moment) -> Helped {

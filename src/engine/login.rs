@@ -304,7 +304,7 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
     let begun =
         desk.with_budgets(of, |mails, requests| login.challenge(method, (&account, facilities), Means { mails, requests, draw }, &now))?;
     if let Some((request, true)) = &begun.request {
-        phone::show(desk, (&open, &login), request, before, now.moment.boot);
+        phone::show(desk, (&open, &login), request, before, now.moment.boot).await;
     }
     let request = begun.request.as_ref().map(|(request, _)| request);
     let token = request.and_then(|request| request.token()).zip(desk.phones.address.as_ref());

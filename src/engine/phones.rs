@@ -146,7 +146,7 @@ impl Phones {
         }
     }
 
-    /// Wakes everybody: another database is in force.
+    /// Wakes everybody.
     pub fn all_changed(&self) {
         lock(&self.changes).values().for_each(|change| change.send_replace(()));
     }

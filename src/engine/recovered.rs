@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::desk::{Desk, stored};
 use super::directory::Person;
+use super::login::phone::reconsider_all;
 use super::root::News;
 use super::store::{AuditEntry, Lookup, StoreError};
 use crate::proto::privileged::Recovered;
@@ -65,12 +66,12 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
         Ok(None) => return failed(&format!("{account} was brought back by the button, but there is no such user")),
         Err(e) => return failed(&format!("{account} was brought back by the button: {}", e.0)),
     };
-    let uid = person.uid;
     match namesake(desk, &person).await {
         Ok(None) => {}
         Ok(Some(other)) => {
             error!(
-                "{account} and {other} have the same uid {uid}, and what is stored for {other} stays: {account} gets in only by the mark of the press"
+                "{account} and {other} have the same uid {}, and what is stored for {other} stays: {account} gets in only by the mark of the press",
+                person.uid
             );
             return true;
         }
@@ -78,7 +79,8 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
     }
     match write(desk, person, *press).await {
         Ok(true) => {
-            desk.phones.changed(uid);
+            // Another account may have made way for it.
+            reconsider_all(desk).await;
             info!("{account} was brought back by the button: second step off, enforcement suspended");
         }
         Ok(false) => {}

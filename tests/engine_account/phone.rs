@@ -2,6 +2,7 @@
 
 mod carrier;
 mod command;
+mod ends;
 mod forged;
 mod logins;
 mod pairing;
@@ -10,6 +11,7 @@ mod race;
 use nix::unistd::getuid;
 use serde_json::{Value, json};
 use twostep::config::NumberEntry;
+use twostep::proto::privileged::{Order, Recovered};
 
 use crate::engine::{self, Api, Engine, PASSWORD, Replies, Scene};
 use crate::handset::{ADDRESS, Carrier, Phone, Scanned};

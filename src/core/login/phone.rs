@@ -79,6 +79,21 @@ pub struct Draw {
     pub random: u64,
 }
 
+/// What the account was like when a request was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    method: Method,
+    generation: u64,
+}
+
+impl Terms {
+    /// Whether the account, as it is now, may still be answered for by the request.
+    #[must_use]
+    pub fn hold(&self, account: &Account) -> bool {
+        account.is_enabled() && account.generation == self.generation && account.answerable().contains(self.method)
+    }
+}
+
 /// What a phone is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -91,8 +106,7 @@ pub struct Request {
     number: Option<String>,
     token: Option<Zeroizing<String>>,
     code: Option<MailedCode>,
-    /// That of the account then.
-    generation: u64,
+    terms: Terms,
     /// The login's end when it was made: a login that waits longer since then does not prolong it.
     until: BootTime,
 }
@@ -108,7 +122,7 @@ impl Request {
             number: (method == Method::LoginApproval).then(|| (10 + random % 90).to_string()),
             token: (method == Method::QrCode).then(|| Zeroizing::new(token)),
             code: (method == Method::OnlineCode).then(|| MailedCode::new(random, now.boot)),
-            generation: account.generation,
+            terms: Terms { method, generation: account.generation },
             until,
         }
     }
@@ -137,10 +151,16 @@ impl Request {
         self.code.as_ref()
     }
 
-    /// Whether the account, as it is now, may still be answered for by it.
+    /// What it was made under.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// See [`Terms::hold`].
     #[must_use]
     pub fn stands(&self, account: &Account) -> bool {
-        account.is_enabled() && account.generation == self.generation && account.answerable().contains(self.method)
+        self.terms.hold(account)
     }
 
     fn prompt(&self) -> String {

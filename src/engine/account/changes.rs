@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::desk::{Desk, Trouble, enforcing_groups, stored};
 use super::super::login::normal;
+use super::super::login::phone::reconsider;
 use super::super::store::{StoreError, Stored, Tx};
 use super::{Answer, Caller, DONE, admit, caller, check_password, is_password, tell, whole};
 use crate::core::account::{Account, Refusal};
@@ -142,7 +143,7 @@ where
             Err(Stop::Store(e)) => Err(e),
         });
         done.await.map_err(Error::from)??;
-        desk.phones.changed(uid);
+        reconsider(&desk, uid).await;
         tell(&told);
         Ok(DONE)
     })

@@ -9,6 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::super::desk::{Desk, Trouble, now, owner, random, stored, stored_as};
 use super::super::login::by;
+use super::super::login::phone::reconsider;
 use super::super::store::{AuditEntry, StoreError, Tx};
 use super::changes::{recovery_codes, replace, shown};
 use super::export::security_code;
@@ -261,7 +262,7 @@ async fn finish(desk: &Desk, open: Open, password: Option<Secret>) -> Answer<Fin
     match committed.map_err(Error::from).and_then(|judged| judged) {
         Ok((finished, entry)) => {
             desk.setups().close(open.name.expose());
-            desk.phones.changed(open.setup.uid);
+            reconsider(desk, open.setup.uid).await;
             tell(&entry);
             Ok(Finished {
                 methods: finished.account.answerable().iter().collect(),

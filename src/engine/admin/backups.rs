@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::super::backups::MADE;
 use super::super::desk::Desk;
+use super::super::login::phone::reconsider_all;
 use super::super::recovered;
 use super::super::store::{BackupKind, Failure, StoreError};
 use super::Asker;
@@ -31,7 +32,7 @@ pub(super) async fn list(desk: &Desk) -> Result<Backups, Error> {
 pub(super) async fn restore(desk: Arc<Desk>, asker: Asker, name: String) -> Result<(), Error> {
     let report = desk.store.restore(name.clone()).await?;
     desk.believed.forget();
-    desk.phones.all_changed();
+    reconsider_all(&desk).await;
     let mut detail = format!("{name}; {} accounts kept as they are now", report.kept_accounts);
     if !report.complete {
         detail.push_str("; the former database could not be read whole");
@@ -55,7 +56,7 @@ pub(super) async fn start_anew(desk: Arc<Desk>, asker: Asker, dry_run: bool) -> 
     if !dry_run {
         desk.store.start_anew().await?;
         desk.believed.forget();
-        desk.phones.all_changed();
+        reconsider_all(&desk).await;
         warn!(target: "audit", "started anew by={:?} after: {failed}", asker.by());
         let entry = asker.entry("started_anew", None, Some(told.failure.clone()));
         desk.store.write(move |tx| tx.audit(&entry)).await?;

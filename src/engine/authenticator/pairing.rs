@@ -11,6 +11,7 @@ use crate::core::authenticator::{PublicKey, is_name};
 use crate::core::pairing::{Confirmed, Next, PairFault, Presented};
 use crate::core::setup::{Setup, Taker};
 use crate::engine::desk::{Desk, random, token};
+use crate::engine::login::phone::reconsider;
 use crate::engine::phones::{NONCE_LIFE, Newcomer};
 use crate::engine::store::AuditEntry;
 use crate::proto::authenticator::{self as wire, Paired, PairingConfirmed, PairingOutcome};
@@ -150,7 +151,7 @@ pub async fn unpair(desk: &Arc<Desk>, phone: Phone) -> Result<(), Error> {
             info!(target: "audit", "authenticator_removed uid={uid} by=\"authenticator {}\"", phone.id);
         }
         desk.phones.forget(&phone.id);
-        desk.phones.changed(uid);
+        reconsider(&desk, uid).await;
         Ok(())
     })
     .await

@@ -25,16 +25,36 @@ pub fn refresh(phones: &Phones, login: &mut Login) {
     }
 }
 
-/// The phones of the account see this request from now on, in the place of `before`.
-pub fn show(desk: &Desk, (open, login): (&OpenLogin, &Login), request: &Request, before: Option<String>, now: BootTime) {
+/// The phones of the account see this request from now on, in the place of `before`, if it still stands.
+pub async fn show(desk: &Desk, (open, login): (&OpenLogin, &Login), request: &Request, before: Option<String>, now: BootTime) {
     let entry = Entry::new(request, login.origin.clone(), Arc::downgrade(open));
-    let mut board = desk.phones.board();
     if let Some(before) = before {
-        board.close(&before);
+        desk.phones.board().close(&before);
     }
-    board.open(entry, now);
-    drop(board);
-    desk.phones.changed(login.origin.uid);
+    desk.phones.board().open(entry, now);
+    // Now that it is on the board: a commit since the account was looked at has not seen it there.
+    reconsider(desk, login.origin.uid).await;
+}
+
+/// What is in force of an account may have changed: what its phones were asked before, and may not be answered any more, is taken from them for
+/// good, and whoever waits for it is told. Called after each such commit. Where the account can't be read, nothing stands.
+pub async fn reconsider(desk: &Desk, uid: u32) {
+    let is_asked = desk.phones.board().asked().contains(&uid);
+    if is_asked {
+        let stored = desk.store.read(move |view| view.account_by_uid(uid)).await.ok().flatten();
+        let stands = |entry: &Entry| stored.as_ref().is_some_and(|of| of.name == entry.origin.user && entry.terms.hold(&of.account));
+        desk.phones.board().supersede_unless(uid, stands);
+    }
+    desk.phones.changed(uid);
+}
+
+/// The same for all accounts: what was committed may concern one that the caller can't name.
+pub async fn reconsider_all(desk: &Desk) {
+    let asked = desk.phones.board().asked();
+    for uid in asked {
+        reconsider(desk, uid).await;
+    }
+    desk.phones.all_changed();
 }
 
 /// Puts a login in its new place, and takes its request off the board where that is over. Whoever waits is woken.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   open ──decided, typed, the login is gone──► forgotten
-//!     └──another login of the account asks──► superseded ──its time is over──► forgotten
+//!     └──another login of the account asks, or the account is another one now──► superseded ──its time is over──► forgotten
 //! ```
 //! A request counts as long as it is open here **and** its login still asks it: both are looked at under the login's turn. Of one account one
 //! request for approval or a code is open; those by QR code, which nobody sees before they are scanned, stand each for its own login.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Mutex as Turn;
 
 use crate::core::account::Method;
-use crate::core::login::phone::Request;
+use crate::core::login::phone::{Request, Terms};
 use crate::core::login::{Login, Origin};
 use crate::core::time::{BootTime, Wall};
 
@@ -41,6 +41,8 @@ pub struct Entry {
     pub until: BootTime,
     /// The login, as long as it is there.
     pub login: Weak<Turn<Login>>,
+    /// See [`Request::terms`].
+    pub terms: Terms,
     /// The phone that has scanned the QR code.
     pub scanned_by: Option<String>,
     token: Option<zeroize::Zeroizing<String>>,
@@ -60,6 +62,7 @@ impl Entry {
             requested_at: request.requested_at,
             until: request.until(),
             login,
+            terms: request.terms(),
             scanned_by: None,
             token: request.token().map(|token| zeroize::Zeroizing::new(token.to_owned())),
             superseded: false,
@@ -114,6 +117,18 @@ impl Board {
         if let Some(entry) = self.entries.get_mut(id) {
             entry.superseded = true;
         }
+    }
+
+    /// The accounts that are asked something.
+    #[must_use]
+    pub fn asked(&self) -> BTreeSet<u32> {
+        self.entries.values().filter(|entry| !entry.superseded).map(|entry| entry.origin.uid).collect()
+    }
+
+    /// Of the account `uid` no request counts any more but those that `stand`.
+    pub fn supersede_unless(&mut self, uid: u32, stands: impl Fn(&Entry) -> bool) {
+        let own = self.entries.values_mut().filter(|entry| entry.origin.uid == uid);
+        own.for_each(|entry| entry.superseded |= !stands(entry));
     }
 
     /// The request of this name, open or not.
