@@ -4,7 +4,8 @@
 //!   issued ──used, right or wrong──► gone
 //!      └──── its time is over, or newer ones of the same phone need the room ──► gone
 //! ```
-//! A nonce belongs to one authenticator. It is used up by the first call that names it, whatever comes of that call. The caps lose the oldest.
+//! A nonce belongs to one authenticator. It is used up by the first call that names it, whatever comes of that call. The caps lose the oldest: of one
+//! authenticator its own, and in all those of whoever has the most, so that nobody who asks for many takes the only one of somebody else.
 //!
 //! Whoever knows a phone's name may ask for nonces, without a signature. So those stand apart from the nonces that a phone was given for what it
 //! had signed, which come with requests and wait as long as people do: no stranger can push these out, and of the others only as many as no phone
@@ -22,6 +23,8 @@ pub const WITH_REQUESTS: usize = 32;
 pub const ASKED_FOR: usize = 128;
 /// Nonces in all, of each kind.
 pub const TOTAL: usize = 8192;
+/// So many are there before those that are over are looked for.
+const SWEPT_AT: usize = 64;
 
 /// The nonces that are good now.
 #[derive(Debug)]
@@ -66,16 +69,21 @@ struct Shelf {
     /// The oldest first.
     of: HashMap<String, VecDeque<(String, BootTime)>>,
     count: usize,
+    /// How many were left when those that are over were last looked for.
+    swept: usize,
 }
 
 impl Shelf {
     fn new(each: usize) -> Self {
-        Self { each, of: HashMap::new(), count: 0 }
+        Self { each, of: HashMap::new(), count: 0, swept: 0 }
     }
 
     fn put(&mut self, authenticator: &str, nonce: String, until: BootTime, now: BootTime) {
+        if self.count >= TOTAL.min(SWEPT_AT.max(2 * self.swept)) {
+            self.sweep(now);
+        }
         if self.count >= TOTAL {
-            self.make_room(now);
+            self.make_room();
         }
         let own = self.of.entry(authenticator.to_owned()).or_default();
         if own.len() >= self.each {
@@ -101,24 +109,34 @@ impl Shelf {
         self.count -= self.of.remove(authenticator).map_or(0, |own| own.len());
     }
 
-    /// Those that are over go; where none is, half of everybody's, the oldest.
-    fn make_room(&mut self, now: BootTime) {
-        self.keep(|_, until| now < until);
-        if self.count >= TOTAL {
-            self.keep(|age, _| age % 2 == 1);
-        }
-    }
-
-    fn keep(&mut self, keep: impl Fn(usize, BootTime) -> bool) {
+    /// Those that are over go, whoever has left them.
+    fn sweep(&mut self, now: BootTime) {
         self.of.retain(|_, own| {
-            let mut age = 0;
-            own.retain(|(_, until)| {
-                age += 1;
-                keep(age - 1, *until)
-            });
+            own.retain(|(_, until)| now < *until);
             !own.is_empty()
         });
         self.count = self.of.values().map(VecDeque::len).sum();
+        self.swept = self.count;
+    }
+
+    /// Half of the room is made, and by those who have the most: each keeps its newest up to a number that is the same for all. Where even one for each
+    /// is too many, there are more phones than there can honestly be, and half of them stay.
+    fn make_room(&mut self) {
+        let mut level = self.each;
+        while self.count > TOTAL / 2 && level > 1 {
+            level /= 2;
+            for own in self.of.values_mut() {
+                own.drain(..own.len().saturating_sub(level));
+            }
+            self.count = self.of.values().map(VecDeque::len).sum();
+        }
+        let mut left = TOTAL / 2;
+        self.of.retain(|_, own| {
+            let stays = own.len() <= left;
+            left -= if stays { own.len() } else { 0 };
+            stays
+        });
+        self.count = TOTAL / 2 - left;
     }
 }
 
@@ -168,17 +186,31 @@ mod tests {
     }
 
     #[test]
-    fn all_together_they_stay_bounded() {
+    fn all_together_they_stay_bounded_and_what_is_over_goes() {
         let mut nonces = Shelf::new(ASKED_FOR);
         for n in 0..3 * TOTAL {
             nonces.put(&format!("phone {}", n % TOTAL), n.to_string(), at(120), at(0));
-            assert!(nonces.count <= TOTAL + 1);
+            assert!(nonces.count <= TOTAL);
         }
         assert!(nonces.take(&format!("phone {}", TOTAL - 1), &(3 * TOTAL - 1).to_string(), at(1)), "the newest is there");
         nonces.put("phone", "late".into(), at(300), at(121));
-        nonces.keep(|_, until| at(121) < until);
-        assert_eq!(nonces.count, 1);
+        nonces.put("phone", "later".into(), at(300), at(121));
+        assert_eq!((nonces.count, nonces.of.len()), (2, 1));
         nonces.forget("phone");
         assert_eq!(nonces.count, 0);
+        for second in 0..1000 {
+            nonces.put(&second.to_string(), "of a phone that is gone".into(), at(second + 10), at(second));
+        }
+        assert!(nonces.count <= SWEPT_AT, "{}", nonces.count);
+    }
+
+    #[test]
+    fn nobody_who_asks_in_many_names_takes_the_only_nonce_of_somebody_else() {
+        let mut nonces = Nonces::default();
+        nonces.issue("honest", "one".into(), at(120), at(0));
+        for n in 0..4 * TOTAL {
+            nonces.issue(&format!("phone {}", n % 200), n.to_string(), at(121), at(1));
+        }
+        assert!(nonces.take("honest", "one", at(2)));
     }
 }
