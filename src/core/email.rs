@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::time::BootTime;
@@ -148,6 +149,12 @@ impl MailedCode {
     #[must_use]
     pub fn left(&self, now: BootTime) -> Duration {
         if self.tries_left == 0 { Duration::ZERO } else { CODE_LIFE.saturating_sub(now - self.sent_at) }
+    }
+
+    /// Whether it is this very code, whatever was answered to it since.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.sent_at == other.sent_at && bool::from(self.digits.as_bytes().ct_eq(other.digits.as_bytes()))
     }
 
     /// Compares a typed answer; each wrong one takes a try.

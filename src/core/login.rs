@@ -379,6 +379,15 @@ impl Login {
         Ok(Challenge { sent_to: Some(masked), mail, ..self.prompt(&prompt, now) })
     }
 
+    /// A code that was to be mailed has not left: nobody is told that it is on its way.
+    pub fn unsent(&mut self, code: &MailedCode) {
+        if let State::Open { mailed, .. } = &mut self.state
+            && mailed.as_ref().is_some_and(|mailed| mailed.is_same(code))
+        {
+            *mailed = None;
+        }
+    }
+
     /// Judges a typed answer. Nothing of `self` changes: see [`Answered`].
     ///
     /// # Errors

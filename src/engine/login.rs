@@ -19,7 +19,7 @@ use crate::core::account::Method;
 use crate::core::authenticator::login_uri;
 use crate::core::clock::Moment;
 use crate::core::decision::{self, Facts};
-use crate::core::login::{self as logic, CodeState, Login, LoginFault, Means, Origin, Outcome, Records, TRUST_LIFE};
+use crate::core::login::{self as logic, CodeState, Login, LoginFault, Mail, Means, Origin, Outcome, Records, TRUST_LIFE};
 use crate::core::peer::Peer;
 use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
@@ -287,7 +287,20 @@ fn account(own: bool) -> Target {
     Target::Account { own, administrator: false, enabled: false, vouched: false }
 }
 
+/// A mail is sent without the login's turn, since it takes its time: whoever gives up meanwhile, or goes another way, does not wait for it.
 async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Challenge, Error> {
+    let (asked, mail) = ask(desk, &open, method).await?;
+    if let Some((mail, user)) = mail
+        && let Err(reason) = desk.mailer.send_code(&mail, &user, &desk.host).await
+    {
+        open.lock().await.unsent(&mail.code);
+        return Err(Error::MethodUnavailable { method, reason });
+    }
+    Ok(asked)
+}
+
+/// Begins the method; gives the mail that has to leave, and for whom.
+async fn ask(desk: &Desk, open: &OpenLogin, method: Method) -> Result<(Challenge, Option<(Mail, String)>), Error> {
     let mut login = open.lock().await;
     phone::refresh(&desk.phones, &mut login);
     let before = login.asked().map(|request| request.id.clone());
@@ -304,17 +317,14 @@ async fn challenge(desk: &Desk, open: OpenLogin, method: Method) -> Result<Chall
     let begun =
         desk.with_budgets(of, |mails, requests| login.challenge(method, (&account, facilities), Means { mails, requests, draw }, &now))?;
     if let Some((request, true)) = &begun.request {
-        phone::show(desk, (&open, &login), request, before, now.moment.boot).await;
+        phone::show(desk, (open, &login), request, before, now.moment.boot).await;
     }
     let request = begun.request.as_ref().map(|(request, _)| request);
     let token = request.and_then(|request| request.token()).zip(desk.phones.address.as_ref());
     let qr = token.map(|(token, address)| Secret::new(login_uri(address, token).to_string()));
     let number = request.and_then(|request| request.number()).map(String::from);
-    if let Some(mail) = begun.mail {
-        let sent = desk.mailer.send_code(&mail, &login.origin.user, &desk.host).await;
-        sent.map_err(|reason| Error::MethodUnavailable { method, reason })?;
-    }
-    Ok(Challenge { prompt: begun.prompt, qr, number, sent_to: begun.sent_to, expires_in: begun.expires_in })
+    let asked = Challenge { prompt: begun.prompt, qr, number, sent_to: begun.sent_to, expires_in: begun.expires_in };
+    Ok((asked, begun.mail.map(|mail| (mail, login.origin.user.clone()))))
 }
 
 /// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.

@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -33,6 +33,8 @@ enum Manner {
     Refusing,
     /// It accepts the connection and says nothing.
     Silent,
+    /// It accepts the connection, and says nothing before the test does.
+    Held,
 }
 
 /// A mail server on loopback.
@@ -41,6 +43,8 @@ struct Server {
     /// Each line that a client has said, mails included.
     lines: Receiver<String>,
     authority: PathBuf,
+    /// See [`Manner::Held`].
+    gate: Arc<Barrier>,
     _folder: tempfile::TempDir,
 }
 
@@ -51,14 +55,16 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (said, lines) = channel();
+        let gate = Arc::new(Barrier::new(2));
+        let inner = Arc::clone(&gate);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let session = Session { config: Arc::clone(&config), manner, said: said.clone() };
+                let session = Session { config: Arc::clone(&config), manner, said: said.clone(), gate: Arc::clone(&inner) };
                 // A client that goes away in the middle is the test's own.
                 let _ = session.serve(stream.unwrap(), security);
             }
         });
-        Self { port, lines, authority, _folder: folder }
+        Self { port, lines, authority, gate, _folder: folder }
     }
 
     fn scene(&self, security: MailSecurity) -> Scene {
@@ -119,6 +125,7 @@ struct Session {
     config: Arc<ServerConfig>,
     manner: Manner,
     said: Sender<String>,
+    gate: Arc<Barrier>,
 }
 
 type Io<T> = std::io::Result<T>;
@@ -141,6 +148,10 @@ impl Session {
         if self.manner == Manner::Silent {
             // Until the client gives up.
             return (&stream).read_exact(&mut [0]);
+        }
+        if self.manner == Manner::Held {
+            let _ = self.said.send("connected".into());
+            self.gate.wait();
         }
         if security == MailSecurity::Tls {
             return self.converse(&mut self.encrypted(stream), true, true).map(drop);
@@ -322,6 +333,34 @@ fn a_server_that_hangs_delays_nobody_else_and_is_given_up() {
         assert_eq!(other.status()["status"], "enabled");
     }
     assert_eq!(waits.join().unwrap(), "the mail server does not answer");
+}
+
+#[test]
+fn whoever_waits_for_a_mail_can_go_another_way_meanwhile() {
+    let server = Server::start(MailSecurity::None, Manner::Held);
+    let engine = Engine::with(server.scene(MailSecurity::None), with_address);
+    let mut service = engine.alice();
+    let login = service.start()["login"].clone();
+    let asked = engine.alice().replies("Login.Challenge", json!({ "login": login, "method": "email_code" }));
+    assert_eq!(server.lines.recv_timeout(SOON).unwrap(), "connected");
+    assert_eq!(service.call("Login.Wait", json!({ "login": login }))["outcome"], "waiting");
+    service.call("Login.Challenge", json!({ "login": login, "method": "security_code" }));
+    assert_eq!(service.answer(&login, "security_code", "000000")["outcome"], "wrong");
+    service.call("Login.Cancel", json!({ "login": login }));
+    server.gate.wait();
+    // The server is given up after ten seconds: none of the calls has waited for that.
+    assert_eq!(asked.next()["sent_to"], "a***@example.org");
+}
+
+#[test]
+fn a_mail_that_did_not_leave_is_not_said_to_be_on_its_way() {
+    let server = Server::start(MailSecurity::None, Manner::Refusing);
+    let engine = Engine::with(server.scene(MailSecurity::None), with_address);
+    let mut service = engine.alice();
+    let login = service.start()["login"].clone();
+    let mut again = || service.refused("Login.Challenge", json!({ "login": login, "method": "email_code" })).1["reason"].clone();
+    assert_eq!(again(), "the mail server refused the mail (see the log)");
+    assert!(again().as_str().unwrap().starts_with("too many mails"));
 }
 
 #[test]
