@@ -25,7 +25,7 @@ use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
 use crate::core::sessions::Owner;
 use crate::core::setup::Setup;
-use crate::core::time::Wall;
+use crate::core::time::{BootTime, Wall};
 use crate::core::totp::{Enrolment, Mark, TimeStep};
 use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, Waited};
 use crate::proto::privileged::is_account;
@@ -261,11 +261,15 @@ fn setup(desk: &Desk, owner: Owner, origin: Origin, (by, stored): (String, &Stor
     drop(setups);
     if !void.is_empty() {
         desk.note(resumed);
-        // Whoever waits there for a phone waits in vain.
-        desk.phones.changed(uid);
+    }
+    for name in &void {
+        desk.phones.leave(name, |_| false);
     }
     let (expires_in, notice) = (setup.expires_in(now.boot), setup.was_cut_off().then_some(notice::CUT_OFF));
-    Ok((desk.open_setup(owner, setup)?, expires_in, notice))
+    let opened = desk.open_setup(owner, setup)?;
+    // Whoever waits for a phone in one that has made room for it waits in vain.
+    desk.phones.changed(uid);
+    Ok((opened, expires_in, notice))
 }
 
 /// The open login of this name, where the peer may touch it.

@@ -7,6 +7,7 @@
 //! Not here: what decides (`core`), who may call, what a phone has signed (`authenticator`).
 
 pub mod board;
+pub mod refusals;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use self::board::Board;
+use self::refusals::Refusals;
 use crate::config::{NumberEntry, Phone};
 use crate::core::authenticator::PublicKey;
 use crate::core::nonces::Nonces;
@@ -37,6 +39,7 @@ pub struct Phones {
     carriers: AtomicUsize,
     nonces: Mutex<Nonces>,
     board: Mutex<Board>,
+    refusals: Mutex<Refusals>,
     /// The setup's name of each offered pairing.
     pairings: Mutex<HashMap<String, String>>,
     newcomers: Mutex<HashMap<String, Newcomer>>,
@@ -55,6 +58,8 @@ pub struct Newcomer {
     pub key: PublicKey,
     /// The end of the setup.
     pub until: BootTime,
+    /// That of the account: where that is another one by now, the setup can't finish any more.
+    pub generation: u64,
 }
 
 impl Phones {
@@ -67,6 +72,7 @@ impl Phones {
             carriers: AtomicUsize::new(0),
             nonces: Mutex::default(),
             board: Mutex::default(),
+            refusals: Mutex::default(),
             pairings: Mutex::default(),
             newcomers: Mutex::default(),
             changes: Mutex::default(),
@@ -97,6 +103,11 @@ impl Phones {
         lock(&self.board)
     }
 
+    /// What was refused.
+    pub fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        lock(&self.refusals)
+    }
+
     /// Remembers which setup offers a pairing, in the place of its last one; `is_open` tells whether a setup still is.
     pub fn offer(&self, pairing: String, setup: &str, is_open: impl Fn(&str) -> bool) {
         let mut pairings = lock(&self.pairings);
@@ -110,11 +121,16 @@ impl Phones {
         lock(&self.pairings).get(pairing).cloned()
     }
 
-    /// Remembers a phone that has scanned a pairing.
+    /// Remembers a phone that has scanned a pairing; `is_open` tells whether a setup still is.
     pub fn arrive(&self, authenticator: String, newcomer: Newcomer, is_open: impl Fn(&str) -> bool) {
         let mut newcomers = lock(&self.newcomers);
         newcomers.retain(|_, of| is_open(&of.setup));
         newcomers.insert(authenticator, newcomer);
+    }
+
+    /// Forgets the phones of a setup that it has dropped.
+    pub fn leave(&self, setup: &str, is_there: impl Fn(&str) -> bool) {
+        lock(&self.newcomers).retain(|id, of| of.setup != setup || is_there(id));
     }
 
     /// The phone of this name that belongs to a setup; whether that is still open is for the caller.

@@ -7,6 +7,7 @@ mod forged;
 mod logins;
 mod pairing;
 mod race;
+mod written;
 
 use nix::unistd::getuid;
 use serde_json::{Value, json};

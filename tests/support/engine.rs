@@ -21,7 +21,7 @@ use twostep::core::clock::{Horizon, Moment, plausible};
 use twostep::core::otpauth;
 use twostep::core::time::Wall;
 use twostep::core::totp::{Algorithm, Enrolment};
-use twostep::engine::store::{Options, SealingKey, Store, StoreError, Tx};
+use twostep::engine::store::{AuditEntry, Options, SealingKey, Store, StoreError, Tx};
 use twostep::proto::privileged::{Notice, Order, PasswordOutcome};
 use twostep::proto::secret::Secret;
 use twostep::sys::clock;
@@ -186,12 +186,17 @@ impl Engine {
     }
 
     /// All events in the audit trail, read from the store once the engine has ended.
-    pub fn audit(mut self) -> Vec<String> {
+    pub fn audit(self) -> Vec<String> {
+        self.trail().into_iter().map(|entry| entry.event).collect()
+    }
+
+    /// The audit trail, in the same way.
+    pub fn trail(mut self) -> Vec<AuditEntry> {
         end(&mut self.child);
         let entries = with_store(&Paths::scratch(self.folder.path()), |store| {
             Box::pin(async move { store.read(|view| view.audit_after(0, None, 1000)).await })
         });
-        entries.unwrap().into_iter().map(|(_, entry)| entry.event).collect()
+        entries.unwrap().into_iter().map(|(_, entry)| entry).collect()
     }
 }
 

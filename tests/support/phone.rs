@@ -88,6 +88,11 @@ impl Phone {
         Self { key, name: name.into(), id: String::new() }
     }
 
+    /// It is known by this name already, or says so.
+    pub fn called(self, id: &str) -> Self {
+        Self { id: id.into(), ..self }
+    }
+
     pub fn public_key(&self) -> String {
         encode(&[&SPKI_HEAD, self.key.public_key().as_ref()].concat())
     }

@@ -29,6 +29,7 @@ pub(super) async fn offer(desk: &Desk, mut open: Open, method: Method) -> Answer
     let offered = open.setup.offer_pairing(method, drawn, in_force, boot).map_err(Error::from)?;
     let (id, uri) = (offered.id.clone(), Secret::new(offered.uri(address).to_string()));
     let expires_in = offered.left(boot).as_secs();
+    desk.phones.leave(open.name.expose(), |phone| open.setup.phone(phone).is_some());
     desk.phones.offer(id, open.name.expose(), |setup| desk.is_setup(setup));
     desk.note_of(open.owner, open.entry("pairing_offered", Some(method.as_str().into())));
     desk.phones.changed(uid);

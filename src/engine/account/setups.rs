@@ -143,6 +143,8 @@ async fn begin(desk: &Arc<Desk>, caller: Caller, purpose: Purpose, password: Sec
         desk.note_of(caller.owner, caller.entry((desk.moment)().wall, begun(purpose), None));
         let (available, expires_in) = (setup.available().iter().collect(), setup.expires_in((desk.moment)().boot));
         let setup = desk.open_setup(caller.owner, setup).map_err(Error::from)?;
+        // Whose phones another one has made room for it.
+        desk.phones.changed(caller.person.uid);
         Ok(Begun { setup, available, expires_in })
     })
     .await

@@ -9,16 +9,18 @@ use log::info;
 use tokio::sync::OwnedMutexGuard;
 
 use super::Error;
-use super::proof::Phone;
+use super::proof::{Phone, refuse};
 use crate::core::account::Method;
 use crate::core::clock::Moment;
-use crate::core::login::Login;
 use crate::core::login::phone::{self as logic, Outcome};
+use crate::core::login::{Login, Origin};
 use crate::engine::desk::{Desk, now};
 use crate::engine::login::phone::{put, refresh};
 use crate::engine::login::{entry, service};
 use crate::engine::phones::Phones;
-use crate::engine::store::{StoreError, Tx};
+use crate::engine::phones::board::Over;
+use crate::engine::phones::refusals::Refusal;
+use crate::engine::store::{AuditEntry, StoreError, Tx};
 use crate::proto::authenticator::{Decided, DecisionOutcome};
 
 /// What the phone has signed.
@@ -39,13 +41,18 @@ pub struct Said {
 pub async fn decide(desk: &Arc<Desk>, phone: Phone, said: Said) -> Result<Decided, Error> {
     let moment = desk.clocks().await?;
     let found = desk.phones.board().get(&said.request).filter(|entry| phone.in_force && entry.is_for(&phone.id, phone.uid)).cloned();
-    let found = found.ok_or(Error::NoSuchRequest {})?;
-    if said.approve && found.method == Method::OnlineCode {
+    let Some(found) = found.filter(|found| !said.approve || found.method != Method::OnlineCode) else {
+        refuse(desk, &phone, Refusal::Request).await;
         return Err(Error::NoSuchRequest {});
-    }
-    let open = match found.login.upgrade() {
-        Some(open) if found.is_open(moment.boot) => open,
-        _ => return Ok(Decided { outcome: DecisionOutcome::Expired }),
+    };
+    let open = match (found.over(moment.boot), found.login.upgrade()) {
+        (None, Some(open)) => open,
+        (over, _) => {
+            let over = over.unwrap_or(Over::Expired);
+            late(&desk.phones, (&found.origin, over), (&phone, &said), moment).into_iter().for_each(|entry| desk.note(entry));
+            let expired = Ok(Decided { outcome: DecisionOutcome::Expired });
+            return if over == Over::Decided { Err(Error::NoSuchRequest {}) } else { expired };
+        }
     };
     let mut login = open.lock_owned().await;
     refresh(&desk.phones, &mut login);
@@ -62,6 +69,19 @@ pub async fn decide(desk: &Arc<Desk>, phone: Phone, said: Said) -> Result<Decide
         Ok(Decided { outcome: told(outcome) })
     };
     desk.store.decide(judge, settle).await?
+}
+
+/// What is written down of a decision that came too late: once of each request.
+fn late(phones: &Phones, (origin, over): (&Origin, Over), (phone, said): (&Phone, &Said), moment: Moment) -> Option<AuditEntry> {
+    let word = if said.approve { "approve" } else { "deny" };
+    let why = match over {
+        Over::Decided => "decided before",
+        Over::Superseded => "superseded",
+        Over::Expired => "expired",
+    };
+    let by = format!("authenticator {}", phone.id);
+    let first = phones.board().notes_late(&said.request);
+    first.then(|| entry(moment.wall, origin, "decision_late", by, Some(format!("{word}, {why}"))))
 }
 
 fn told(outcome: Outcome) -> DecisionOutcome {
@@ -91,6 +111,8 @@ fn judge(
     // Superseded while it waited for its turn, or decided by another: neither is there any more.
     let stands = login.request(moment.boot).is_some_and(|request| request.id == said.request) && phones.board().is_open(&said.request);
     if !stands {
+        let over = phones.board().get(&said.request).and_then(|entry| entry.over(moment.boot)).unwrap_or(Over::Expired);
+        late(phones, (origin, over), (phone, said), moment).map_or(Ok(()), |entry| tx.audit(&entry))?;
         let (outcome, account, login) = (Outcome::Expired, stored.account, login.clone());
         return Ok(Ok(logic::Decided { outcome, account, login }));
     }

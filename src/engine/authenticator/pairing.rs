@@ -8,9 +8,9 @@ use tokio::sync::OwnedMutexGuard;
 use super::proof::Phone;
 use super::{Answer, Error, nonce, whole};
 use crate::core::authenticator::{PublicKey, is_name};
-use crate::core::pairing::{Confirmed, Next, PairFault, Presented};
+use crate::core::pairing::{Confirmed, Next, PairFault, Presented, State};
 use crate::core::setup::{Setup, Taker};
-use crate::engine::desk::{Desk, random, token};
+use crate::engine::desk::{Desk, random, stored_as, token};
 use crate::engine::login::phone::reconsider;
 use crate::engine::phones::{NONCE_LIFE, Newcomer};
 use crate::engine::store::AuditEntry;
@@ -66,7 +66,10 @@ async fn turn(desk: &Desk, name: &str) -> Option<OwnedMutexGuard<Setup>> {
 async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<Paired, Error> {
     let mut setup = turn(desk, &name).await.ok_or(Error::NoSuchPairing {})?;
     let (uid, user, moment) = (setup.uid, setup.user.clone(), (desk.moment)());
-    let stored = desk.store.read(move |view| view.authenticators(uid)).await?;
+    let look = desk.store.read(move |view| Ok((view.authenticators(uid)?, stored_as(view, uid, &user)?.account)));
+    let (stored, account) = look.await?;
+    // Nobody is to believe that a phone is paired which will never count.
+    setup.still_stands(&account, moment.boot).map_err(|_| Error::NoSuchPairing {})?;
     let known: Vec<(String, PublicKey)> =
         stored.into_iter().filter_map(|one| PublicKey::from_spki(&one.public_key).map(|key| (one.id, key))).collect();
     let Given { public_key, name: word, mac, proof } = &given;
@@ -87,7 +90,9 @@ async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<
     let key = setup.phone(&id).map(|phone| phone.key.clone()).ok_or(Error::NoSuchPairing {})?;
     note(desk, &setup, "phone_scanned", Some(word.clone()));
     let until = moment.boot + setup.left(moment.boot);
-    desk.phones.arrive(id.clone(), Newcomer { setup: name, uid, key, until }, |setup| desk.is_setup(setup));
+    desk.phones.leave(&name, |phone| setup.phone(phone).is_some());
+    let newcomer = Newcomer { setup: name, uid, key, until, generation: account.generation };
+    desk.phones.arrive(id.clone(), newcomer, |setup| desk.is_setup(setup));
     desk.phones.changed(uid);
     let (next, number, code) = match next {
         Next::Done => (wire::Next::Done, None, None),
@@ -95,7 +100,7 @@ async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<
         Next::ShowCode(code) => (wire::Next::ShowCode, None, Some(Secret::new(code.digits().into()))),
     };
     let nonce = nonce(desk, &id, moment.boot + NONCE_LIFE, moment.boot)?;
-    Ok(Paired { authenticator: id, account: user, host: desk.host.clone(), next, number, code, nonce })
+    Ok(Paired { authenticator: id, account: setup.user.clone(), host: desk.host.clone(), next, number, code, nonce })
 }
 
 fn note(desk: &Desk, setup: &Setup, event: &str, detail: Option<String>) {
@@ -110,13 +115,17 @@ pub async fn confirm(desk: &Desk, phone: &Phone, said: (bool, Option<&str>)) -> 
         None => None,
     };
     let Some(mut setup) = setup else { return Ok(PairingConfirmed { outcome: PairingOutcome::Expired }) };
-    let outcome = match setup.confirm_pairing(&phone.id, said, (desk.moment)().boot) {
+    let boot = (desk.moment)().boot;
+    // What is said again is not written down again.
+    let open = setup.pairing().is_some_and(|pairing| matches!(pairing.state(boot), State::Approve(_) | State::TypeCode));
+    let outcome = match setup.confirm_pairing(&phone.id, said, boot) {
         Confirmed::Paired => PairingOutcome::Paired,
         Confirmed::Denied => PairingOutcome::Denied,
         Confirmed::WrongNumber => PairingOutcome::WrongNumber,
         Confirmed::Expired => PairingOutcome::Expired,
     };
     match outcome {
+        _ if !open => {}
         PairingOutcome::Denied => note(desk, &setup, "pairing_denied", None),
         PairingOutcome::WrongNumber => note(desk, &setup, "pairing_wrong_number", None),
         PairingOutcome::Paired | PairingOutcome::Expired => {}

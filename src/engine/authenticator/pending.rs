@@ -107,6 +107,8 @@ pub async fn online_code(desk: &Desk, phone: &Phone, id: &str) -> Result<OnlineC
     if left.is_zero() {
         return Err(Error::NoSuchRequest {});
     }
-    desk.note(entry(moment.wall, &login.origin, "online_code_shown", format!("authenticator {}", phone.id), None));
+    if desk.phones.board().notes_code(id) {
+        desk.note(entry(moment.wall, &login.origin, "online_code_shown", format!("authenticator {}", phone.id), None));
+    }
     Ok(OnlineCode { code: Secret::new(code.digits().into()), expires_in: left.as_secs() })
 }

@@ -6,6 +6,8 @@ use super::Error;
 use crate::core::authenticator::{PublicKey, Signed};
 use crate::core::time::Wall;
 use crate::engine::desk::{Desk, Trouble};
+use crate::engine::phones::refusals::Refusal;
+use crate::engine::store::AuditEntry;
 
 /// The longest name of a phone that is looked for, in bytes.
 const ID_CAP: usize = 64;
@@ -38,8 +40,20 @@ pub async fn find(desk: &Desk, id: &str) -> Result<Phone, Error> {
     }
     let now = (desk.moment)().boot;
     let newcomer = desk.phones.newcomer(id).filter(|newcomer| now < newcomer.until && desk.is_setup(&newcomer.setup));
-    let name = id.to_owned();
-    let stored = desk.store.read(move |view| view.authenticator(&name)).await?;
+    let (name, uid) = (id.to_owned(), newcomer.as_ref().map(|newcomer| newcomer.uid));
+    let look = desk.store.read(move |view| {
+        let stored = view.authenticator(&name)?;
+        let account = if stored.is_none()
+            && let Some(uid) = uid
+        {
+            view.account_by_uid(uid)?
+        } else {
+            None
+        };
+        Ok((stored, account.map_or(0, |of| of.account.generation)))
+    });
+    let (stored, generation) = look.await?;
+    let newcomer = newcomer.filter(|newcomer| stored.is_some() || newcomer.generation == generation);
     let (id, setup) = (id.to_owned(), newcomer.as_ref().map(|newcomer| newcomer.setup.clone()));
     match (stored, newcomer) {
         (Some(stored), _) => {
@@ -59,7 +73,25 @@ pub async fn find(desk: &Desk, id: &str) -> Result<Phone, Error> {
 pub async fn prove(desk: &Desk, (id, nonce): (&str, &str), signed: &Signed<'_>, proof: &str) -> Result<Phone, Error> {
     let phone = find(desk, id).await?;
     let fresh = desk.phones.nonces().take(id, nonce, (desk.moment)().boot);
-    if fresh && phone.key.verifies(signed, proof) { Ok(phone) } else { Err(Error::InvalidProof {}) }
+    let refusal = match fresh {
+        true if phone.key.verifies(signed, proof) => return Ok(phone),
+        true => Refusal::Proof,
+        false => Refusal::Nonce,
+    };
+    refuse(desk, &phone, refusal).await;
+    Err(Error::InvalidProof {})
+}
+
+/// Writes down what this phone, or whoever speaks in its name, is refused: see [`Refusals`](crate::engine::phones::refusals).
+pub async fn refuse(desk: &Desk, phone: &Phone, what: Refusal) {
+    let moment = (desk.moment)();
+    let Some(kept_back) = desk.phones.refusals().count(&phone.id, what, moment.boot) else { return };
+    let uid = phone.uid;
+    let stored = desk.store.read(move |view| view.account_by_uid(uid)).await.ok().flatten();
+    let others = if kept_back > 0 { format!(", and {kept_back} more since the last entry") } else { String::new() };
+    let detail = Some(format!("authenticator {}: {what}{others}", phone.id));
+    let (event, by, user) = ("phone_refused".into(), "phone".into(), stored.map(|stored| stored.name));
+    desk.note(AuditEntry { at: moment.wall, event, user, by, detail, ..AuditEntry::default() });
 }
 
 /// Notes that the phone was there. What it asks does not depend on that.

@@ -13,7 +13,7 @@ use crate::core::policy::LoginCall;
 use crate::core::time::BootTime;
 use crate::engine::desk::{Desk, OpenLogin};
 use crate::engine::phones::Phones;
-use crate::engine::phones::board::Entry;
+use crate::engine::phones::board::{Entry, Over};
 use crate::proto::login::{Error, Reply, WaitOutcome, Waited};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Failure, Replies};
@@ -29,7 +29,7 @@ pub fn refresh(phones: &Phones, login: &mut Login) {
 pub async fn show(desk: &Desk, (open, login): (&OpenLogin, &Login), request: &Request, before: Option<String>, now: BootTime) {
     let entry = Entry::new(request, login.origin.clone(), Arc::downgrade(open));
     if let Some(before) = before {
-        desk.phones.board().close(&before);
+        desk.phones.board().end(&before, Over::Superseded);
     }
     desk.phones.board().open(entry, now);
     // Now that it is on the board: a commit since the account was looked at has not seen it there.
@@ -64,7 +64,7 @@ pub fn put(phones: &Phones, login: &mut Login, then: Login) {
     if let Some(asked) = asked
         && login.asked().is_none()
     {
-        phones.board().close(&asked);
+        phones.board().end(&asked, Over::Decided);
     }
     phones.changed(login.origin.uid);
 }
@@ -72,7 +72,7 @@ pub fn put(phones: &Phones, login: &mut Login, then: Login) {
 /// Ends what the phones are asked for a login that is given up. Whoever has waited for its turn to decide it finds nothing to decide.
 pub fn end(phones: &Phones, login: &mut Login) {
     if let Some(asked) = login.asked() {
-        phones.board().supersede(&asked.id);
+        phones.board().end(&asked.id, Over::Expired);
         login.supersede();
     }
     phones.changed(login.origin.uid);

@@ -1,8 +1,9 @@
 //! The requests that wait for phones: what each phone may see, and which of them still count.
 //!
 //! ```text
-//!   open ──decided, typed, the login is gone──► forgotten
-//!     └──another login of the account asks, or the account is another one now──► superseded ──its time is over──► forgotten
+//!   open ──decided, typed──────────────────────────────────────────────────────► decided ────┐
+//!     ├──another login of the account asks, or the account is another one now──► superseded ──┤
+//!     └──the login is gone──► forgotten                                                       └──its time is over──► forgotten
 //! ```
 //! A request counts as long as it is open here **and** its login still asks it: both are looked at under the login's turn. Of one account one
 //! request for approval or a code is open; those by QR code, which nobody sees before they are scanned, stand each for its own login.
@@ -19,10 +20,21 @@ use crate::core::login::phone::{Request, Terms};
 use crate::core::login::{Login, Origin};
 use crate::core::time::{BootTime, Wall};
 
-/// How long it is remembered that a request is over, for whoever decides late.
+/// How long it is remembered that a request is over, for whoever decides late and for the audit trail.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// So many are there before those that are over are looked for.
 const SWEPT_AT: usize = 64;
+
+/// Why a request counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It was answered.
+    Decided,
+    /// Another one took its place, or it may not be answered any more.
+    Superseded,
+    /// Its time is over, or its login is.
+    Expired,
+}
 
 /// One request, as phones see it.
 #[derive(Clone)]
@@ -46,7 +58,9 @@ pub struct Entry {
     /// The phone that has scanned the QR code.
     pub scanned_by: Option<String>,
     token: Option<zeroize::Zeroizing<String>>,
-    superseded: bool,
+    over: Option<Over>,
+    /// It is in the audit trail that somebody has decided too late, and that somebody was shown the code.
+    noted: (bool, bool),
     age: u64,
 }
 
@@ -65,7 +79,8 @@ impl Entry {
             terms: request.terms(),
             scanned_by: None,
             token: request.token().map(|token| zeroize::Zeroizing::new(token.to_owned())),
-            superseded: false,
+            over: None,
+            noted: (false, false),
             age: 0,
         }
     }
@@ -73,7 +88,18 @@ impl Entry {
     /// Whether it waits for an answer.
     #[must_use]
     pub fn is_open(&self, now: BootTime) -> bool {
-        !self.superseded && now < self.until && self.login.strong_count() > 0
+        self.over(now).is_none()
+    }
+
+    /// Why it waits for none.
+    #[must_use]
+    pub fn over(&self, now: BootTime) -> Option<Over> {
+        let in_time = now < self.until && self.login.strong_count() > 0;
+        self.over.or((!in_time).then_some(Over::Expired))
+    }
+
+    fn end(&mut self, over: Over) {
+        self.over.get_or_insert(over);
     }
 
     /// Whether this phone of the account `uid` may see it.
@@ -100,35 +126,40 @@ impl Board {
         if entry.method != Method::QrCode {
             let others = self.entries.values_mut().filter(|other| other.origin.uid == entry.origin.uid && other.method != Method::QrCode);
             let others = others.filter(|other| other.origin.claimed || !entry.origin.claimed);
-            others.for_each(|other| other.superseded = true);
+            others.for_each(|other| other.end(Over::Superseded));
         }
         entry.age = self.next_age;
         self.next_age += 1;
         self.entries.insert(entry.id.clone(), entry);
     }
 
-    /// A request is over.
-    pub fn close(&mut self, id: &str) {
-        self.entries.remove(id);
+    /// A request counts no more; for whoever decides late it is remembered, and why.
+    pub fn end(&mut self, id: &str, over: Over) {
+        if let Some(entry) = self.entries.get_mut(id) {
+            entry.end(over);
+        }
     }
 
-    /// A request counts no more; for whoever decides late it is remembered.
-    pub fn supersede(&mut self, id: &str) {
-        if let Some(entry) = self.entries.get_mut(id) {
-            entry.superseded = true;
-        }
+    /// Whether it is still to be noted that somebody has decided this request too late: once.
+    pub fn notes_late(&mut self, id: &str) -> bool {
+        self.entries.get_mut(id).is_some_and(|entry| !std::mem::replace(&mut entry.noted.0, true))
+    }
+
+    /// Whether it is still to be noted that a phone was shown the code of this request: once.
+    pub fn notes_code(&mut self, id: &str) -> bool {
+        self.entries.get_mut(id).is_some_and(|entry| !std::mem::replace(&mut entry.noted.1, true))
     }
 
     /// The accounts that are asked something.
     #[must_use]
     pub fn asked(&self) -> BTreeSet<u32> {
-        self.entries.values().filter(|entry| !entry.superseded).map(|entry| entry.origin.uid).collect()
+        self.entries.values().filter(|entry| entry.over.is_none()).map(|entry| entry.origin.uid).collect()
     }
 
     /// Of the account `uid` no request counts any more but those that `stand`.
     pub fn supersede_unless(&mut self, uid: u32, stands: impl Fn(&Entry) -> bool) {
-        let own = self.entries.values_mut().filter(|entry| entry.origin.uid == uid);
-        own.for_each(|entry| entry.superseded |= !stands(entry));
+        let gone = self.entries.values_mut().filter(|entry| entry.origin.uid == uid && !stands(entry));
+        gone.for_each(|entry| entry.end(Over::Superseded));
     }
 
     /// The request of this name, open or not.
@@ -137,10 +168,10 @@ impl Board {
         self.entries.get(id)
     }
 
-    /// Whether the request of this name was not superseded.
+    /// Whether the request of this name was neither answered nor superseded.
     #[must_use]
     pub fn is_open(&self, id: &str) -> bool {
-        self.entries.get(id).is_some_and(|entry| !entry.superseded)
+        self.entries.get(id).is_some_and(|entry| entry.over.is_none())
     }
 
     /// The open requests that a phone may see, the oldest first.
@@ -267,7 +298,7 @@ mod tests {
         let (last, _login) = entry(7, Method::LoginApproval, "last");
         board.open(last, at(1));
         assert_eq!((ids(&board, "phone", 7, 119).len(), ids(&board, "phone", 7, 120).len()), (1, 0));
-        board.close("last");
+        board.end("last", Over::Decided);
         assert_eq!(ids(&board, "phone", 7, 2).len(), 0);
     }
 }

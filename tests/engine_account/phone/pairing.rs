@@ -1,6 +1,12 @@
 //! Pairing a phone in a setup, and losing it again.
 
 use serde_json::json;
+use twostep::core::account::Method;
+use twostep::core::base64url::decode;
+use twostep::core::enforcement::SubjectKind;
+use twostep::core::time::Wall;
+use twostep::core::totp::Enrolment;
+use twostep::engine::store::{Authenticator, Stored, Subject, Tx};
 
 use super::*;
 
@@ -319,4 +325,95 @@ fn a_change_of_everything_ends_the_streams_of_its_phones() {
     town.engine.client(0).call("Admin.DisableFor", json!({ "user": "alice" }));
     assert_eq!(seen.error(), "NoSuchAuthenticator");
     assert_eq!(alice.api.start()["decision"], "not_required");
+}
+
+/// A phone that is paired in a setup, and looks whether anything waits for it.
+fn newcomer(alice: &mut Api, town: &mut Town, setup: &Value) -> (Phone, Replies) {
+    let mut phone = Phone::new("phone");
+    pair(alice, town, setup, &mut phone, "qr_code");
+    let asks = phone.asks(&mut town.carrier);
+    let seen = town.engine.client(getuid().as_raw()).replies("Authenticator.Pending", asks);
+    assert_eq!(seen.next()["requests"], json!([]));
+    (phone, seen)
+}
+
+#[test]
+fn no_phone_is_paired_in_a_setup_that_can_not_finish_any_more() {
+    let mut town = Town::new();
+    let mut alice = town.engine.alice();
+    let begin = json!({ "password": PASSWORD });
+    let (first, second) = (alice.call("Account.BeginSetup", begin.clone()), alice.call("Account.BeginSetup", begin));
+    let (phone, seen) = newcomer(&mut alice, &mut town, &first["setup"]);
+    let offered = alice.call("Account.OfferPairing", json!({ "setup": first["setup"], "method": "login_approval" }));
+    alice.finish(&second["setup"]);
+    assert_eq!(seen.error(), "NoSuchAuthenticator", "whoever was paired in it is told");
+    assert_eq!(town.carrier.refused("Authenticator.Nonce", json!({ "authenticator": phone.id })).0, "NoSuchAuthenticator");
+    let late = Phone::new("late").presents(&Scanned::read(&offered["uri"]));
+    assert_eq!(town.carrier.refused("Authenticator.Pair", late).0, "NoSuchPairing");
+    assert_eq!(alice.status()["authenticators"], json!([]));
+}
+
+#[test]
+fn a_phone_whose_setup_makes_room_for_others_is_told() {
+    let mut town = Town::new();
+    let mut alice = town.engine.alice();
+    let begin = json!({ "password": PASSWORD });
+    let setup = alice.call("Account.BeginSetup", begin.clone())["setup"].clone();
+    let (_, seen) = newcomer(&mut alice, &mut town, &setup);
+    for _ in 0..8 {
+        alice.call("Account.BeginSetup", begin.clone());
+    }
+    assert_eq!(seen.error(), "NoSuchAuthenticator");
+}
+
+#[test]
+fn a_phone_that_is_dropped_since_another_login_goes_on_with_the_setup_is_told() {
+    let mut scene = scene(NumberEntry::Compare);
+    scene.config.grant.login = vec!["alice".into()];
+    let staff = Subject { kind: SubjectKind::LocalGroup, name: "staff".into() };
+    let mut town = Town::around(Engine::with(scene, move |tx| tx.set_group_enforced(&staff, true).map(drop)));
+    let mut service = town.engine.alice();
+    let setup = service.start()["setup"].clone();
+    let (_, seen) = newcomer(&mut service, &mut town, &setup);
+    assert_eq!(service.start()["setup"], setup);
+    assert_eq!(seen.error(), "NoSuchAuthenticator");
+}
+
+#[test]
+fn a_phone_that_was_denied_is_nobodys_once_another_code_is_shown() {
+    let mut town = Town::new();
+    let mut alice = town.engine.alice();
+    let setup = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+    let offer = json!({ "setup": setup, "method": "login_approval" });
+    let mut phone = Phone::new("phone");
+    let offered = alice.call("Account.OfferPairing", offer.clone());
+    let paired = phone.pair(&mut town.carrier, &offered["uri"]);
+    assert_eq!(phone.confirm_pairing(&mut town.carrier, &paired["nonce"], None), "denied");
+    phone.nonce(&mut town.carrier);
+    alice.call("Account.OfferPairing", offer);
+    assert_eq!(town.carrier.refused("Authenticator.Nonce", json!({ "authenticator": phone.id })).0, "NoSuchAuthenticator");
+}
+
+#[test]
+fn the_phone_of_an_account_that_makes_way_is_told() {
+    if root_is_missing("an administrator's help") {
+        return;
+    }
+    let phone = Phone::new("phone").called("OLD");
+    let public_key = decode::<91>(&phone.public_key()).unwrap().to_vec();
+    // The account had another number before.
+    let former = move |tx: &Tx<'_>| {
+        let mut stored = Stored::new(4711, "alice");
+        stored.account.methods = [Method::SecurityCode, Method::LoginApproval].into_iter().collect();
+        stored.account.preferred = Some(Method::SecurityCode);
+        tx.save_enrolled(&stored, &Enrolment::fresh([7; 20]))?;
+        let (id, name, paired_at) = ("OLD".into(), "phone".into(), Wall(0));
+        tx.add_authenticator(&Authenticator { id, uid: 4711, name, public_key, paired_at, last_seen: None })
+    };
+    let mut town = Town::around(Engine::with(scene(NumberEntry::Compare), former));
+    let asks = phone.asks(&mut town.carrier);
+    let seen = town.engine.client(0).replies("Authenticator.Pending", asks);
+    assert_eq!(seen.next()["requests"], json!([]));
+    town.engine.client(0).call("Admin.DisableFor", json!({ "user": "alice" }));
+    assert_eq!(seen.error(), "NoSuchAuthenticator");
 }
