@@ -85,8 +85,8 @@ pub async fn prove(desk: &Desk, (id, nonce): (&str, &str), signed: &Signed<'_>, 
 /// Writes down what this phone, or whoever speaks in its name, is refused: see [`Refusals`](crate::engine::phones::refusals).
 pub async fn refuse(desk: &Desk, phone: &Phone, what: Refusal) {
     let moment = (desk.moment)();
-    let Some(kept_back) = desk.phones.refusals().count(&phone.id, what, moment.boot) else { return };
     let uid = phone.uid;
+    let Some(kept_back) = desk.phones.refusals().count(uid, what, moment.boot) else { return };
     let stored = desk.store.read(move |view| view.account_by_uid(uid)).await.ok().flatten();
     let others = if kept_back > 0 { format!(", and {kept_back} more since the last entry") } else { String::new() };
     let detail = Some(format!("authenticator {}: {what}{others}", phone.id));

@@ -1,5 +1,6 @@
 //! What was refused to phones, or to whoever speaks in their names, for the audit trail: the first of a kind at once, and then one in an hour, which says
-//! how many there were. So nobody who has nothing but a phone's name, and be it its carrier, can push everything else out of the trail.
+//! how many there were. So nobody who has nothing but a phone's name, and be it its carrier, can push everything else out of the trail. It is one for
+//! each account, since whoever has an account can have as many phones as there is time to pair them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,9 +8,9 @@ use std::time::Duration;
 
 use crate::core::time::BootTime;
 
-/// Between two entries of one kind about one phone.
+/// Between two entries of one kind about one account.
 pub const PAUSE: Duration = Duration::from_secs(3_600);
-/// Kinds, of phones, that are remembered at once; while there are more within an hour, those are not told.
+/// Kinds, of accounts, that are remembered at once; while there are more within an hour, those are not told.
 const REMEMBERED: usize = 128;
 
 /// Why a call was refused.
@@ -35,13 +36,12 @@ impl fmt::Display for Refusal {
 
 /// When each was told last, and how many were kept back since.
 #[derive(Debug, Default)]
-pub struct Refusals(HashMap<(String, Refusal), (BootTime, u64)>);
+pub struct Refusals(HashMap<(u32, Refusal), (BootTime, u64)>);
 
 impl Refusals {
-    /// Counts one of this phone: where it is to be told, how many were kept back since the last one.
-    pub fn count(&mut self, authenticator: &str, what: Refusal, now: BootTime) -> Option<u64> {
-        let key = (authenticator.to_owned(), what);
-        if let Some((told, kept_back)) = self.0.get_mut(&key) {
+    /// Counts one of a phone of this account: where it is to be told, how many were kept back since the last one.
+    pub fn count(&mut self, uid: u32, what: Refusal, now: BootTime) -> Option<u64> {
+        if let Some((told, kept_back)) = self.0.get_mut(&(uid, what)) {
             if now - *told < PAUSE {
                 *kept_back += 1;
                 return None;
@@ -55,7 +55,7 @@ impl Refusals {
         if self.0.len() >= REMEMBERED {
             return None;
         }
-        self.0.insert(key, (now, 0));
+        self.0.insert((uid, what), (now, 0));
         Some(0)
     }
 }
@@ -71,21 +71,21 @@ mod tests {
     #[test]
     fn the_first_of_a_kind_is_told_and_then_one_in_an_hour_with_the_number_of_the_others() {
         let mut refusals = Refusals::default();
-        assert_eq!(refusals.count("phone", Refusal::Proof, at(0)), Some(0));
-        assert_eq!(refusals.count("phone", Refusal::Nonce, at(1)), Some(0));
-        assert_eq!(refusals.count("tablet", Refusal::Proof, at(1)), Some(0));
-        assert_eq!([1, 2, 3_599].map(|second| refusals.count("phone", Refusal::Proof, at(second))), [None; 3]);
-        assert_eq!(refusals.count("phone", Refusal::Proof, at(3_600)), Some(3));
-        assert_eq!(refusals.count("phone", Refusal::Proof, at(3_601)), None);
-        assert_eq!(refusals.count("phone", Refusal::Proof, at(7_200)), Some(1));
+        assert_eq!(refusals.count(1, Refusal::Proof, at(0)), Some(0));
+        assert_eq!(refusals.count(1, Refusal::Nonce, at(1)), Some(0));
+        assert_eq!(refusals.count(2, Refusal::Proof, at(1)), Some(0));
+        assert_eq!([1, 2, 3_599].map(|second| refusals.count(1, Refusal::Proof, at(second))), [None; 3]);
+        assert_eq!(refusals.count(1, Refusal::Proof, at(3_600)), Some(3));
+        assert_eq!(refusals.count(1, Refusal::Proof, at(3_601)), None);
+        assert_eq!(refusals.count(1, Refusal::Proof, at(7_200)), Some(1));
     }
 
     #[test]
-    fn whoever_knows_many_phones_fills_neither_the_memory_nor_the_trail() {
+    fn whoever_knows_phones_of_many_accounts_fills_neither_the_memory_nor_the_trail() {
         let mut refusals = Refusals::default();
-        let told = (0..10_000).filter(|n| refusals.count(&n.to_string(), Refusal::Proof, at(1)).is_some()).count();
+        let told = (0..10_000).filter(|n| refusals.count(*n, Refusal::Proof, at(1)).is_some()).count();
         assert_eq!((told, refusals.0.len()), (REMEMBERED, REMEMBERED));
-        assert_eq!(refusals.count("another", Refusal::Proof, at(3_601)), Some(0), "an hour later there is room");
+        assert_eq!(refusals.count(20_000, Refusal::Proof, at(3_601)), Some(0), "an hour later there is room");
         assert_eq!(refusals.0.len(), 1);
     }
 }
