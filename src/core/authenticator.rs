@@ -191,7 +191,7 @@ impl Signed<'_> {
 }
 
 /// The secret in a pairing's QR code. Wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+#[derive(Clone, ZeroizeOnDrop)]
 pub struct PairingSecret([u8; Self::BYTES]);
 
 impl PairingSecret {

@@ -1,20 +1,12 @@
-//! Recovery addresses, the codes mailed to them, and how many mails an account may cause.
+//! Recovery addresses, and how many mails an account may cause. The codes in the mails are [passcodes](super::passcode).
 //!
-//! This module sends nothing and draws no code: the digits are made from random bytes that the caller gives.
+//! This module sends nothing.
 
 use std::fmt;
 use std::time::Duration;
 
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
-
 use super::time::BootTime;
-use super::totp::TypedCode;
 
-/// How long a mailed code is good.
-pub const CODE_LIFE: Duration = Duration::from_secs(600);
-/// Wrong answers to one mailed code; then it is void and another has to be sent.
-pub const TRIES: u8 = 3;
 /// The pause between two mails of one account.
 pub const RESEND_PAUSE: Duration = Duration::from_secs(30);
 /// Mails of one account within [`BUDGET_SPAN`].
@@ -107,70 +99,6 @@ pub fn mask(address: &str) -> String {
     if domain.is_empty() { format!("{first}***") } else { format!("{first}***@{domain}") }
 }
 
-/// A code that was mailed. Wiped when dropped, never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MailedCode {
-    digits: Zeroizing<String>,
-    sent_at: BootTime,
-    tries_left: u8,
-}
-
-impl fmt::Debug for MailedCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MailedCode(…, {} tries left)", self.tries_left)
-    }
-}
-
-/// What became of an answer to a mailed code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MailAnswer {
-    /// It was the code, which is used up.
-    Right,
-    /// It was not; the code still stands.
-    Wrong,
-    /// It was not, or no longer: another code has to be sent.
-    Void,
-}
-
-impl MailedCode {
-    /// Six digits out of `random`, which is uniform over all of `u64` (the bias is below 2^-43).
-    #[must_use]
-    pub fn new(random: u64, now: BootTime) -> Self {
-        Self { digits: Zeroizing::new(format!("{:06}", random % 1_000_000)), sent_at: now, tries_left: TRIES }
-    }
-
-    /// For the mail, and for nothing else.
-    #[must_use]
-    pub fn digits(&self) -> &str {
-        &self.digits
-    }
-
-    /// How long it is still good; zero where it is not.
-    #[must_use]
-    pub fn left(&self, now: BootTime) -> Duration {
-        if self.tries_left == 0 { Duration::ZERO } else { CODE_LIFE.saturating_sub(now - self.sent_at) }
-    }
-
-    /// Whether it is this very code, whatever was answered to it since.
-    #[must_use]
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.sent_at == other.sent_at && bool::from(self.digits.as_bytes().ct_eq(other.digits.as_bytes()))
-    }
-
-    /// Compares a typed answer; each wrong one takes a try.
-    pub fn answer(&mut self, typed: &str, now: BootTime) -> MailAnswer {
-        if self.left(now).is_zero() {
-            return MailAnswer::Void;
-        }
-        if TypedCode::parse(typed).is_some_and(|code| code.is(self.digits.as_bytes())) {
-            self.tries_left = 0;
-            return MailAnswer::Right;
-        }
-        self.tries_left -= 1;
-        if self.tries_left == 0 { MailAnswer::Void } else { MailAnswer::Wrong }
-    }
-}
-
 /// When mails of one account left; kept in memory, per account.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MailBudget {
@@ -251,24 +179,6 @@ mod tests {
     }
 
     #[test]
-    fn a_mailed_code_is_right_once() {
-        let mut code = MailedCode::new(7_000_042, at(0));
-        assert_eq!(code.digits(), "000042");
-        assert_eq!(code.answer("000 042", at(599)), MailAnswer::Right);
-        assert_eq!(code.answer("000042", at(599)), MailAnswer::Void);
-    }
-
-    #[test]
-    fn the_third_wrong_answer_voids_it_and_ten_minutes_do_too() {
-        let mut code = MailedCode::new(42, at(0));
-        assert_eq!(code.answer("000043", at(1)), MailAnswer::Wrong);
-        assert_eq!(code.answer("42", at(1)), MailAnswer::Wrong);
-        assert_eq!(code.answer("", at(1)), MailAnswer::Void);
-        assert_eq!(code.answer("000042", at(1)), MailAnswer::Void);
-        assert_eq!(MailedCode::new(42, at(0)).answer("000042", at(600)), MailAnswer::Void);
-    }
-
-    #[test]
     fn mails_come_no_faster_than_one_in_30_s_and_five_an_hour() {
         let mut budget = MailBudget::default();
         budget.take(at(0)).unwrap();
@@ -280,11 +190,6 @@ mod tests {
         assert!(budget.take(at(3_600)).is_ok());
         assert!(!budget.is_over(at(3_601)));
         assert!(budget.is_over(at(7_200)));
-    }
-
-    #[test]
-    fn a_mailed_code_is_not_printed() {
-        assert!(!format!("{:?}", MailedCode::new(123_456, at(0))).contains("123"));
     }
 
     proptest! {

@@ -28,8 +28,9 @@ use self::phone::{Draw, Phone, Request, RequestBudget};
 use super::account::{Account, Method};
 use super::clock::{ClockFault, Moment, PlausibleTime};
 use super::decision::Facilities;
-use super::email::{self, MailAnswer, MailBudget, MailedCode};
+use super::email::{self, MailBudget};
 use super::lockout::Gate;
+use super::passcode::{self, Passcode};
 use super::recovery_code::RecoveryCode;
 use super::time::{BootTime, Wall};
 use super::totp::{self, Enrolment, Mark, Skew, TimeStep, Verdict};
@@ -93,7 +94,7 @@ pub struct Mail {
     /// The address.
     pub to: String,
     /// The code in it.
-    pub code: MailedCode,
+    pub code: Passcode,
 }
 
 /// What the user is asked.
@@ -365,9 +366,9 @@ impl Login {
         let standing = mailed.as_ref().is_some_and(|mailed| mailed.stands(account, now));
         let mail = match budget.take(now) {
             Ok(()) => {
-                let code = MailedCode::new(random, now);
+                let code = Passcode::new(random, now);
                 // A mail takes its time: the login waits as long as the code is good.
-                *until = (*until).max(now + email::CODE_LIFE);
+                *until = (*until).max(now + passcode::LIFE);
                 *mailed = Some(Mailed { code: code.clone(), to: address.into(), generation: account.generation });
                 Some(Mail { to: address.into(), code })
             }
@@ -380,7 +381,7 @@ impl Login {
     }
 
     /// A code that was to be mailed has not left: nobody is told that it is on its way.
-    pub fn unsent(&mut self, code: &MailedCode) {
+    pub fn unsent(&mut self, code: &Passcode) {
         if let State::Open { mailed, .. } = &mut self.state
             && mailed.as_ref().is_some_and(|mailed| mailed.is_same(code))
         {
@@ -481,9 +482,9 @@ impl Answered {
             return Err(LoginFault::MethodUnavailable(Method::EmailCode, "the code is void: have another one sent".into()));
         }
         match mailed.code.answer(code, now) {
-            MailAnswer::Right => self.outcome = Outcome::Verified,
-            MailAnswer::Wrong => {}
-            MailAnswer::Void => self.hint = Some("the code is void now: have another one sent".into()),
+            passcode::Answer::Right => self.outcome = Outcome::Verified,
+            passcode::Answer::Wrong => {}
+            passcode::Answer::Void => self.hint = Some("the code is void now: have another one sent".into()),
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ pub mod nonces;
 pub mod otpauth;
 pub mod pairing;
 pub mod pam_stack;
+pub mod passcode;
 pub mod pattern;
 pub mod peer;
 pub mod policy;

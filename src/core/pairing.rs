@@ -18,10 +18,11 @@
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::account::{Method, Methods};
 use super::authenticator::{KeyFault, PairingSecret, PublicKey, Signed};
-use super::email::{MailAnswer, MailedCode};
+use super::passcode::{Answer, Passcode};
 use super::time::{BootTime, Wall};
 
 /// How long a pairing waits.
@@ -76,9 +77,9 @@ pub enum Next {
     /// Nothing.
     Done,
     /// Compare this number, or type it, then confirm.
-    Approve(String),
+    Approve(Zeroizing<String>),
     /// Type this code on the NAS.
-    ShowCode(MailedCode),
+    ShowCode(Passcode),
 }
 
 /// What became of a number that was compared.
@@ -100,7 +101,7 @@ pub enum State {
     /// Not scanned yet.
     Waiting,
     /// The phone's user compares this number.
-    Approve(String),
+    Approve(Zeroizing<String>),
     /// The phone shows a code.
     TypeCode,
     /// Done.
@@ -114,8 +115,8 @@ pub enum State {
 #[derive(Clone, Debug)]
 enum Stage {
     Offered { wrong: u8 },
-    Approve { number: String },
-    TypeCode { code: MailedCode },
+    Approve { number: Zeroizing<String> },
+    TypeCode { code: Passcode },
     Paired,
     Denied,
     Void,
@@ -144,7 +145,7 @@ impl Pairing {
 
     /// What its QR code says.
     #[must_use]
-    pub fn uri(&self, address: &str) -> zeroize::Zeroizing<String> {
+    pub fn uri(&self, address: &str) -> Zeroizing<String> {
         self.secret.uri(address, &self.id)
     }
 
@@ -181,11 +182,11 @@ impl Pairing {
         self.phone = Some(id.to_owned());
         let (stage, next) = match self.method {
             Method::LoginApproval => {
-                let number = self.secret.number(public_key);
+                let number = Zeroizing::new(self.secret.number(public_key));
                 (Stage::Approve { number: number.clone() }, Next::Approve(number))
             }
             Method::OnlineCode => {
-                let code = MailedCode::new(random, now);
+                let code = Passcode::new(random, now);
                 (Stage::TypeCode { code: code.clone() }, Next::ShowCode(code))
             }
             _ => (Stage::Paired, Next::Done),
@@ -215,16 +216,16 @@ impl Pairing {
     }
 
     /// The code that the phone shows, as it was typed on the NAS; none where none is awaited.
-    pub fn confirm_code(&mut self, typed: &str, now: BootTime) -> Option<MailAnswer> {
+    pub fn confirm_code(&mut self, typed: &str, now: BootTime) -> Option<Answer> {
         if now >= self.until {
             return None;
         }
         let Stage::TypeCode { code } = &mut self.stage else { return None };
         let answer = code.answer(typed, now);
         match answer {
-            MailAnswer::Right => self.stage = Stage::Paired,
-            MailAnswer::Wrong => {}
-            MailAnswer::Void => self.stage = Stage::Denied,
+            Answer::Right => self.stage = Stage::Paired,
+            Answer::Wrong => {}
+            Answer::Void => self.stage = Stage::Denied,
         }
         Some(answer)
     }
@@ -283,7 +284,7 @@ mod tests {
     fn a_login_approval_is_paired_by_the_number_of_its_own_key() {
         let (mut pairing, phone) = (offered(Method::LoginApproval), Signer::new());
         let Ok(Next::Approve(number)) = scan(&mut pairing, &phone) else { panic!("approve") };
-        assert_eq!(number, PairingSecret::new([7; 32]).number(&phone.public_key()));
+        assert_eq!(*number, PairingSecret::new([7; 32]).number(&phone.public_key()));
         assert_eq!(pairing.state(at(1)), State::Approve(number.clone()));
         assert_eq!(pairing.clone().confirm("ID", (true, Some("none")), at(2)), Confirmed::WrongNumber);
         assert_eq!(pairing.clone().confirm("ID", (true, None), at(2)), Confirmed::WrongNumber);
@@ -312,13 +313,13 @@ mod tests {
         let Ok(Next::ShowCode(code)) = scan(&mut pairing, &Signer::new()) else { panic!("code") };
         assert_eq!(code.digits(), "004711");
         let mut guessed = pairing.clone();
-        assert_eq!(guessed.confirm_code("000000", at(2)), Some(MailAnswer::Wrong));
-        assert_eq!(guessed.confirm_code("000000", at(2)), Some(MailAnswer::Wrong));
-        assert_eq!(guessed.confirm_code("000000", at(2)), Some(MailAnswer::Void));
+        assert_eq!(guessed.confirm_code("000000", at(2)), Some(Answer::Wrong));
+        assert_eq!(guessed.confirm_code("000000", at(2)), Some(Answer::Wrong));
+        assert_eq!(guessed.confirm_code("000000", at(2)), Some(Answer::Void));
         assert_eq!((guessed.confirm_code("004711", at(2)), guessed.state(at(2))), (None, State::Denied));
         assert_eq!(pairing.clone().confirm_code("004711", at(300)), None);
         assert_eq!(pairing.confirm("ID", (true, None), at(2)), Confirmed::Expired, "the phone can't confirm its own code");
-        assert_eq!(pairing.confirm_code("004 711", at(2)), Some(MailAnswer::Right));
+        assert_eq!(pairing.confirm_code("004 711", at(2)), Some(Answer::Right));
         assert_eq!(pairing.state(at(2)), State::Paired);
     }
 

@@ -31,9 +31,10 @@ use self::offer::Offer;
 pub use self::phone::Taker;
 use super::account::{Account, Method, Methods, Refusal};
 use super::decision::Facilities;
-use super::email::{Address, MailAnswer, MailBudget, MailedCode};
+use super::email::{Address, MailBudget};
 use super::login::{Mail, Origin};
 use super::pairing::{Pairing, Phone};
+use super::passcode::{self, Passcode};
 use super::recovery_code;
 use super::time::BootTime;
 use super::totp::{Enrolment, Mark, TimeStep};
@@ -82,7 +83,7 @@ pub type Confirmed = (Confirmation, Option<String>);
 struct NewAddress {
     address: String,
     /// Absent where no mail server is configured: the address then never counts.
-    mailed: Option<MailedCode>,
+    mailed: Option<Passcode>,
     confirmed: bool,
 }
 
@@ -272,7 +273,7 @@ impl Setup {
             Err(_) => None,
             Ok(()) => {
                 budget.take(now).map_err(|wait| unavailable(format!("too many mails; another can be sent in {} s", wait.as_secs() + 1)))?;
-                Some(MailedCode::new(random, now))
+                Some(Passcode::new(random, now))
             }
         };
         let mail = mailed.clone().map(|code| Mail { to: address.clone(), code });
@@ -290,12 +291,12 @@ impl Setup {
             return (Confirmation::Locked, Some("no code was sent: no mail server is configured".into()));
         };
         match mailed.answer(typed, now) {
-            MailAnswer::Right => {
+            passcode::Answer::Right => {
                 email.confirmed = true;
                 (Confirmation::Confirmed, None)
             }
-            MailAnswer::Wrong => (Confirmation::Wrong, None),
-            MailAnswer::Void => (Confirmation::Locked, Some("the code is void: begin again to have another one sent".into())),
+            passcode::Answer::Wrong => (Confirmation::Wrong, None),
+            passcode::Answer::Void => (Confirmation::Locked, Some("the code is void: begin again to have another one sent".into())),
         }
     }
 

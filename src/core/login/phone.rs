@@ -20,8 +20,8 @@ use zeroize::Zeroizing;
 use super::{Challenge, Login, LoginFault, State, TRUST_WITHIN};
 use crate::core::account::{Account, Method};
 use crate::core::clock::Moment;
-use crate::core::email::{MailAnswer, MailedCode};
 use crate::core::lockout::Gate;
+use crate::core::passcode::{Answer, Passcode};
 use crate::core::time::{BootTime, Wall};
 
 /// Requests of one account that may stay unanswered, or be denied, within [`SPAN`].
@@ -103,9 +103,9 @@ pub struct Request {
     pub method: Method,
     /// Since when, for people.
     pub requested_at: Wall,
-    number: Option<String>,
+    number: Option<Zeroizing<String>>,
     token: Option<Zeroizing<String>>,
-    code: Option<MailedCode>,
+    code: Option<Passcode>,
     terms: Terms,
     /// The login's end when it was made: a login that waits longer since then does not prolong it.
     until: BootTime,
@@ -119,9 +119,9 @@ impl Request {
             method,
             requested_at: now.wall,
             // The bias is below 2^-57.
-            number: (method == Method::LoginApproval).then(|| (10 + random % 90).to_string()),
+            number: (method == Method::LoginApproval).then(|| Zeroizing::new((10 + random % 90).to_string())),
             token: (method == Method::QrCode).then(|| Zeroizing::new(token)),
-            code: (method == Method::OnlineCode).then(|| MailedCode::new(random, now.boot)),
+            code: (method == Method::OnlineCode).then(|| Passcode::new(random, now.boot)),
             terms: Terms { method, generation: account.generation },
             until,
         }
@@ -136,7 +136,7 @@ impl Request {
     /// Two digits that the login screen and the phone show: for `login_approval`.
     #[must_use]
     pub fn number(&self) -> Option<&str> {
-        self.number.as_deref()
+        self.number.as_deref().map(String::as_str)
     }
 
     /// What is in the QR code: for `qr_code`.
@@ -147,7 +147,7 @@ impl Request {
 
     /// The code to type: for `online_code`, and for the phone alone.
     #[must_use]
-    pub fn code(&self) -> Option<&MailedCode> {
+    pub fn code(&self) -> Option<&Passcode> {
         self.code.as_ref()
     }
 
@@ -167,7 +167,7 @@ impl Request {
         match self.method {
             Method::QrCode => "Scan the QR code with your phone, and approve there".into(),
             Method::LoginApproval => {
-                format!("Approve this login on your phone: the number is {}", self.number.as_deref().unwrap_or_default())
+                format!("Approve this login on your phone: the number is {}", self.number().unwrap_or_default())
             }
             _ => "Enter the code that your phone shows".into(),
         }
@@ -357,9 +357,9 @@ impl Login {
             return Err(unavailable("no code was asked for in this login, or it is void: ask for another one"));
         };
         Ok(match code.answer(typed, now) {
-            MailAnswer::Right => (true, None),
-            MailAnswer::Wrong => (false, None),
-            MailAnswer::Void => {
+            Answer::Right => (true, None),
+            Answer::Wrong => (false, None),
+            Answer::Void => {
                 self.end_request(Phone::Denied);
                 (false, Some("the code is void now: ask for another one".into()))
             }

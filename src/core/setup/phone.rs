@@ -2,8 +2,8 @@
 
 use super::{Confirmation, Confirmed, Method, Methods, Purpose, Refusal, Setup};
 use crate::core::authenticator::{PER_ACCOUNT, PairingSecret, PublicKey};
-use crate::core::email::MailAnswer;
 use crate::core::pairing::{self, Next, PairFault, Pairing, Phone, Presented};
+use crate::core::passcode::Answer;
 use crate::core::time::{BootTime, Wall};
 
 /// A phone that takes a pairing, beside what it says of itself.
@@ -93,12 +93,12 @@ impl Setup {
     pub fn confirm_online_code(&mut self, typed: &str, now: BootTime) -> Confirmed {
         let answer = self.pairing.as_mut().and_then(|pairing| pairing.confirm_code(typed, now));
         match answer {
-            Some(MailAnswer::Right) => {
+            Some(Answer::Right) => {
                 self.paired();
                 (Confirmation::Confirmed, None)
             }
-            Some(MailAnswer::Wrong) => (Confirmation::Wrong, None),
-            Some(MailAnswer::Void) => (Confirmation::Locked, Some("too many wrong codes: have another pairing code shown".into())),
+            Some(Answer::Wrong) => (Confirmation::Wrong, None),
+            Some(Answer::Void) => (Confirmation::Locked, Some("too many wrong codes: have another pairing code shown".into())),
             None if self.is_paired_for(Method::OnlineCode) => (Confirmation::Confirmed, None),
             None => (Confirmation::Wrong, Some("no phone shows a code for this setup".into())),
         }

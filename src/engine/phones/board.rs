@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex as Turn;
+use zeroize::Zeroizing;
 
 use crate::core::account::Method;
 use crate::core::login::phone::{Request, Terms};
@@ -46,7 +47,7 @@ pub struct Entry {
     /// Who logs in where.
     pub origin: Origin,
     /// See [`Request::number`].
-    pub number: Option<String>,
+    pub number: Option<Zeroizing<String>>,
     /// For people.
     pub requested_at: Wall,
     /// See [`Request::until`].
@@ -57,7 +58,7 @@ pub struct Entry {
     pub terms: Terms,
     /// The phone that has scanned the QR code.
     pub scanned_by: Option<String>,
-    token: Option<zeroize::Zeroizing<String>>,
+    token: Option<Zeroizing<String>>,
     over: Option<Over>,
     /// It is in the audit trail that somebody has decided too late, and that somebody was shown the code.
     noted: (bool, bool),
@@ -72,13 +73,13 @@ impl Entry {
             id: request.id.clone(),
             method: request.method,
             origin,
-            number: request.number().map(String::from),
+            number: request.number().map(|number| Zeroizing::new(number.to_owned())),
             requested_at: request.requested_at,
             until: request.until(),
             login,
             terms: request.terms(),
             scanned_by: None,
-            token: request.token().map(|token| zeroize::Zeroizing::new(token.to_owned())),
+            token: request.token().map(|token| Zeroizing::new(token.to_owned())),
             over: None,
             noted: (false, false),
             age: 0,
@@ -98,8 +99,10 @@ impl Entry {
         self.over.or((!in_time).then_some(Over::Expired))
     }
 
+    /// What only an open one needs is wiped.
     fn end(&mut self, over: Over) {
         self.over.get_or_insert(over);
+        (self.token, self.number) = (None, None);
     }
 
     /// Whether this phone of the account `uid` may see it.
