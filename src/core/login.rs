@@ -187,7 +187,7 @@ pub struct Now {
 /// A code on its way, and what it was mailed for: no other mailbox, and no account that has changed since, is answered for with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mailed {
-    code: MailedCode,
+    code: Passcode,
     to: String,
     generation: u64,
 }

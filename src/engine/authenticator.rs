@@ -60,12 +60,6 @@ impl Interface for AuthenticatorInterface {
                 let presented = pairing::Given { public_key, name, mac, proof };
                 Ok(Reply::Paired(pairing::pair(desk, pairing.expose(), presented).await?))
             }
-            Call::ConfirmPairing { authenticator, approve, number, nonce, proof } => {
-                let (id, number) = (authenticator.as_str(), number.as_deref());
-                let signed = Signed::ConfirmPairing { authenticator: id, approve, number, nonce: &nonce };
-                let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
-                Ok(Reply::PairingConfirmed(pairing::confirm(desk, &phone, (approve, number)).await?))
-            }
             Call::Nonce { authenticator } => {
                 proof::find(desk, &authenticator).await?;
                 Ok(Reply::Nonce(Nonce { nonce: asked_for(desk, &authenticator)? }))
@@ -76,35 +70,47 @@ impl Interface for AuthenticatorInterface {
                 proof::seen(desk, &phone).await;
                 Ok(Reply::Requests(Requests { requests: pending::follow(desk, phone, replies).await? }))
             }
-            Call::Scan { authenticator, qr, nonce, proof } => {
-                let signed = Signed::Scan { authenticator: &authenticator, qr: qr.expose(), nonce: &nonce };
-                let phone = proof::prove(desk, (&authenticator, &nonce), &signed, &proof).await?;
-                proof::seen(desk, &phone).await;
-                Ok(Reply::Scanned(Scanned { request: pending::scan(desk, &phone, qr.expose())? }))
-            }
-            Call::Decide { authenticator, login, approve, number, nonce, proof } => {
-                let (id, number) = (authenticator.as_str(), number.as_deref());
-                let signed = Signed::Decide { authenticator: id, login: &login, approve, number, nonce: &nonce };
-                let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
-                let said = decide::Said { request: login, approve, number: number.map(String::from) };
-                // What was signed is decided, be the carrier there to hear of it or not.
-                let desk = Arc::clone(desk);
-                let decided = tokio::spawn(async move { decide::decide(&desk, phone, said).await });
-                Ok(Reply::Decided(decided.await.map_err(|e| Error::StorageFailed { reason: e.to_string() })??))
-            }
-            Call::OnlineCode { authenticator, login, nonce, proof } => {
-                let signed = Signed::OnlineCode { authenticator: &authenticator, login: &login, nonce: &nonce };
-                let phone = proof::prove(desk, (&authenticator, &nonce), &signed, &proof).await?;
-                proof::seen(desk, &phone).await;
-                Ok(Reply::OnlineCode(pending::online_code(desk, &phone, &login).await?))
-            }
-            Call::Unpair { authenticator, nonce, proof } => {
-                let signed = Signed::Unpair { authenticator: &authenticator, nonce: &nonce };
-                let phone = proof::prove(desk, (&authenticator, &nonce), &signed, &proof).await?;
-                pairing::unpair(desk, phone).await?;
-                Ok(Reply::Done(Empty {}))
-            }
+            signed => once(desk, signed).await,
         }
+    }
+}
+
+/// What a phone has signed, and what has one reply.
+async fn once(desk: &Arc<Desk>, call: Call) -> Answer<Reply> {
+    match call {
+        Call::ConfirmPairing { authenticator, approve, number, nonce, proof } => {
+            let (id, number) = (authenticator.as_str(), number.as_deref());
+            let signed = Signed::ConfirmPairing { authenticator: id, approve, number, nonce: &nonce };
+            let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
+            Ok(Reply::PairingConfirmed(pairing::confirm(desk, &phone, (approve, number)).await?))
+        }
+        Call::Scan { authenticator, qr, nonce, proof } => {
+            let signed = Signed::Scan { authenticator: &authenticator, qr: qr.expose(), nonce: &nonce };
+            let phone = proof::prove(desk, (&authenticator, &nonce), &signed, &proof).await?;
+            proof::seen(desk, &phone).await;
+            Ok(Reply::Scanned(Scanned { request: pending::scan(desk, &phone, qr.expose())? }))
+        }
+        Call::Decide { authenticator, login, approve, number, nonce, proof } => {
+            let (id, said) = (authenticator.as_str(), number.as_deref());
+            let signed = Signed::Decide { authenticator: id, login: &login, approve, number: said, nonce: &nonce };
+            let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
+            let (said, desk) = (decide::Said { request: login, approve, number }, Arc::clone(desk));
+            // What was signed is decided, be the carrier there to hear of it or not.
+            Ok(Reply::Decided(whole(async move { decide::decide(&desk, phone, said).await }).await?))
+        }
+        Call::OnlineCode { authenticator, login, nonce, proof } => {
+            let signed = Signed::OnlineCode { authenticator: &authenticator, login: &login, nonce: &nonce };
+            let phone = proof::prove(desk, (&authenticator, &nonce), &signed, &proof).await?;
+            proof::seen(desk, &phone).await;
+            Ok(Reply::OnlineCode(pending::online_code(desk, &phone, &login).await?))
+        }
+        Call::Unpair { authenticator, nonce, proof } => {
+            let signed = Signed::Unpair { authenticator: &authenticator, nonce: &nonce };
+            let phone = proof::prove(desk, (&authenticator, &nonce), &signed, &proof).await?;
+            pairing::unpair(desk, phone).await?;
+            Ok(Reply::Done(Empty {}))
+        }
+        _ => unreachable!("the other calls are not signed, or go on"),
     }
 }
 

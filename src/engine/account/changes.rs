@@ -38,6 +38,15 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
             let deed = Deed::about("preferred_method", method.as_str());
             change(desk, from(user, None).await?, None, deed, move |by| Ok(by.account().set_preferred(method)?)).await
         }
+        other => others(desk, peer, other).await,
+    }
+}
+
+/// The changes that are about no single method.
+async fn others(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Reply> {
+    let kind = call.kind();
+    let from = async |user: Option<String>, login: Option<Secret>| caller(desk, peer, kind, user.as_deref(), login.as_ref()).await;
+    match call {
         Call::SetPasswordless { user, password, passwordless } => {
             let deed = Deed::about("passwordless", if passwordless { "on" } else { "off" });
             let act = move |by: &mut Hand<'_, '_>| Ok(by.stored.account.set_passwordless(passwordless, by.by_group)?);

@@ -33,24 +33,7 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
     let kind = call.kind();
     let open = async |name: Secret| find(desk, peer, kind, name).await;
     match call {
-        Call::BeginSetup { user, password, setup, recovery_email } => {
-            let caller = caller(desk, peer, kind, user.as_deref(), None).await?;
-            match (password, setup) {
-                (Some(password), None) => Ok(Reply::Begun(begin(desk, caller, Purpose::Setup, password, recovery_email).await?)),
-                (None, Some(setup)) => Ok(Reply::Begun(resume(desk, &caller, open(setup).await?, recovery_email).await?)),
-                (None, None) => Err(Failure::invalid("password")),
-                (Some(_), Some(_)) => Err(Failure::invalid("setup")),
-            }
-        }
-        Call::BeginChange { user, password, login } => {
-            let caller = caller(desk, peer, kind, user.as_deref(), login.as_ref()).await?;
-            Ok(Reply::Begun(begin(desk, caller, Purpose::Change, password, None).await?))
-        }
-        Call::SetRecoveryEmail { user, password, login, recovery_email } => {
-            let caller = caller(desk, peer, kind, user.as_deref(), login.as_ref()).await?;
-            let begun = begin(desk, caller, Purpose::RecoveryEmail, password, Some(recovery_email)).await?;
-            Ok(Reply::Setting(Setting { setup: begun.setup }))
-        }
+        Call::BeginSetup { .. } | Call::BeginChange { .. } | Call::SetRecoveryEmail { .. } => first(desk, peer, call).await,
         Call::SetupStatus { setup } => Ok(Reply::Setup(open(setup).await?.status())),
         Call::ConfirmRecoveryEmail { setup, code } => confirm_email(desk, open(setup).await?, code).await,
         Call::OfferSecurityCode { setup } => Ok(Reply::SecurityCode(offer(desk, open(setup).await?)?)),
@@ -71,6 +54,36 @@ pub(super) async fn call(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Re
             Ok(DONE)
         }
         _ => unreachable!("the other calls are not about setups"),
+    }
+}
+
+/// The calls that begin one, or go on with one that a login began.
+async fn first(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Reply> {
+    let kind = call.kind();
+    let from = async |user: Option<String>, login: Option<Secret>| caller(desk, peer, kind, user.as_deref(), login.as_ref()).await;
+    match call {
+        Call::BeginSetup { user, password, setup, recovery_email } => {
+            let caller = from(user, None).await?;
+            match (password, setup) {
+                (Some(password), None) => Ok(Reply::Begun(begin(desk, caller, Purpose::Setup, password, recovery_email).await?)),
+                (None, Some(setup)) => {
+                    let open = find(desk, peer, kind, setup).await?;
+                    Ok(Reply::Begun(resume(desk, &caller, open, recovery_email).await?))
+                }
+                (None, None) => Err(Failure::invalid("password")),
+                (Some(_), Some(_)) => Err(Failure::invalid("setup")),
+            }
+        }
+        Call::BeginChange { user, password, login } => {
+            let caller = from(user, login).await?;
+            Ok(Reply::Begun(begin(desk, caller, Purpose::Change, password, None).await?))
+        }
+        Call::SetRecoveryEmail { user, password, login, recovery_email } => {
+            let caller = from(user, login).await?;
+            let begun = begin(desk, caller, Purpose::RecoveryEmail, password, Some(recovery_email)).await?;
+            Ok(Reply::Setting(Setting { setup: begun.setup }))
+        }
+        _ => unreachable!("the other calls begin none"),
     }
 }
 
