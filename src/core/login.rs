@@ -383,7 +383,7 @@ impl Login {
     /// A code that was to be mailed has not left: nobody is told that it is on its way.
     pub fn unsent(&mut self, code: &Passcode) {
         if let State::Open { mailed, .. } = &mut self.state
-            && mailed.as_ref().is_some_and(|mailed| mailed.is_same(code))
+            && mailed.as_ref().is_some_and(|mailed| mailed.code.is_same(code))
         {
             *mailed = None;
         }

@@ -25,7 +25,7 @@ use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
 use crate::core::sessions::Owner;
 use crate::core::setup::Setup;
-use crate::core::time::{BootTime, Wall};
+use crate::core::time::Wall;
 use crate::core::totp::{Enrolment, Mark, TimeStep};
 use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, Waited};
 use crate::proto::privileged::is_account;
