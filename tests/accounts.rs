@@ -18,8 +18,11 @@ use twostep::supervisor::accounts::{Accounts, AccountsError, BroughtBack, State,
 use twostep::sys::atomic_file::{Disk, LockError, RealDisk, Step};
 
 use disk::FailingDisk;
+use skip::{Lack, skipped};
 
 mod disk;
+#[path = "support/skip.rs"]
+mod skip;
 
 const HASH: &str = "$y$j9T$abcdefghijklmnop$StUVXPIG.SM.LkD69wbM4FIgyY1uy8JiB4lGhkJGS4.";
 const NOW: Wall = Wall(1_800_000_000);
@@ -351,7 +354,7 @@ fn an_immutable_shadow_file_is_refused_with_the_reason() {
     let chattr =
         |flag: &str| Command::new("chattr").arg(flag).arg(etc.path("shadow")).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
     if !chattr("+i") {
-        eprintln!("SKIPPED: no right, or no file system, to make a file immutable");
+        skipped(Lack::FileSystem, "no right, or no file system, to make a file immutable");
         return;
     }
     let error = etc.press_on(RealDisk);
@@ -373,7 +376,7 @@ fn on_a_file_system(folder: &Path, options: &str, body: impl FnOnce() + Send) ->
             if ready {
                 body()
             } else {
-                eprintln!("SKIPPED: no right to mount a small file system")
+                skipped(Lack::Root, "no right to mount a small file system")
             }
             ready
         };

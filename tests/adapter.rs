@@ -12,6 +12,11 @@ use twostep::core::adapter::{Adapter, Choice, Facts, First, Mac, Origin, Refusal
 use twostep::supervisor::password::{self, DefaultPassword};
 use twostep::sys::adapters::{Nvmem, facts};
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::{Lack, skipped};
+
 /// A machine in a scratch folder.
 struct Machine(tempfile::TempDir);
 
@@ -392,7 +397,7 @@ fn this_very_machine_is_read_without_fail() {
             let adapter = real.adapters.iter().find(|a| Some(&a.name) == first.interface.as_ref()).expect("one of those that were read");
             assert!(adapter.device && !adapter.bridge && !adapter.bond);
         }
-        Err(refusal) => eprintln!("no adapter here, as in a container: {refusal}"),
+        Err(refusal) => skipped(Lack::Hardware, format_args!("no adapter here, as in a container: {refusal}")),
     }
     if let Some(lo) = real.adapters.iter().find(|adapter| adapter.name == "lo") {
         assert_eq!(lo.permanent, None);
@@ -574,6 +579,6 @@ fn a_file_of_somebody_else_and_what_is_no_file_are_refused() {
         let error = resolve(&machine, &format!("file = \"{}\"", file.display())).unwrap_err();
         assert!(error.contains("must belong to root"), "{error}");
     } else {
-        eprintln!("skipped: only root can give a file away");
+        skipped(Lack::Root, "only root can give a file away");
     }
 }

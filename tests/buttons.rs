@@ -14,6 +14,11 @@ use twostep::core::gesture::{Event, Ignored, State};
 use twostep::supervisor::buttons::{ButtonEvent, Buttons, Kind, NotSimulated};
 use twostep::sys::clock;
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::{Lack, skipped};
+
 const HOLD: Duration = Duration::from_millis(1200);
 
 fn settings() -> config::Button {
@@ -174,7 +179,7 @@ fn idle_buttons_never_wake_up() {
 fn may_make(what: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED, only root can make {what}");
+        skipped(Lack::Root, format_args!("only root can make {what}"));
     }
     root
 }
@@ -186,7 +191,7 @@ fn uinput(name: &str, keys: &[KeyCode]) -> Option<VirtualDevice> {
     }
     let keys: AttributeSet<KeyCode> = keys.iter().collect();
     let made = VirtualDevice::builder().and_then(|builder| builder.name(name).with_keys(&keys)?.build());
-    made.inspect_err(|error| eprintln!("SKIPPED, no input device can be made: /dev/uinput: {error}")).ok()
+    made.inspect_err(|error| skipped(Lack::Hardware, format_args!("no input device can be made: /dev/uinput: {error}"))).ok()
 }
 
 fn send(device: &mut VirtualDevice, key: KeyCode, value: i32) {
@@ -314,7 +319,7 @@ impl Chip {
             return None;
         }
         if !base.is_dir() {
-            eprintln!("SKIPPED, no GPIO line can be made: no {}", base.display());
+            skipped(Lack::Hardware, format_args!("no GPIO line can be made: no {}", base.display()));
             return None;
         }
         let folder = base.join(label);
@@ -474,7 +479,7 @@ fn a_beeper_ticks() {
     use twostep::supervisor::feedback::{Feedback as Shown, Pattern};
     let name = "PC Speaker";
     let Some(device) = twostep::sys::input::devices(Path::new("/")).into_iter().flatten().find(|device| device.name == name) else {
-        eprintln!("SKIPPED, there is no input device \"{name}\"");
+        skipped(Lack::Hardware, format_args!("there is no input device {name:?}"));
         return;
     };
     block_on(async {
@@ -496,7 +501,7 @@ fn a_light_of_the_kernel_is_given_back() {
     use twostep::sys::leds::Led;
     let lights = fs::read_dir("/sys/class/leds").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let Some(name) = lights.into_iter().find(|name| name.ends_with("::capslock")) else {
-        eprintln!("SKIPPED, there is no caps lock light below /sys/class/leds");
+        skipped(Lack::Hardware, "there is no caps lock light below /sys/class/leds");
         return;
     };
     let read = |file: &str| fs::read_to_string(format!("/sys/class/leds/{name}/{file}")).unwrap();

@@ -15,7 +15,7 @@ mod service;
 mod skip;
 
 use service::{SOON, Service, Setup, Told};
-use skip::skipped;
+use skip::{Lack, skipped};
 
 fn client(service: &Service) -> Client {
     Client::connect(&service.socket(), SOON).unwrap()
@@ -24,7 +24,7 @@ fn client(service: &Service) -> Client {
 #[test]
 fn the_python_package_gets_on_with_us() {
     if !Command::new("python3").args(["-c", "import varlink"]).output().is_ok_and(|import| import.status.success()) {
-        skipped("python3 has no module varlink (python3 -m pip install varlink)");
+        skipped(Lack::Package, "python3 has no module varlink (python3 -m pip install varlink)");
         return;
     }
     let service = Service::start(Setup::default());
@@ -36,7 +36,7 @@ fn the_python_package_gets_on_with_us() {
 #[test]
 fn varlinkctl_gets_on_with_us() {
     if Command::new("varlinkctl").arg("--version").output().is_err() {
-        skipped("no varlinkctl here (systemd 255 or later)");
+        skipped(Lack::Package, "no varlinkctl here (systemd 255 or later)");
         return;
     }
     let service = Service::start(Setup::default());

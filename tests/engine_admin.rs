@@ -17,6 +17,8 @@ use twostep::proto::varlink::Empty;
 
 #[path = "support/nas.rs"]
 mod nas;
+#[path = "support/skip.rs"]
+mod skip;
 
 use nas::{Nas, answer, call, code, connect_as, decision, enrol, launch, refused, start, wrong_code};
 

@@ -17,9 +17,12 @@ use twostep::proto::server::Limits;
 mod raw;
 #[path = "support/service.rs"]
 mod service;
+#[path = "support/skip.rs"]
+mod skip;
 
 use raw::{ServerProcess, claimed, connect_as, cut_off, exchange, is_refusal, others_are_served, receive, send};
 use service::{FOR_EVER, SOON, Service, Setup, Told, UNTIL_RELEASED};
+use skip::{Lack, skipped};
 
 /// The user who may call everything; others get PermissionDenied from io.twostep.Recovery.
 const OWNER: u32 = 1000;
@@ -429,7 +432,7 @@ fn room_for_descriptors(count: u64) -> Option<()> {
     let wanted = soft.max(count * 4).min(hard);
     setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).unwrap();
     if wanted < count * 2 {
-        eprintln!("SKIPPED: only {wanted} descriptors may be opened here");
+        skipped(Lack::OpenFiles, format_args!("only {wanted} descriptors may be opened here"));
         return None;
     }
     Some(())

@@ -25,7 +25,7 @@ use twostep::sys::{clock, crypt};
 #[path = "support/skip.rs"]
 mod skip;
 
-use skip::skipped;
+use skip::{Lack, skipped};
 
 const SOON: Duration = Duration::from_secs(60);
 /// Of alice.
@@ -202,13 +202,17 @@ fn code_now(secret: &str) -> String {
 /// Where this test can't be made: said, and done without.
 fn is_impossible() -> bool {
     let aiosmtpd = Command::new("python3").args(["-c", "import aiosmtpd"]).output();
-    let why = match () {
-        () if !getuid().is_root() => "only root can start the daemon as it is installed",
-        () if !aiosmtpd.is_ok_and(|run| run.status.success()) => "python3 has no module aiosmtpd (python3 -m pip install aiosmtpd)",
-        () if !std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNS).is_ok()).join().unwrap() => "no right to a mount namespace",
+    let (lack, why) = match () {
+        () if !getuid().is_root() => (Lack::Root, "only root can start the daemon as it is installed"),
+        () if !aiosmtpd.is_ok_and(|run| run.status.success()) => {
+            (Lack::Package, "python3 has no module aiosmtpd (python3 -m pip install aiosmtpd)")
+        }
+        () if !std::thread::spawn(|| unshare(CloneFlags::CLONE_NEWNS).is_ok()).join().unwrap() => {
+            (Lack::Root, "no right to a mount namespace")
+        }
         () => return false,
     };
-    skipped(why);
+    skipped(lack, why);
     true
 }
 

@@ -100,7 +100,7 @@ fn node_version() -> Option<(u32, u32)> {
 #[test]
 fn the_modules_of_the_page_do_what_they_should() {
     if node_version().is_none_or(|version| version < NODE) {
-        skip::skipped("no node of version 18.19 or later here (Debian package nodejs)");
+        skip::skipped(skip::Lack::Package, "no node of version 18.19 or later here (Debian package nodejs)");
         return;
     }
     let folder = tempfile::tempdir().unwrap();

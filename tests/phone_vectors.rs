@@ -12,7 +12,7 @@ use twostep::core::base64url::{decode, encode};
 #[path = "support/skip.rs"]
 mod skip;
 
-use skip::skipped;
+use skip::{Lack, skipped};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/phone-protocol.md");
 
@@ -81,7 +81,7 @@ fn the_private_key_signs_what_the_engine_reads() {
 #[test]
 fn an_independent_signer_agrees() {
     if !Command::new("python3").args(["-c", "import cryptography"]).output().is_ok_and(|import| import.status.success()) {
-        skipped("python3 has no module cryptography (Debian: python3-cryptography)");
+        skipped(Lack::Package, "python3 has no module cryptography (Debian: python3-cryptography)");
         return;
     }
     let vectors = vectors();

@@ -16,6 +16,8 @@ use twostep::sys::clock;
 
 #[path = "support/nas.rs"]
 mod nas;
+#[path = "support/skip.rs"]
+mod skip;
 
 use nas::{Nas, SOON, answer, call, code, connect_as, decision, enrol, refused, start, wrong_code};
 

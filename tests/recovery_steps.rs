@@ -20,8 +20,11 @@ use twostep::sys::atomic_file::{Disk, RealDisk, Step};
 use twostep::sys::crypt;
 
 use disk::FailingDisk;
+use skip::{Lack, skipped};
 
 mod disk;
+#[path = "support/skip.rs"]
+mod skip;
 
 const PASSWORD: &str = "245EBE000001";
 const FIRED: i64 = 1_800_000_000;
@@ -563,7 +566,7 @@ fn on_a_full_disk_the_reserve_lets_the_press_through() {
             && mount(&["--make-rprivate", "/"])
             && mount(&["-t", "tmpfs", "-o", "size=1m,mode=0755", "tmpfs", folder.to_str().unwrap()]);
         if !ready {
-            eprintln!("SKIPPED: no right to mount a small file system");
+            skipped(Lack::Root, "no right to mount a small file system");
             return;
         }
         nas.furnish();

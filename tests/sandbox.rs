@@ -17,6 +17,11 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Gid, Uid, User, geteuid, getuid, setuid};
 use twostep::sys::sandbox::{Limits, confine, drop_to_user, give_up_memory_protection};
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::{Lack, skipped};
+
 type Outcome = Result<(), Box<dyn Error>>;
 
 type Behaviour = fn(&Scene) -> Outcome;
@@ -86,7 +91,7 @@ fn landlock(least: landlock::ABI) -> bool {
         .and_then(Ruleset::create)
         .is_ok();
     if !here {
-        eprintln!("  SKIPPED in part: this kernel has no Landlock {least:?}");
+        skipped(Lack::Kernel, format_args!("in part: this kernel has no Landlock {least:?}"));
     }
     here
 }
@@ -101,7 +106,7 @@ fn refused<T>(result: Result<T, impl Into<std::io::Error>>, by: ErrorKind, what:
 
 fn it_does_not_become_root_again(_: &Scene) -> Outcome {
     if !getuid().is_root() {
-        eprintln!("  SKIPPED: not root, there is no other user to become");
+        skipped(Lack::Root, "there is no other user to become");
         return Ok(());
     }
     drop_to_user(Uid::from_raw(NOBODY), Gid::from_raw(NOBODY))?;
@@ -236,7 +241,7 @@ fn it_gives_up_the_protection_of_its_parent(_: &Scene) -> Outcome {
     const SCORE: &str = "/proc/self/oom_score_adj";
     let protected = std::fs::write(SCORE, "-500").is_ok();
     if !protected {
-        eprintln!("  SKIPPED in part: no right to be protected");
+        skipped(Lack::Kernel, "in part: no right to be protected");
     }
     give_up_memory_protection()?;
     leave_root()?;

@@ -17,6 +17,11 @@ use twostep::core::totp::{Algorithm, Enrolment, Mark, TimeStep};
 use twostep::engine::store::*;
 use twostep::proto::secret::Secret;
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::{Lack, skipped};
+
 const NOW: Wall = Wall(1_795_517_326);
 const STEP: TimeStep = TimeStep(59_850_577);
 const SECRET: &[u8] = b"a shared secret 0123";
@@ -468,7 +473,7 @@ fn a_full_disk_is_said_applies_nothing_and_is_survived() {
     let output = match run {
         Ok(output) if output.status.success() || String::from_utf8_lossy(&output.stdout).contains("running 1 test") => output,
         other => {
-            eprintln!("SKIPPED: no file system of my own to fill ({other:?})");
+            skipped(Lack::Root, format_args!("no file system of my own to fill ({other:?})"));
             return;
         }
     };

@@ -9,7 +9,7 @@ use twostep::cli::terminal;
 use twostep::sys::clock;
 
 use crate::engine::{Api, BOB, HELD, PASSWORD, strings};
-use crate::skip::skipped;
+use crate::skip::{Lack, skipped};
 
 mod access;
 #[path = "../support/camera.rs"]
@@ -26,7 +26,7 @@ use webdriver::Browser;
 fn browser_is_missing() -> bool {
     let missing = !webdriver::is_installed();
     if missing {
-        skipped("no Chromium with its driver here (apt install chromium chromium-driver)");
+        skipped(Lack::Package, "no Chromium with its driver here (apt install chromium chromium-driver)");
     }
     missing
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::demo::Demo;
 use crate::engine::{Api, Engine, PASSWORD, code, strings};
-use crate::skip::skipped;
+use crate::skip::{Lack, skipped};
 
 fn python(script: &str, arguments: &[&str], socket: &Path) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
@@ -21,7 +21,7 @@ fn python(script: &str, arguments: &[&str], socket: &Path) -> Output {
 fn is_missing(import: &str, advice: &str) -> bool {
     let missing = !Command::new("python3").args(["-c", import]).output().is_ok_and(|run| run.status.success());
     if missing {
-        skipped(&format!("python3 can't `{import}`: {advice}"));
+        skipped(Lack::Package, format_args!("python3 can't `{import}`: {advice}"));
     }
     missing
 }
@@ -85,7 +85,7 @@ fn varlinkctl(arguments: &[&str]) -> Option<String> {
 #[test]
 fn varlinkctl_reads_every_interface_and_gets_its_answers() {
     if Command::new("varlinkctl").arg("--version").output().is_err() {
-        skipped("no varlinkctl here (systemd 255 or later)");
+        skipped(Lack::Package, "no varlinkctl here (systemd 255 or later)");
         return;
     }
     let demo = Demo::start(|_| {});

@@ -9,6 +9,7 @@ use twostep::engine::store::{StoreError, Stored, Tx};
 use twostep::sys::clock;
 
 use crate::engine::{Engine, Scene, alice, code};
+use crate::skip::{Lack, skipped};
 
 const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
 
@@ -29,7 +30,7 @@ fn last_used(ago: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), StoreError> {
 #[test]
 fn after_years_in_a_drawer_a_login_waits_for_the_clock_to_be_synchronised() {
     if clock::moment().synchronised {
-        return eprintln!("SKIPPED: this machine's clock is synchronised, so nobody need be asked");
+        return skipped(Lack::UnsetClock, "this machine's clock is synchronised, so nobody need be asked");
     }
     let engine = Engine::with(Scene::default(), last_used(TWO_YEARS));
     let mut client = engine.alice();

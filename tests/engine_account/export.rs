@@ -10,6 +10,7 @@ use twostep::core::otpauth;
 
 use super::engine::{BOB, Engine, HELD, PASSWORD, WAITING, alice, code};
 use super::root_is_missing;
+use crate::skip::{Lack, skipped};
 
 fn export(login: &Value, password: &str) -> Value {
     json!({ "password": password, "login": login })
@@ -152,7 +153,7 @@ fn typed(engine: &Engine, arguments: &[&str], lines: &[&str]) -> Option<Output> 
     let mut child = match spawned {
         Ok(child) => child,
         Err(e) => {
-            eprintln!("SKIPPED: {} can't be run by alice: {e}", env!("CARGO_BIN_EXE_twostep"));
+            skipped(Lack::OpenFolder, format_args!("{} can't be run by alice: {e}", env!("CARGO_BIN_EXE_twostep")));
             return None;
         }
     };

@@ -34,7 +34,7 @@ mod wizard;
 
 use demo::Demo;
 use engine::{Api, BOB, Engine, HELD, PASSWORD, Scene, WAITING, alice, code, strings};
-use skip::skipped;
+use skip::{Lack, skipped};
 
 /// No test: the process through which a test speaks as another user.
 #[test]
@@ -51,7 +51,7 @@ fn is_asked(started: &Value) -> bool {
 fn root_is_missing(what: &str) -> bool {
     let missing = !getuid().is_root();
     if missing {
-        skipped(&format!("only root can speak as another user: {what}"));
+        skipped(Lack::Root, format_args!("only root can speak as another user: {what}"));
     }
     missing
 }

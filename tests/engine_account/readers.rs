@@ -12,7 +12,7 @@ use twostep::sys::{clock, crypt};
 use crate::demo::Demo;
 use crate::engine::{Api, PASSWORD};
 use crate::person::Twostep;
-use crate::skip::skipped;
+use crate::skip::{Lack, skipped};
 
 /// Names that need care in a URI, in a terminal, or in both.
 const PEOPLE: [&str; 4] = ["häns müller", "50%", "a&b=c#d?e+f", "EXAMPLE\\eve"];
@@ -21,7 +21,7 @@ const HOST: &str = "a:b 50% Büro";
 fn is_missing(tool: &str, package: &str) -> bool {
     let missing = Command::new(tool).arg("--version").output().is_err();
     if missing {
-        skipped(&format!("no {tool} here (apt install {package})"));
+        skipped(Lack::Package, format_args!("no {tool} here (apt install {package})"));
     }
     missing
 }
@@ -42,7 +42,7 @@ fn nas() -> (Demo, String) {
         })
     };
     if !getuid().is_root() {
-        skipped(&format!("only root can give a machine the name {HOST}"));
+        skipped(Lack::Root, format_args!("only root can give a machine the name {HOST}"));
         return (start(), nix::unistd::gethostname().unwrap().into_string().unwrap());
     }
     // The name is this thread's alone, and that of whatever it starts.

@@ -23,6 +23,8 @@ use twostep::proto::recovery::Status;
 use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
 
+use crate::skip::{Lack, skipped};
+
 /// How long a test waits for what must come at once.
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -152,7 +154,7 @@ pub fn launch(folder: &Path) -> (Child, Output) {
 /// A connection of another user; none where the test may not become one.
 pub fn connect_as(uid: u32, socket: &Path) -> Option<Client> {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: playing uid {uid} needs root");
+        skipped(Lack::Root, format_args!("playing uid {uid} needs root"));
         return None;
     }
     let socket = socket.to_owned();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::crowd::{Crowd, Took};
-use crate::skip::skipped;
+use crate::skip::{Lack, skipped};
 
 const PHONES: usize = 200;
 const LOGINS: usize = 100;
@@ -27,7 +27,7 @@ fn two_hundred_phones_of_one_address_wait_and_each_login_is_verified_by_its_own(
         let Took { approved, whole } = &took[LOGINS / 2];
         println!("ready after {:?}; approved -> verified p50 {approved:?}, of a login of {whole:?}", crowd.nas.ready);
         let Some((before, after)) = before.zip(crowd.nas.memory()) else {
-            return skipped("only root can read how much memory a confined process has");
+            return skipped(Lack::Root, "only root can read how much memory a confined process has");
         };
         println!("PSS of twostep-web and of the engine: {before:?} KiB before, {after:?} KiB after");
         assert!(after[0] < MOST[0] && after[1] < MOST[1], "{after:?} KiB");

@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::SOON;
 use crate::browser::{Browser, handshake};
 use crate::scene::{ADDRESS, FakeEngine, Told, certificate};
-use crate::skip::skipped;
+use crate::skip::{Lack, skipped};
 
 /// Who it runs as where root runs the test: as root it would become a user that may not exist here.
 const NOBODY: u32 = 65_534;
@@ -246,7 +246,7 @@ fn its_own_certificate_is_renewed_as_a_phone_connects_without_a_restart() {
     let (source, clock) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/web/support/later.c"), place.path("later.so"));
     match Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&clock, &source]).status() {
         Ok(made) => assert!(made.success()),
-        Err(_) => return skipped("no C compiler here"),
+        Err(_) => return skipped(Lack::Package, "no C compiler here"),
     }
     place.listening("");
     let running = place.start_with(|command| {
@@ -366,7 +366,7 @@ fn it_is_confined() {
     assert_eq!(field("NoNewPrivs:"), "1");
     assert_eq!(field("Threads:"), "1");
     if place.log().contains("seccomp: ") {
-        eprintln!("skipped: no seccomp here");
+        skipped(Lack::Kernel, "no seccomp here");
     } else {
         assert_eq!(field("Seccomp:"), "2");
     }

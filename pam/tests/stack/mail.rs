@@ -9,6 +9,7 @@ use twostep::config::{Config, MailSecurity};
 
 use crate::nas::{App, Nas};
 use crate::programs::{INTERACTIVE, Place, SSH, SshServer, is_in, is_out, lacks, with_password};
+use crate::skip::{Lack, skipped};
 
 const ADDRESS: &str = "alice@example.org";
 
@@ -24,11 +25,15 @@ impl MailServer {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/mail_server.py");
         let mut command = Command::new("python3");
         command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().ok()?;
+        let missing = || skipped(Lack::Package, "no mail server: python3 with aiosmtpd is not installed");
+        let Ok(mut process) = command.spawn() else {
+            missing();
+            return None;
+        };
         let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
         let Some(Ok(port)) = said.next() else {
-            eprintln!("SKIPPED: no mail server: python3 with aiosmtpd is not installed");
             process.wait().unwrap();
+            missing();
             return None;
         };
         Some(Self { process, said, port: port.parse().unwrap() })

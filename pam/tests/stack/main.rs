@@ -8,6 +8,8 @@ mod mail;
 mod nas;
 mod phone;
 mod programs;
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
 #[path = "../../../tests/support/webdriver.rs"]
 mod webdriver;
 
@@ -23,6 +25,7 @@ use twostep::config::paths::Paths;
 
 use host::{AUTHINFO_UNAVAIL, CONV_ERR, Do, Done, MAXTRIES, PERM_DENIED, Reply, SERVICE_ERR, SUCCESS, Service, USER_UNKNOWN};
 use nas::{App, Nas};
+use skip::{Lack, skipped};
 
 /// As in the shipped stanzas. Somebody else has asked for the password.
 const AUTH: &str = "auth required pam_permit.so\nauth [success=ok ignore=ignore default=die] pam_twostep timeout=10\n";
@@ -311,7 +314,7 @@ fn on_a_full_disk_no_code_is_taken_and_the_button_lets_admin_in() {
             state = (is_own && mount(&small)).then_some(engine);
         });
         let Some(state) = state else {
-            eprintln!("SKIPPED: no right to mount a small file system");
+            skipped(Lack::Root, "no right to mount a small file system");
             return;
         };
         let app = nas.enrol("alice");

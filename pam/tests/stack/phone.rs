@@ -10,6 +10,7 @@ use std::process::{Child, Command};
 use crate::camera;
 use crate::nas::{self, App, Nas, SOON};
 use crate::programs::{INTERACTIVE, Place, SSH, SshServer, Terminal, is_in, is_out, lacks, with_password};
+use crate::skip::{Lack, skipped};
 use crate::webdriver::{self, Browser, Setting};
 
 /// twostep-web's own user, here and in the folder of the NAS.
@@ -24,7 +25,7 @@ const PEOPLE: &str = "root:x:0:0::/:/bin/sh\nadmin:x:1000:1000::/:/bin/sh\nalice
 fn missing() -> bool {
     let needed = [&SSH[..], &["/usr/bin/setpriv", "/usr/bin/openssl"]].concat();
     if !webdriver::is_installed() {
-        eprintln!("SKIPPED: no Chromium with its driver here (apt install chromium chromium-driver)");
+        skipped(Lack::Package, "no Chromium with its driver here (apt install chromium chromium-driver)");
         return true;
     }
     lacks(&needed)

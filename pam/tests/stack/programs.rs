@@ -19,6 +19,7 @@ use twostep::sys::clock;
 
 use crate::host::{Do, PERM_DENIED, Reply, SUCCESS};
 use crate::nas::{self, App, Nas, SOON};
+use crate::skip::{Lack, skipped};
 
 /// What is at the end of the way in.
 const IN: &str = "welcome-to-the-nas";
@@ -27,11 +28,11 @@ const IN: &str = "welcome-to-the-nas";
 pub fn lacks(programs: &[&str]) -> bool {
     let missing: Vec<_> = programs.iter().filter(|program| !Path::new(program).exists()).collect();
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: people and PAM services of the test's own need root");
+        skipped(Lack::Root, "people and PAM services of the test's own need root");
         return true;
     }
     if !missing.is_empty() {
-        eprintln!("SKIPPED: {missing:?} not installed");
+        skipped(Lack::Package, format_args!("{missing:?} not installed"));
         return true;
     }
     false
