@@ -316,6 +316,38 @@ mod tests {
         assert_eq!(Service::parse("it", &read).unwrap().verdict(), Verdict::InForce);
     }
 
+    /// `reset` forgets what came since the substack began, and no more.
+    #[test]
+    fn a_reset_in_a_substack_leaves_the_password_s_success_standing() {
+        let verdict = |control: &str| {
+            let inner = format!("auth {control} pam_twostep.so\n");
+            let read = |name: &str| match name {
+                "it" => Some("auth required pam_unix.so\nauth substack inner\n".to_owned()),
+                "inner" => Some(inner.clone()),
+                _ => None,
+            };
+            Service::parse("it", &read).unwrap().verdict()
+        };
+        assert_eq!(verdict("[success=ok ignore=ignore default=reset]"), Verdict::ByPassable(None));
+        assert_eq!(verdict("[success=ok ignore=ignore default=die]"), Verdict::InForce);
+    }
+
+    #[test]
+    fn a_jump_past_the_last_line_lets_nobody_in() {
+        let jump =
+            |count: u32| format!("auth required pam_unix.so\nauth [success={count} default=die] pam_succeed_if.so user = bob\n{LINE}\n");
+        assert_eq!(verdict(&jump(1)), by("pam_succeed_if.so"));
+        assert_eq!(verdict(&jump(2)), Verdict::InForce);
+    }
+
+    #[test]
+    fn an_exception_in_brackets_is_seen() {
+        let it = service(&format!("@include common-auth\n{LINE} [exclude_group=robots,a b\\]c] debug\n"));
+        assert_eq!(it.exceptions(Kind::Auth), ["exclude_group=robots,a b]c"]);
+        let it = service(&format!("@include common-auth\n{LINE} [users=alice"));
+        assert_eq!(it.exceptions(Kind::Auth), ["users=alice"]);
+    }
+
     #[test]
     fn doubled_and_misplaced_lines_are_found() {
         assert_eq!(verdict(&format!("@include common-auth\n{LINE}\n{LINE}\n")), Verdict::Doubled);

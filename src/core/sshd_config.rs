@@ -20,8 +20,10 @@ const DEEPEST: usize = 16;
 const LONGEST: usize = 4096;
 const BLOCKS: usize = 8;
 
-/// The service whose PAM configuration sshd uses, where it does not say another.
+/// The service whose PAM configuration sshd uses, where it does not say another (`PAMServiceName`, since 9.8).
 const SERVICE: &str = "sshd";
+
+const NAME: &str = "pamservicename";
 
 /// What is looked at.
 const KEYWORDS: [&str; 8] = [
@@ -30,7 +32,7 @@ const KEYWORDS: [&str; 8] = [
     "hostbasedauthentication",
     "kbdinteractiveauthentication",
     "kerberosauthentication",
-    "pamservicename",
+    NAME,
     "pubkeyauthentication",
     "usepam",
 ];
@@ -137,6 +139,8 @@ pub type Found = (String, String);
 pub struct Judged {
     /// The PAM service that is used.
     pub service: String,
+    /// Others that Match blocks name, and with whom they are for. The one above may be used for them all the same: see [`Config::judge`].
+    pub others: Vec<(String, String)>,
     /// Whether PAM is asked at all.
     pub uses_pam: Option<bool>,
     /// Whether a question can be asked.
@@ -224,17 +228,24 @@ impl Config {
     }
 
     /// What it means. Of too many Match blocks, only those for everybody are looked at.
+    ///
+    /// `UsePAM` has no place in a Match block. `PAMServiceName` had none in sshd 10.4, has one in 10.5, which then does without it, and counts in
+    /// later ones (servconf.h: `SSHCFG_GLOBAL`; `SSHCFG_ALL` with `SSHCFG_COPY_NONE`; with `SSHCFG_COPY_MATCH`). So all services that are
+    /// named may be used.
     #[must_use]
     pub fn judge(&self) -> Judged {
+        let service = self.global.get(NAME).unwrap_or(SERVICE);
         let (always, mut some): (Vec<&Block>, Vec<&Block>) = self.blocks.iter().partition(|block| block.who.is_empty());
+        some.retain(|block| block.settings.0.iter().any(|(keyword, _)| keyword != NAME));
         let left_out = (some.len() > BLOCKS).then(|| format!("{} of them matter, {BLOCKS} are the most that can be judged", some.len()));
         if left_out.is_some() {
             some.clear();
         }
         let for_all = self.login(&always);
         let mut judged = Judged {
-            service: self.global.get("pamservicename").unwrap_or(SERVICE).into(),
-            uses_pam: for_all.flag("usepam"),
+            service: service.into(),
+            others: self.others(service),
+            uses_pam: self.login(&[]).flag("usepam"),
             asks: for_all.asks(),
             unasked: Vec::new(),
             ways: for_all.ways().map(|way| (way, None)).collect(),
@@ -255,6 +266,18 @@ impl Config {
             }
         }
         judged
+    }
+
+    fn others(&self, service: &str) -> Vec<(String, String)> {
+        let mut others: Vec<(String, String)> = Vec::new();
+        for block in &self.blocks {
+            let who = if block.who.is_empty() { "all" } else { &block.who };
+            match block.settings.get(NAME) {
+                Some(name) if name != service && others.iter().all(|(known, _)| known != name) => others.push((name.into(), who.into())),
+                _ => {}
+            }
+        }
+        others
     }
 
     fn login<'a>(&'a self, blocks: &[&'a Block]) -> Login<'a> {
@@ -472,6 +495,34 @@ mod tests {
             told("Match User a\nAuthenticationMethods keyboard-interactive\nMatch all\nAuthenticationMethods publickey\n", TOLD).ways,
             [(Way::Key, None)]
         );
+    }
+
+    /// sshd_config(5) of OpenSSH 9.8 and later: "Specifies the service name used for Pluggable Authentication Modules (PAM) authentication,
+    /// authorisation and session controls when UsePAM is enabled. The default is sshd". For Match, see [`Config::judge`].
+    #[test]
+    fn each_service_is_found_that_a_match_block_may_put_in_the_place_of_the_usual_one() {
+        let named = |text: &str, said: &str| {
+            let judged = told(text, said);
+            (judged.service, judged.others)
+        };
+        let pair = |name: &str, who: &str| (name.to_owned(), who.to_owned());
+        let text = "Match User backup\nPAMServiceName ssh-backup\nMatch Address 192.0.2.0/24\nPAMServiceName sshd\n\
+                    Match User b\npamservicename=ssh-backup\n";
+        assert_eq!(named(text, TOLD), ("sshd".into(), vec![pair("ssh-backup", "User backup")]));
+        let other = format!("{TOLD}pamservicename ssh-outside\n");
+        let all = vec![pair("ssh-backup", "User backup"), pair("sshd", "Address 192.0.2.0/24")];
+        assert_eq!(named(text, &other), ("ssh-outside".into(), all));
+        assert_eq!(named("Match all\nPAMServiceName ssh-all\n", TOLD), ("sshd".into(), vec![pair("ssh-all", "all")]));
+        // They hide nothing else, however many.
+        let many: String = (0..=BLOCKS).map(|n| format!("Match User u{n}\nPAMServiceName s{n}\n")).collect();
+        let judged = told(&many, TOLD);
+        assert_eq!((judged.others.len(), judged.left_out), (BLOCKS + 1, None));
+    }
+
+    /// servconf.c: "Directive 'UsePAM' is not allowed within a Match block".
+    #[test]
+    fn pam_is_not_turned_off_for_some() {
+        assert_eq!(config("UsePAM yes\nMatch all\nUsePAM no\n").judge().uses_pam, Some(true));
     }
 
     #[test]

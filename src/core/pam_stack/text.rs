@@ -29,7 +29,7 @@ pub(super) fn include(
         let is_quiet = of.starts_with('-');
         if of.trim_start_matches('-').eq_ignore_ascii_case(kind.word()) {
             let (control, rest) = control(rest.trim_start()).ok_or_else(unreadable)?;
-            let mut words = rest.split_whitespace().map(str::to_owned);
+            let mut words = words(rest).into_iter();
             let module = words.next().ok_or_else(unreadable)?;
             match control {
                 Control::Include => include(&module, kind, read, depth + 1, into)?,
@@ -73,6 +73,26 @@ fn joined(text: &str) -> Vec<(String, usize)> {
     lines.extend(open.map(|(whole, first)| (whole.trim().to_owned(), first)));
     lines.retain(|(line, _)| !line.is_empty());
     lines
+}
+
+/// The words of a line. One in brackets may hold spaces, and `\]` stands for a bracket in it (pam.conf(5)).
+fn words(mut rest: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    loop {
+        rest = rest.trim_start();
+        let Some(first) = rest.chars().next() else { return words };
+        if first == '[' {
+            let inside = &rest[1..];
+            let is_end = |(at, _): &(usize, &str)| !inside[..*at].ends_with('\\');
+            let end = inside.match_indices(']').find(is_end).map_or(inside.len(), |(at, _)| at);
+            words.push(inside[..end].replace("\\]", "]"));
+            rest = inside.get(end + 1..).unwrap_or_default();
+        } else {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            words.push(rest[..end].to_owned());
+            rest = &rest[end..];
+        }
+    }
 }
 
 enum Control {

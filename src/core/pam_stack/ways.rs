@@ -44,7 +44,11 @@ pub(super) fn follow(lines: &[Line], from: &End) -> Vec<End> {
                 let skips =
                     |count: usize| lines.iter().skip(at + 1).take(count).any(|line| ours(std::slice::from_ref(line)).next().is_some());
                 let later = || skips(lines.len());
-                let mut go = |action: Action| match step(action, &state) {
+                let mut go = |action: Action| match step(action, &state, from.impression) {
+                    // libpam takes it for an error of the configuration: nothing more counts, and nobody gets in.
+                    (jump, None) if jump > lines.len() - at - 1 => {
+                        open.push((lines.len(), End { impression: Impression::Negative, ..state.clone() }));
+                    }
                     (jump, None) => {
                         let by = if skips(jump) { Some(name.clone()) } else { state.by.clone() };
                         open.push((at + 1 + jump, End { by, ..state.clone() }));
@@ -67,14 +71,14 @@ pub(super) fn follow(lines: &[Line], from: &End) -> Vec<End> {
     ends
 }
 
-/// One outcome: the lines to skip, or the state after it.
-fn step(action: Action, state: &End) -> (usize, Option<End>) {
+/// One outcome: the lines to skip, or the state after it. `first` is what the stack, or the substack, began with.
+fn step(action: Action, state: &End, first: Impression) -> (usize, Option<End>) {
     let after = |impression, over| Some(End { impression, over, ..state.clone() });
     let good = if state.impression == Impression::Negative { Impression::Negative } else { Impression::Positive };
     match action {
         Action::Jump(count) => (count, None),
         Action::Ignore => (0, after(state.impression, false)),
-        Action::Reset => (0, after(Impression::Undefined, false)),
+        Action::Reset => (0, after(first, false)),
         Action::Bad => (0, after(Impression::Negative, false)),
         Action::Die => (0, after(Impression::Negative, true)),
         Action::Ok => (0, after(good, false)),
