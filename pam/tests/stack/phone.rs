@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 
 use crate::camera;
 use crate::nas::{self, App, Nas, SOON};
-use crate::programs::{INTERACTIVE, Place, SSH, SshServer, Terminal, is_in, is_out, lacks, with_password};
+use crate::programs::{IN, INTERACTIVE, Place, SSH, SshServer, Terminal, is_in, is_out, lacks, with_password};
 use crate::skip::{Lack, skipped};
 use crate::webdriver::{self, Browser, Setting};
 
@@ -148,7 +148,7 @@ impl Scene {
     #[track_caller]
     fn ssh_with_number(&self) -> (Terminal, String) {
         let mut terminal = self.ssh();
-        let number = number(&mut terminal);
+        let number = number_of(&mut terminal);
         (terminal, number)
     }
 
@@ -243,9 +243,9 @@ fn finishes(mut terminal: Terminal, (_, password): (&str, &str)) {
     assert!(well && words.contains("2-step verification is on: "), "{words}");
 }
 
-/// The number that ssh shows.
+/// The number that is shown.
 #[track_caller]
-fn number(terminal: &mut Terminal) -> String {
+fn number_of(terminal: &mut Terminal) -> String {
     terminal.expect("Approve this login on your phone: the number is ");
     terminal.expect(" (then press Enter, ? for other ways): ")
 }
@@ -397,6 +397,121 @@ fn ssh_takes_the_code_that_the_phone_shows() {
     is_in(terminal);
 }
 
+/// The programs that ask at a terminal of their own: su into alice's account, sudo of hers, and the console's login.
+const AT_A_TERMINAL: [&str; 3] = ["su", "sudo", "login"];
+
+impl Scene {
+    /// alice has given her password to one of those, and is asked for her second step next.
+    #[track_caller]
+    fn beside_ssh(&self, program: &str) -> Terminal {
+        let go_in = format!("echo {IN}");
+        let command = match program {
+            "su" => format!("exec /usr/bin/setpriv --reuid=1002 --regid=1002 --clear-groups su alice -c '{go_in}'"),
+            "sudo" => format!("exec /usr/bin/setpriv --reuid=1001 --regid=1001 --clear-groups sudo {go_in}"),
+            _ => "exec /usr/bin/login alice".into(),
+        };
+        let mut terminal = Terminal::open(self.place.command(&["/bin/sh", "-c", &command]));
+        terminal.expect(if program == "sudo" { "password for alice: " } else { "Password: " });
+        terminal.type_line(ALICE.1);
+        terminal
+    }
+}
+
+/// The console gives a shell, the others do what they were asked for.
+#[track_caller]
+fn is_in_by(program: &str, mut terminal: Terminal) {
+    if program == "login" {
+        terminal.expect("$ ");
+        terminal.type_line(&format!("echo {IN}; exit"));
+        terminal.expect(&format!("\n{IN}"));
+        return;
+    }
+    is_in(terminal);
+}
+
+fn terminals_are_missing() -> bool {
+    missing() || lacks(&["/usr/bin/su", "/usr/bin/sudo", "/usr/bin/login", "/usr/bin/setpriv"])
+}
+
+#[test]
+fn su_sudo_and_login_show_the_number_and_let_in_what_is_approved() {
+    if terminals_are_missing() {
+        return;
+    }
+    let scene = Scene::start("compare", "");
+    scene.set_up(APPROVAL, compares);
+    for program in AT_A_TERMINAL {
+        let mut terminal = scene.beside_ssh(program);
+        let before = terminal.expect("Approve this login on your phone: the number is ");
+        assert_eq!(before, "\n", "{program}: on the next line, and nothing else");
+        let number = terminal.expect(" (then press Enter, ? for other ways): ");
+        assert_eq!((scene.phone.text("number"), scene.phone.text("service")), (number, program.into()));
+        // Approved first, or waited for.
+        if program == "su" {
+            terminal.type_line("");
+            scene.phone.tap("approve");
+        } else {
+            scene.phone.tap("approve");
+            scene.phone.see("outcome");
+            terminal.type_line("");
+        }
+        is_in_by(program, terminal);
+        scene.closes_the_outcome();
+    }
+    // Who leaves while the phone is asked is out.
+    let mut stopped = scene.beside_ssh("su");
+    number_of(&mut stopped);
+    scene.phone.see("number");
+    stopped.type_line("");
+    stopped.interrupt();
+    is_out(stopped);
+}
+
+#[test]
+fn the_phone_scans_the_qr_code_that_a_terminal_draws() {
+    if terminals_are_missing() {
+        return;
+    }
+    let scene = Scene::start("compare", "");
+    scene.set_up("twostep setup --method qr-code", |phone, _| phone.see("done"));
+    for (program, options) in [("su", ""), ("sudo", ""), ("sudo", "qr=ascii"), ("login", ""), ("login", "qr=ascii")] {
+        if program != "su" {
+            scene.place.protect(program, &scene.nas, options);
+        }
+        let mut terminal = scene.beside_ssh(program);
+        let drawing = terminal.expect(&format!("{}/scan#1.", scene.address));
+        let drawing = drawing.strip_prefix("\n\n").unwrap_or_else(|| panic!("{program}: it begins on a line of its own: {drawing:?}"));
+        assert_eq!(drawing.contains("##"), options == "qr=ascii", "{drawing}");
+        terminal.expect("\nScan the QR code with your phone, and approve there (then press Enter, ? for other ways): ");
+        scene.scan(drawing);
+        assert_eq!(scene.phone.text("service"), program);
+        scene.phone.tap("approve");
+        terminal.type_line("");
+        is_in_by(program, terminal);
+        scene.closes_the_outcome();
+    }
+}
+
+#[test]
+fn su_sudo_and_login_take_the_code_that_the_phone_shows() {
+    if terminals_are_missing() {
+        return;
+    }
+    let scene = Scene::start("compare", "");
+    scene.set_up("twostep setup --method online-code", |phone, terminal| {
+        terminal.expect("Code that the phone shows: ");
+        terminal.type_line(&phone.text("code"));
+    });
+    for program in AT_A_TERMINAL {
+        let mut terminal = scene.beside_ssh(program);
+        terminal.expect("Enter the code that your phone shows (? for other ways): ");
+        scene.phone.tap("show-code");
+        terminal.type_line(&scene.phone.text("code"));
+        is_in_by(program, terminal);
+        scene.phone.tap("close");
+    }
+}
+
 /// The section of README as people read it: what goes into the configuration, the commands without their comments, and those of the text below.
 fn pair_a_phone() -> (String, Vec<String>, Vec<String>) {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
@@ -450,7 +565,7 @@ fn goes_on_to_bob(scene: &Scene, quoted: &[String]) {
     finishes(terminal, BOB);
     scene.says(prefer, "the Login Approval is asked for first");
     let mut terminal = with_password(&SshServer::start(&scene.place, INTERACTIVE), "bob");
-    let shown = number(&mut terminal);
+    let shown = number_of(&mut terminal);
     assert_eq!((scene.phone.text("number"), scene.phone.text("account")), (shown, "bob".into()));
     scene.phone.tap("approve");
     terminal.type_line("");

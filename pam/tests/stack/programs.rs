@@ -22,7 +22,7 @@ use crate::nas::{self, App, Nas, SOON};
 use crate::skip::{Lack, skipped};
 
 /// What is at the end of the way in.
-const IN: &str = "welcome-to-the-nas";
+pub const IN: &str = "welcome-to-the-nas";
 
 /// Says why a test is left out, where it can't be run here.
 pub fn lacks(programs: &[&str]) -> bool {
