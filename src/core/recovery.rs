@@ -133,6 +133,8 @@ pub enum PasswordIs {
     Default,
     /// Another one is set.
     Other,
+    /// Nothing is set and none is asked for, which is nobody's own password: the window ends as with the default one.
+    Empty,
     /// No hash at all: the account is off, whoever did it.
     Off,
     /// There is no such line.
@@ -147,8 +149,8 @@ impl PasswordIs {
         let unlocked = field.iter().position(|&b| b != OFF[0]).map_or(&[][..], |start| &field[start..]);
         match unlocked {
             hash if hash == set.expose().as_bytes() => Self::Default,
-            b"" if !field.is_empty() => Self::Off,
-            b"*" => Self::Off,
+            b"" if field.is_empty() => Self::Empty,
+            b"" | b"*" => Self::Off,
             _ => Self::Other,
         }
     }
@@ -177,9 +179,9 @@ pub fn decide(record: &Record, password: PasswordIs, now: &Now) -> Wish {
         Phase::Intended => Wish::CarryOut,
         Phase::Recovered => match (password, record.window.rest(now)) {
             // Somebody began to turn it off: what is left of that (expiry, sessions) is done now.
-            (PasswordIs::Off | PasswordIs::Missing, _) | (PasswordIs::Default, None) => Wish::TurnOff,
+            (PasswordIs::Off | PasswordIs::Missing, _) | (PasswordIs::Default | PasswordIs::Empty, None) => Wish::TurnOff,
             (PasswordIs::Other, None) => Wish::TakenOver,
-            (PasswordIs::Default | PasswordIs::Other, Some(window)) => Wish::GoOn(window),
+            (PasswordIs::Default | PasswordIs::Other | PasswordIs::Empty, Some(window)) => Wish::GoOn(window),
         },
     }
 }
@@ -241,6 +243,7 @@ mod tests {
     fn a_password_of_its_own_keeps_the_account() {
         let over = at("one", 4000, FIRED + 4000);
         assert_eq!(decide(&record(Phase::Recovered), PasswordIs::Other, &over), Wish::TakenOver);
+        assert_eq!(decide(&record(Phase::Recovered), PasswordIs::Empty, &over), Wish::TurnOff, "without a password it must not stay on");
         assert!(matches!(decide(&record(Phase::Recovered), PasswordIs::Other, &at("one", 200, FIRED)), Wish::GoOn(_)));
     }
 
@@ -263,7 +266,7 @@ mod tests {
         assert_eq!(is(b"!$y$j9T$salt$hash"), PasswordIs::Default);
         assert_eq!(is(b"$y$j9T$salt$hasH"), PasswordIs::Other);
         assert_eq!(is(b"!$y$j9T$salt$hasH"), PasswordIs::Other);
-        assert_eq!(is(b""), PasswordIs::Other);
+        assert_eq!(is(b""), PasswordIs::Empty);
         for off in [&b"!"[..], b"!!", b"*", b"!*"] {
             assert_eq!(is(off), PasswordIs::Off);
         }

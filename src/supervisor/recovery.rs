@@ -229,7 +229,7 @@ impl Recovery {
             State::Missing => Ok(AccountState::Missing),
             State::Disabled => Ok(AccountState::Disabled),
             State::Active => match open {
-                Some(record) if accounts.password_is(&record.account, &record.hash)? == PasswordIs::Default => {
+                Some(record) if accounts.password_is(&record.account, &record.hash)? != PasswordIs::Other => {
                     let rest = record.window.ends - now.boot;
                     let until = Wall(now.wall.0.saturating_add(i64::try_from(rest.as_secs()).unwrap_or(i64::MAX)));
                     Ok(AccountState::Recovered { until: (now.wall >= shadow::EARLIEST).then_some(until) })
