@@ -137,7 +137,7 @@ fn guarded(file: &File) -> Result<(), String> {
     if about.uid() != 0 && about.uid() != geteuid().as_raw() {
         return Err("it must belong to root".into());
     }
-    if about.mode() & 0o027 != 0 {
+    if about.mode() & 0o077 != 0 {
         return Err("others can read or change it: chmod 600".into());
     }
     Ok(())
