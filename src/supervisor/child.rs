@@ -256,6 +256,8 @@ impl Keeper {
         command.arg0("twostepd").arg(ENGINE_ARGUMENT).env_clear().current_dir("/");
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::from(OwnedFd::from(listener)));
         command.stderr(Stdio::piped());
+        // Ctrl-C at a terminal is for the supervisor, which lets the engine finish what it commits.
+        command.process_group(0);
         if let Some((uid, gid)) = user {
             command.uid(uid.as_raw()).gid(gid.as_raw());
         }
