@@ -10,7 +10,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::future::Future;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -152,6 +152,9 @@ fn engine(machine: &Machine, listener: Option<UnixListener>) -> Result<Spec, Fau
 async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>, stop: impl Future<Output = ()>) -> Result<(), Fault> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    // There it says that the terminal is gone; anywhere else it is somebody's habit, and no reason to leave the button alone.
+    let at_terminal = io::stderr().is_terminal();
     let mut tick = tokio::time::interval(systemd::watchdog_period().unwrap_or(TICK));
     // After a stall one tick is enough.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -176,6 +179,12 @@ async fn attend(station: &Arc<Station>, events: &mut mpsc::Receiver<ButtonEvent>
             }
             _ = terminate.recv() => break info!("stopped by SIGTERM"),
             _ = interrupt.recv() => break info!("stopped by SIGINT"),
+            _ = hangup.recv() => {
+                if at_terminal {
+                    break info!("stopped by SIGHUP: its terminal is gone");
+                }
+                warn!("SIGHUP changes nothing: restart to read the configuration again");
+            }
             () = &mut stop => break,
         }
     }
