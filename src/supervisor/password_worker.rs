@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::proto::frame::{MAX, Outbox};
@@ -71,12 +73,24 @@ pub async fn check(judge: &Judge, account: &str, password: Secret, limit: Durati
     }
 }
 
-/// The child is killed where this future is dropped.
+/// The worker, in a process group of its own. Where nobody waits any longer, all of the group is killed: a PAM module may have started programs.
+struct Worker(Child);
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Without a number it was waited for, and the number may be somebody else's.
+        if let Some(group) = self.0.id().and_then(|pid| i32::try_from(pid).ok()) {
+            // Gone already is as good.
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
+    }
+}
+
 async fn ask(question: &Question) -> io::Result<Checked> {
     let mut command = Command::new("/proc/self/exe");
     command.arg("password-worker").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn()?;
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
+    let Worker(child) = &mut Worker(command.spawn()?);
     let mut outbox = Outbox::new();
     outbox.put(question).map_err(io::Error::other)?;
     if let Some(mut input) = child.stdin.take() {
