@@ -29,7 +29,8 @@ pub enum Command {
         /// End after the tour: 0 if each step did what it should, else 1 and the reason.
         #[arg(long)]
         once: bool,
-        /// The scratch folder; made if missing. By default a fresh one, which is printed.
+        /// The scratch folder: made if missing, else empty or a former demo's. By default a fresh one, which is printed; with --once it is
+        /// removed after the tour.
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },

@@ -18,6 +18,8 @@ impl Demo {
         let folder = tempfile::tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // What is laid before belongs to the demo.
+        fs::write(folder.path().join(".twostep-demo"), "").unwrap();
         lay(folder.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
         let log = fs::File::create(folder.path().join("log")).unwrap();

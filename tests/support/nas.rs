@@ -47,6 +47,8 @@ impl Nas {
         let folder = tempfile::Builder::new().prefix("twostep-nas").tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // What is laid before belongs to the demo.
+        fs::write(folder.path().join(".twostep-demo"), "").unwrap();
         fs::create_dir(folder.path().join("etc")).unwrap();
         let usual = "root:x:0:0:root:/root:/bin/sh\nadmin:x:1000:1000::/home/admin:/bin/sh\n\
                      alice:x:1001:1001::/home/alice:/bin/sh\nbob:x:1002:1002::/home/bob:/bin/sh\n";

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use tokio::sync::oneshot;
 
+use self::scratch::Folder;
 use super::password_worker::Judge;
 use super::run::{self, Machine};
 use crate::config::paths::Paths;
@@ -31,7 +32,9 @@ pub fn main(once: bool, dir: Option<&Path>) -> ExitCode {
 
 fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
     let folder = scratch::lay(dir).map_err(|e| e.to_string())?;
-    let paths = Paths::scratch(&folder);
+    // Nobody has named it, so nobody looks for it later. A tour that broke off leaves its files for a look.
+    let passing = (once && dir.is_none()).then(|| folder.path.clone());
+    let paths = Paths::scratch(&folder.path);
     crate::log::init(&scratch::config(&paths).map_err(|e| e.to_string())?.log, "twostepd");
     let (ended, stop) = oneshot::channel();
     let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
@@ -45,20 +48,21 @@ fn demonstrate(once: bool, dir: Option<&Path>) -> Result<(), String> {
         told
     });
     stay(paths, || ready.send(()).unwrap_or_default(), stop)?;
-    guide.join().map_err(|_| String::from("the tour broke off"))?
+    guide.join().map_err(|_| String::from("the tour broke off"))??;
+    passing.map_or(Ok(()), |passing| remove(&passing))
 }
 
-fn guide(folder: &Path, once: bool) -> Result<(), String> {
-    tour::say(format_args!("twostep demo: a NAS with a simulated reset button, in {}", folder.display()))?;
-    show(&folder.join("tour"))?;
+fn guide(folder: &Folder, once: bool) -> Result<(), String> {
+    tour::say(format_args!("twostep demo: a NAS with a simulated reset button, in {}", folder.path.display()))?;
+    show(&folder.path)?;
     if once { tour::say("The tour is over: every step did what it should.") } else { tour::say_how_to_go_on(folder) }
 }
 
 /// The tour, on a machine of its own beside the demo's, which it leaves as it is, also in a folder used before.
-fn show(folder: &Path) -> Result<(), String> {
-    remove(folder)?;
-    scratch::lay(Some(folder)).map_err(|e| e.to_string())?;
-    let paths = Paths::scratch(folder);
+fn show(beside: &Path) -> Result<(), String> {
+    let folder = nix::unistd::mkdtemp(&beside.join("tour.XXXXXX")).map_err(|e| format!("{}: {e}", beside.display()))?;
+    scratch::lay(Some(&folder)).map_err(|e| e.to_string())?;
+    let paths = Paths::scratch(&folder);
     let (ended, stop) = oneshot::channel();
     let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
     let guided = paths.clone();
@@ -73,7 +77,7 @@ fn show(folder: &Path) -> Result<(), String> {
     let begin = || ready.send(()).unwrap_or_default();
     run::block_on(machine(paths)?, begin, async { stop.await.unwrap_or_default() }).map_err(|e| e.to_string())?;
     guide.join().map_err(|_| String::from("the tour broke off"))??;
-    remove(folder)
+    remove(&folder)
 }
 
 /// The demo itself, until somebody stops it, or `stop` says so.
@@ -106,8 +110,5 @@ fn machine(paths: Paths) -> Result<Machine, String> {
 }
 
 fn remove(folder: &Path) -> Result<(), String> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("{}: {e}", folder.display())),
-        _ => Ok(()),
-    }
+    std::fs::remove_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::config::board::Board;
@@ -30,6 +30,12 @@ address = \"https://localhost:8443\"
 listen = \"127.0.0.1:8443\"
 ";
 
+/// Says that a folder is a demo's, to be used again.
+const MARKER: &str = ".twostep-demo";
+
+/// Others may write there.
+const WRITABLE: u32 = 0o022;
+
 /// The people of the demo, and their passwords.
 pub const PEOPLE: [(&str, &str); 2] = [("alice", "wonderland"), ("bob", "builder")];
 
@@ -39,18 +45,54 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
                       bob:x:1002:1002:Bob:/home/bob:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nadministrators:x:500:admin\nadmin:x:1000:\nalice:x:1001:\nbob:x:1002:\n";
 
-/// Makes the folder, or takes one that a demo has used before: what is there stays.
+/// A folder with a demo's machine in it.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// Its full path.
+    pub path: PathBuf,
+    /// Whether no demo has used it before.
+    pub fresh: bool,
+}
+
+/// Makes the folder, or takes one that is empty or that a demo has used before: what is there stays.
 ///
 /// # Errors
-/// Where something can't be made; the message names it.
-pub fn lay(dir: Option<&Path>) -> io::Result<PathBuf> {
+/// Where something can't be made, or the folder is not for a demo to use; the message names it.
+pub fn lay(dir: Option<&Path>) -> io::Result<Folder> {
     let folder = match dir {
-        Some(dir) => {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| named(dir, &e))?;
-            fs::canonicalize(dir).map_err(|e| named(dir, &e))?
-        }
-        None => nix::unistd::mkdtemp("/tmp/twostep-demo.XXXXXX")?,
+        Some(dir) => take(dir).map_err(|e| named(dir, &e))?,
+        None => take(&nix::unistd::mkdtemp("/tmp/twostep-demo.XXXXXX")?)?,
     };
+    furnish(&folder.path)?;
+    Ok(folder)
+}
+
+/// Only a folder of our own, where nobody else writes, and without anybody's files: whoever names another one has mistyped.
+fn take(dir: &Path) -> io::Result<Folder> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let path = fs::canonicalize(dir)?;
+    let (found, own) = (path.metadata()?, nix::unistd::getuid().as_raw());
+    if found.uid() != own {
+        return Err(io::Error::other("it belongs to somebody else: name an absent or an empty folder"));
+    }
+    if found.mode() & WRITABLE != 0 {
+        return Err(io::Error::other("others may write into it: name another folder, or take that away (chmod go-w)"));
+    }
+    let marker = path.join(MARKER);
+    // One that was opened for others to look at stays so.
+    if marker.symlink_metadata().is_ok_and(|marker| marker.is_file() && marker.uid() == own) {
+        return Ok(Folder { path, fresh: false });
+    }
+    if path.read_dir()?.next().is_some() {
+        return Err(io::Error::other("it holds files that are not a demo's: name an absent or an empty folder"));
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+    write_once(&marker, 0o600, || Ok("This folder is a scratch folder of `twostepd demo`.\n".into()))?;
+    Ok(Folder { path, fresh: true })
+}
+
+/// The machine's files, as far as they are missing.
+fn furnish(folder: &Path) -> io::Result<()> {
     let etc = folder.join("etc");
     for made in [&etc, &folder.join("config/recovery.d"), &folder.join("state"), &folder.join("root")] {
         DirBuilder::new().recursive(true).mode(0o755).create(made).map_err(|e| named(made, &e))?;
@@ -60,11 +102,10 @@ pub fn lay(dir: Option<&Path>) -> io::Result<PathBuf> {
     for (file, content) in ADAPTER {
         write_once(&adapter.join(file), 0o644, || Ok(content.into()))?;
     }
-    write_once(&shared(&folder), 0o644, || Ok(SHARED.into()))?;
+    write_once(&shared(folder), 0o644, || Ok(SHARED.into()))?;
     write_once(&etc.join("passwd"), 0o644, || Ok(PASSWD.into()))?;
     write_once(&etc.join("group"), 0o644, || Ok(GROUP.into()))?;
-    write_once(&etc.join("shadow"), 0o600, shadow)?;
-    Ok(folder)
+    write_once(&etc.join("shadow"), 0o600, shadow)
 }
 
 fn shared(folder: &Path) -> PathBuf {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{scratch, second_step};
+use super::scratch::{self, Folder};
+use super::second_step;
 use crate::client::Client;
 use crate::config::paths::Paths;
 use crate::proto::recovery::{AccountState, DefaultPassword, Event, EventKind, Status};
@@ -49,10 +50,15 @@ pub fn run(paths: &Paths) -> Step {
 ///
 /// # Errors
 /// Where standard output is closed.
-pub fn say_how_to_go_on(folder: &Path) -> Step {
-    say("\nReady. The demo stays up until Ctrl-C; in another terminal:")?;
+pub fn say_how_to_go_on(folder: &Folder) -> Step {
+    let state = if folder.fresh { "fresh" } else { "as it was left" };
+    say(format_args!("\nReady. This machine is {state}; the tour used another one."))?;
+    for (name, password) in scratch::PEOPLE {
+        say(format_args!("{name}'s password is \"{password}\"."))?;
+    }
+    say("The demo stays up until Ctrl-C; in another terminal:")?;
     for command in ["setup --user alice", "verify alice", "audit", "recovery press", "recovery status", "recovery disable"] {
-        say(format_args!("  cargo run --release --bin twostep -- --dir {} {command}", folder.display()))?;
+        say(format_args!("  cargo run --release --bin twostep -- --dir {} {command}", folder.path.display()))?;
     }
     Ok(())
 }

@@ -1,0 +1,96 @@
+//! What somebody sees who tries the product out with `twostepd demo`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// The demo in this folder, to its end: only for folders and files that it refuses, where it does not stay up.
+fn refused(folder: &Path) -> String {
+    let Output { status, stderr, .. } = demo(folder).arg("--once").output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
+
+fn demo(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
+    command.args(["demo", "--dir"]).arg(folder);
+    command
+}
+
+/// A demo that stays up; ended when dropped.
+struct Up(Child);
+
+impl Up {
+    /// In this folder, and what it said before it was ready, with the words on how to go on.
+    fn start(folder: &Path) -> (Self, String) {
+        let mut child = demo(folder).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while !said.contains("recovery disable") {
+            let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}")).unwrap();
+            said.push_str(&line);
+            said.push('\n');
+        }
+        (Self(child), said)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id().cast_signed()), nix::sys::signal::Signal::SIGTERM);
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_folder_with_somebodys_files_is_refused_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let photo = folder.path().join("tour/photos/a.jpg");
+    fs::create_dir_all(photo.parent().unwrap()).unwrap();
+    fs::write(&photo, "precious").unwrap();
+    let said = refused(folder.path());
+    assert!(said.contains("absent or an empty folder"), "{said}");
+    assert_eq!(fs::read_to_string(&photo).unwrap(), "precious");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was laid into it");
+}
+
+#[test]
+fn a_folder_that_others_may_write_into_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let said = refused(folder.path());
+    assert!(said.contains("chmod go-w"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was laid into it");
+}
+
+#[test]
+fn the_demo_says_how_to_go_on_and_what_is_done_in_its_folder_stays() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("nas");
+    let (up, said) = Up::start(&folder);
+    for (name, password) in [("alice", "wonderland"), ("bob", "builder")] {
+        assert!(said.contains(&format!("{name}'s password is \"{password}\"")), "nobody can set up {name}'s second step: {said}");
+    }
+    assert!(said.contains("This machine is fresh; the tour used another one."), "{said}");
+    drop(up);
+    assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+
+    let own = folder.join("tour/notes");
+    fs::create_dir_all(own.parent().unwrap()).unwrap();
+    fs::write(&own, "mine").unwrap();
+    let (_up, said) = Up::start(&folder);
+    assert!(said.contains("This machine is as it was left; the tour used another one."), "{said}");
+    assert_eq!(fs::read_to_string(&own).unwrap(), "mine");
+}
+
+#[test]
+fn a_tour_without_a_folder_leaves_nothing_behind() {
+    let run = Command::new(env!("CARGO_BIN_EXE_twostepd")).args(["demo", "--once"]).output().unwrap();
+    let said = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success(), "{said}{}", String::from_utf8_lossy(&run.stderr));
+    let folder = said.lines().next().and_then(|line| line.rsplit_once(" in ")).map(|(_, folder)| Path::new(folder)).unwrap();
+    assert!(folder.is_absolute() && !folder.exists(), "{} is still there", folder.display());
+}
