@@ -108,6 +108,22 @@ fn all_that_is_wrong_is_told_at_once_in_the_order_of_the_lines() {
 }
 
 #[test]
+fn a_misspelt_key_hides_no_wrong_value() {
+    let errors = refusal(
+        "[button]\nhold = \"300ms\"\n[recovery]\nacount = \"nas\"\naccount = \"root\"\npassword.mac = \"nonsense\"\n[mail]\nport = 99999\n",
+    );
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!(lines.len(), 5, "{errors}");
+    assert!(lines[0].starts_with("twostepd.toml:2: button.hold: 300ms is out of range"), "{errors}");
+    assert!(lines[1].starts_with("twostepd.toml:4: unknown key \"acount\""), "{errors}");
+    assert!(lines[2].starts_with("twostepd.toml:5: recovery.account: this account is never opened"), "{errors}");
+    assert!(lines[3].starts_with("twostepd.toml:6: recovery.password.mac: no address"), "{errors}");
+    assert_eq!(lines[4], "twostepd.toml:8: mail.port: expected a port, 1 to 65535");
+    // What only seems to be missing, since it is misspelt, is told once.
+    assert_eq!(refusal("[mail]\nhots = \"mail.example\"\nfrom = \"nas@example.org\"").lines().count(), 1);
+}
+
+#[test]
 fn broken_syntax_is_told_with_its_line() {
     assert!(refusal("[log]\nlevel = info\n").starts_with("twostepd.toml:2: "));
     assert!(refusal("[log]\n[log]\n").starts_with("twostepd.toml:2: duplicate key"));

@@ -168,10 +168,11 @@ impl Board {
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         let invalid = |problems| Error::Invalid { file: name.to_owned(), problems };
         let document = Document::parse(text).map_err(invalid)?;
-        let board: Self = document.read(&Value::Null).map_err(invalid)?;
+        // What a profile without its wrong parts says is not judged: each of its parts may be needed.
+        let board: Self = document.read(&Value::Null).sound().map_err(invalid)?;
         // `button = []` says on purpose that there is none.
         let may_be_none = document.has("button");
-        document.judge(board, |board| board.check(may_be_none)).map_err(invalid)
+        document.judge(board.into(), |board: &Self| board.check(may_be_none)).sound().map_err(invalid)
     }
 
     fn check(&self, may_be_none: bool) -> Vec<Finding> {
@@ -208,7 +209,7 @@ impl Findings {
     fn want(&mut self, good: bool, key: &str, otherwise: &str) {
         if !good {
             let shown = key.split('.').filter(|step| step.parse::<usize>().is_err()).collect::<Vec<_>>().join(".");
-            self.0.push(Finding { key: key.to_owned(), text: format!("{shown}: {otherwise}") });
+            self.0.push(Finding { key: key.to_owned(), text: format!("{shown}: {otherwise}"), of_whole: None });
         }
     }
 

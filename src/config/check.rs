@@ -36,8 +36,15 @@ struct Rules(Vec<Finding>);
 impl Rules {
     fn want(&mut self, good: bool, key: &str, otherwise: &str) {
         if !good {
-            self.0.push(Finding { key: key.to_owned(), text: format!("{key}: {otherwise}") });
+            self.0.push(Finding { key: key.to_owned(), text: format!("{key}: {otherwise}"), of_whole: None });
         }
+    }
+
+    /// As [`want`](Self::want), where it depends on other keys of the section too.
+    fn want_together(&mut self, section: &'static str, good: bool, key: &str, otherwise: &str) {
+        let before = self.0.len();
+        self.want(good, key, otherwise);
+        self.0.iter_mut().skip(before).for_each(|found| found.of_whole = Some(section));
     }
 
     fn span(&mut self, key: &str, value: Duration, least: Duration, most: Duration) {
@@ -56,7 +63,7 @@ impl Rules {
         self.span("button.debounce", button.debounce, Duration::ZERO, ms(200));
         self.span("button.stuck_after", button.stuck_after, s(2), s(600));
         let text = format!("{} must be longer than button.hold", humantime::format_duration(button.stuck_after));
-        self.want(button.stuck_after > button.hold, "button.stuck_after", &text);
+        self.want_together("button", button.stuck_after > button.hold, "button.stuck_after", &text);
         self.span("button.grace", button.grace, Duration::ZERO, s(600));
         self.span("button.cooldown", button.cooldown, Duration::ZERO, s(3600));
     }
@@ -70,7 +77,8 @@ impl Rules {
         );
         let never = NEVER_RECOVERED.contains(&recovery.account.as_str());
         self.want(!never, "recovery.account", "this account is never opened by the button: name an administrator's account");
-        self.want(!recovery.administrators.is_empty(), "recovery.administrators", "name at least one group");
+        let named = !recovery.administrators.is_empty();
+        self.want_together("recovery.administrators", named, "recovery.administrators", "name at least one group");
         let groups = recovery.administrators.iter().all(|name| account_name(name));
         self.want(groups, "recovery.administrators", "not each of these is a group name");
         self.span("recovery.window", recovery.window, s(60), s(24 * 3600));
@@ -98,7 +106,7 @@ impl Rules {
             self.want(interface_name(name), "recovery.password.interface", "no interface name: 1 to 15 letters, without \"/\" and spaces");
         }
         if let Err(text) = template(&password.template, password.file.is_some()) {
-            self.want(false, "recovery.password.template", &text);
+            self.want_together("recovery.password", false, "recovery.password.template", &text);
         }
     }
 
@@ -107,7 +115,7 @@ impl Rules {
         self.count("socket.connections_per_uid", socket.connections_per_uid, 1, MOST_CONNECTIONS);
         self.want(socket.reserved > 0, "socket.reserved", "at least 1: else strangers could keep root out");
         let text = format!("{} must be less than socket.connections, which is {}", socket.reserved, socket.connections);
-        self.want(socket.reserved < socket.connections, "socket.reserved", &text);
+        self.want_together("socket", socket.reserved < socket.connections, "socket.reserved", &text);
         self.span("socket.idle", socket.idle, Duration::from_secs(1), Duration::from_secs(24 * 3600));
     }
 
@@ -127,7 +135,7 @@ impl Rules {
         }
         self.want(web.listen.port() != 0, "web.listen", "0 is no port: give 1 to 65535");
         let text = "give both web.certificate and web.key, or neither";
-        self.want(web.certificate.is_some() == web.key.is_some(), "web.certificate", text);
+        self.want_together("web", web.certificate.is_some() == web.key.is_some(), "web.certificate", text);
         let text = "the reverse proxy has the certificate: give web.socket, or web.certificate";
         self.want(web.socket.is_none() || web.certificate.is_none(), "web.socket", text);
         for (key, file) in [("web.socket", &web.socket), ("web.certificate", &web.certificate), ("web.key", &web.key)] {
@@ -138,7 +146,7 @@ impl Rules {
     fn mail(&mut self, mail: &Mail) {
         let Some(host) = &mail.host else {
             let others = [&mail.from, &mail.user, &mail.password_file, &mail.ca_file].iter().any(|value| value.is_some());
-            return self.want(!others && mail.port.is_none(), "mail", "no mail server is named: give mail.host");
+            return self.want_together("mail", !others && mail.port.is_none(), "mail", "no mail server is named: give mail.host");
         };
         self.want(host_name(host), "mail.host", "no name and no address of a server");
         self.want(mail.port != Some(0), "mail.port", "0 is no port: give 1 to 65535");
@@ -146,11 +154,11 @@ impl Rules {
         let text = "\"none\" is for a server on this machine (localhost): give \"starttls\" or \"tls\"";
         self.want(local || mail.security != MailSecurity::None, "mail.security", text);
         match mail.from.as_deref().map(Address::parse) {
-            None => self.want(false, "mail.from", "give the sender's address"),
+            None => self.want_together("mail", false, "mail.from", "give the sender's address"),
             Some(from) => self.want(from.is_ok(), "mail.from", "no address: write it like nas@example.org"),
         }
         let text = "give both mail.user and mail.password_file, or neither";
-        self.want(mail.user.is_some() == mail.password_file.is_some(), "mail.user", text);
+        self.want_together("mail", mail.user.is_some() == mail.password_file.is_some(), "mail.user", text);
         for (key, file) in [("mail.password_file", &mail.password_file), ("mail.ca_file", &mail.ca_file)] {
             self.want(file.as_deref().is_none_or(full_path), key, "give a full path");
         }

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
 use super::error::Problem;
-use super::fault::{Fault, explain};
+use super::fault::{Fault, dotted, explain};
 use super::place::{Step, locate, read, take_out};
 
 /// More than any file of ours holds, and little enough to read without care.
@@ -21,12 +21,37 @@ pub(super) const MAX_BYTES: usize = 64 * 1024;
 /// Problems reported of one file; whoever has more gets the rest after mending these.
 const MAX_PROBLEMS: usize = 20;
 
+/// What could be read of a file.
+pub(super) struct Reading<T> {
+    /// With defaults in the place of what is wrong; none where even so it can't be read.
+    pub(super) value: Option<T>,
+    /// The keys at fault, like `recovery.window`; what is not in `value` is among them.
+    pub(super) at_fault: Vec<String>,
+    /// What is wrong with them, in the order of the lines.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<T> Reading<T> {
+    /// The value, where nothing is wrong.
+    pub(super) fn sound(self) -> Result<T, Vec<Problem>> {
+        self.value.filter(|_| self.problems.is_empty()).ok_or(self.problems)
+    }
+}
+
+impl<T> From<T> for Reading<T> {
+    fn from(value: T) -> Self {
+        Self { value: Some(value), at_fault: Vec::new(), problems: Vec::new() }
+    }
+}
+
 /// What a rule objects to.
 pub(super) struct Finding {
     /// A key like `recovery.window`, in a list with the item's index: `button.0.key`.
     pub(super) key: String,
     /// What is wrong, and the way out.
     pub(super) text: String,
+    /// The section that must have been read in whole for it to hold: what is missing there may only be misspelt.
+    pub(super) of_whole: Option<&'static str>,
 }
 
 /// A parsed file that still knows where each key stands.
@@ -48,17 +73,22 @@ impl<'t> Document<'t> {
     }
 
     /// Reads the whole as a `T`. `shape` is the default value, where there is one: it tells sections from keys.
-    pub(super) fn read<T: DeserializeOwned>(&self, shape: &Shape) -> Result<T, Vec<Problem>> {
-        let (mut problems, mut taken) = (Vec::new(), Vec::new());
+    pub(super) fn read<T: DeserializeOwned>(&self, shape: &Shape) -> Reading<T> {
+        let mut reading = Reading { value: None, at_fault: Vec::new(), problems: Vec::new() };
+        let mut taken = Vec::new();
         let mut rest = self.root.clone();
-        self.take_out_false_sections(rest.get_mut(), shape, &mut problems);
+        self.take_out_false_sections(rest.get_mut(), shape, "", &mut reading);
+        let Reading { value, at_fault, problems } = &mut reading;
         while problems.len() < MAX_PROBLEMS {
             let error = match read::<T>(&rest) {
-                Ok(value) if problems.is_empty() => return Ok(value),
-                Ok(_) => break,
+                Ok(read) => {
+                    *value = Some(read);
+                    break;
+                }
                 Err(error) => error,
             };
             let way = locate::<T>(&rest, &error);
+            at_fault.push(dotted(&way));
             if !is_missing_since(&taken, &way, &error) {
                 problems.push(Problem { line: self.line_of(&way, &error), text: explain(&way, error.message(), shape) });
             }
@@ -68,15 +98,20 @@ impl<'t> Document<'t> {
             taken.push(way);
         }
         problems.sort();
-        Err(problems)
+        reading
     }
 
-    /// Asks the rules of a type, and gives their findings the lines.
-    pub(super) fn judge<T>(&self, value: T, rules: impl Fn(&T) -> Vec<Finding>) -> Result<T, Vec<Problem>> {
-        let place = |f: Finding| Problem { line: self.line(&f.key), text: f.text };
-        let mut problems: Vec<Problem> = rules(&value).into_iter().map(place).collect();
-        problems.sort();
-        if problems.is_empty() { Ok(value) } else { Err(problems) }
+    /// Asks the rules of a type about what could be read, and gives their findings the lines.
+    pub(super) fn judge<T>(&self, mut reading: Reading<T>, rules: impl Fn(&T) -> Vec<Finding>) -> Reading<T> {
+        let Some(value) = &reading.value else { return reading };
+        let holds = |found: &Finding| !found.of_whole.is_some_and(|section| reading.at_fault.iter().any(|key| is_within(key, section)));
+        let found: Vec<Finding> = rules(value).into_iter().filter(holds).collect();
+        for Finding { key, text, .. } in found {
+            reading.problems.push(Problem { line: self.line(&key), text });
+            reading.at_fault.push(key);
+        }
+        reading.problems.sort();
+        reading
     }
 
     /// Whether the file says anything about a top-level key.
@@ -108,16 +143,17 @@ impl<'t> Document<'t> {
     }
 
     /// serde would read `log = ["auto"]` as a section by position; people never mean that.
-    fn take_out_false_sections(&self, table: &mut DeTable<'t>, shape: &Shape, problems: &mut Vec<Problem>) {
+    fn take_out_false_sections<T>(&self, table: &mut DeTable<'t>, shape: &Shape, within: &str, reading: &mut Reading<T>) {
         let Some(sections) = shape.as_object() else { return };
         let mut wrong = Vec::new();
         for (key, value) in table.iter_mut() {
             let Some(inner) = sections.get(key.get_ref().as_ref()).filter(|s| s.is_object()) else { continue };
             if let DeValue::Table(table) = value.get_mut() {
-                self.take_out_false_sections(table, inner, problems);
+                self.take_out_false_sections(table, inner, &format!("{within}{}.", key.get_ref()), reading);
             } else {
                 let text = format!("\"{0}\" is a section: write [{0}]", key.get_ref());
-                problems.push(Problem { line: line_at(self.text, key.span().start), text });
+                reading.problems.push(Problem { line: line_at(self.text, key.span().start), text });
+                reading.at_fault.push(format!("{within}{}", key.get_ref()));
                 wrong.push(key.get_ref().to_string());
             }
         }
@@ -137,6 +173,11 @@ fn is_missing_since(taken: &[Vec<Step>], way: &[Step], error: &Error) -> bool {
         Some((Step::Key { name, .. }, table)) => name == missing && table == way,
         _ => false,
     })
+}
+
+/// Whether a key is of this section, or the section itself.
+pub(super) fn is_within(key: &str, section: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

@@ -83,7 +83,7 @@ fn places(shape: &Shape, name: &str) -> Vec<String> {
 }
 
 /// A way for people: the items of a list are told apart by the line.
-fn dotted(way: &[Step]) -> String {
+pub(super) fn dotted(way: &[Step]) -> String {
     let keys = way.iter().filter_map(|step| match step {
         Step::Key { name, .. } => Some(name.escape_debug().to_string()),
         Step::Item { .. } => None,
@@ -95,7 +95,9 @@ fn plain(expected: &str) -> &str {
     match expected {
         "a string" => "a text in quotes",
         "a boolean" => "true or false",
-        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number, not negative",
+        // Ports alone are of this size.
+        "u16" => "a port, 1 to 65535",
+        "usize" | "u8" | "u32" | "u64" => "a whole number, not negative",
         "a sequence" => "a list in square brackets",
         // Of a number beyond 64 bits.
         "any value" => "a smaller number",
