@@ -47,8 +47,8 @@ fn every_shipped_file_is_valid() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<PathBuf> = fs::read_dir(shipped()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.push(root.join("systemd/twostepd.toml"));
-    let mut out = Vec::new();
-    assert!(validate(&files, &Paths::scratch(root), &mut out).unwrap(), "{}", String::from_utf8_lossy(&out));
+    let mut errors = Vec::new();
+    assert!(validate(&files, &Paths::scratch(root), &mut Vec::new(), &mut errors).unwrap(), "{}", String::from_utf8_lossy(&errors));
 }
 
 #[test]

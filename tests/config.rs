@@ -285,30 +285,32 @@ fn validate_tells_configurations_from_profiles_and_names_each_file() {
     let profile = "name = \"a\"\norigin = \"b\"\nbutton = []\n";
     let good = [write("any.toml", "[button]\nhold = \"4s\"\n"), write("other.toml", profile), write("board-configs/a.toml", profile)];
     let run = |files: &[std::path::PathBuf]| {
-        let mut out = Vec::new();
-        let verdict = validate(files, &paths, &mut out).unwrap();
-        (verdict, String::from_utf8(out).unwrap())
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let verdict = validate(files, &paths, &mut out, &mut errors).unwrap();
+        (verdict, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
     };
-    let (verdict, out) = run(&good);
-    assert!(verdict, "{out}");
+    let (verdict, out, errors) = run(&good);
+    assert!(verdict && errors.is_empty(), "{out}{errors}");
     assert_eq!(out.lines().filter(|line| line.ends_with(": ok")).count(), 3, "{out}");
 
     let bad =
         [write("bad.toml", "[button]\nhodl = \"4s\"\n"), write("board-configs/bad.toml", "[button]\nhold = \"4s\"\n"), good[0].clone()];
-    let (verdict, out) = run(&bad);
+    let (verdict, out, errors) = run(&bad);
     assert!(!verdict);
-    assert!(out.contains("bad.toml:2: unknown key \"hodl\"") && out.contains("any.toml: ok"), "{out}");
+    // Whoever throws the good news away still sees the reasons.
+    assert!(errors.contains("bad.toml:2: unknown key \"hodl\"") && !errors.contains("any.toml"), "{errors}");
+    assert!(out.contains("any.toml: ok") && out.lines().count() == 1, "{out}");
     assert!(!run(&[folder.path().join("absent.toml")]).0);
 
     // Without files: all that is installed, where the configuration may be absent.
     assert!(!run(&[]).0);
     fs::remove_file(folder.path().join("board-configs/bad.toml")).unwrap();
-    let (verdict, out) = run(&[]);
+    let (verdict, out, _) = run(&[]);
     assert!(verdict && out.lines().count() == 1, "{out}");
     write("config/twostepd.toml", "hold = 3");
     write("config/board.toml", "name = 3");
-    let (verdict, out) = run(&[]);
-    assert!(!verdict && out.contains("config/twostepd.toml:1: ") && out.contains("config/board.toml:1: "), "{out}");
+    let (verdict, _, errors) = run(&[]);
+    assert!(!verdict && errors.contains("config/twostepd.toml:1: ") && errors.contains("config/board.toml:1: "), "{errors}");
 }
 
 /// Texts that look like the files: keys, tables and values of ours, well and badly put together.
@@ -398,7 +400,7 @@ fn validate_notes_a_home_folder_that_the_shipped_unit_keeps_out_of_reach() {
     let said = |home: &str| {
         fs::write(&file, format!("[recovery]\nhome = \"{home}\"\n")).unwrap();
         let mut out = Vec::new();
-        let good = validate(std::slice::from_ref(&file), &Paths::scratch(folder.path()), &mut out).unwrap();
+        let good = validate(std::slice::from_ref(&file), &Paths::scratch(folder.path()), &mut out, &mut Vec::new()).unwrap();
         assert!(good, "another init may do it");
         String::from_utf8(out).unwrap()
     };
@@ -419,7 +421,7 @@ fn validate_notes_what_would_keep_phones_from_the_pages() {
     let said = |text: &str| {
         fs::write(&file, text).unwrap();
         let mut out = Vec::new();
-        assert!(validate(std::slice::from_ref(&file), &Paths::scratch(folder.path()), &mut out).unwrap());
+        assert!(validate(std::slice::from_ref(&file), &Paths::scratch(folder.path()), &mut out, &mut Vec::new()).unwrap());
         String::from_utf8(out).unwrap().lines().skip(1).map(|line| line.rsplit_once(": note: ").unwrap().1.to_owned()).collect::<Vec<_>>()
     };
     let phone = "[phone]\naddress = \"https://nas.example:8443\"\n[web]\n";

@@ -17,21 +17,21 @@ enum Kind {
     Profile,
 }
 
-/// [`validate`] to stdout, as a process ends: 0 all good, 1 not.
+/// [`validate`] to stdout and stderr, as a process ends: 0 all good, 1 not.
 #[must_use]
 pub fn run(files: &[PathBuf], paths: &Paths) -> ExitCode {
-    match validate(files, paths, &mut io::stdout().lock()) {
+    match validate(files, paths, &mut io::stdout().lock(), &mut io::stderr().lock()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) | Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Checks the files, or without any all that are installed, and prints a line `FILE: ok` or the errors for each, and notes (see
-/// [`notes`]) on a good file. The answer is whether all are good.
+/// Checks the files, or without any all that are installed, and prints for each a line `FILE: ok` and notes (see [`notes`]) to `out`, or
+/// what is wrong to `errors`. The answer is whether all are good.
 ///
 /// # Errors
-/// Where `out` takes nothing more.
-pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write) -> io::Result<bool> {
+/// Where `out` or `errors` takes nothing more.
+pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write, errors: &mut impl Write) -> io::Result<bool> {
     let mut good = true;
     let mut chosen: Vec<(PathBuf, Option<Kind>)> = files.iter().map(|file| (file.clone(), None)).collect();
     if files.is_empty() {
@@ -39,7 +39,7 @@ pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write) -> io::R
         match profiles(&paths.boards) {
             Ok(shipped) => chosen.extend(shipped.into_iter().map(|file| (file, Some(Kind::Profile)))),
             Err(error) => {
-                writeln!(out, "{error}")?;
+                writeln!(errors, "{error}")?;
                 good = false;
             }
         }
@@ -53,7 +53,7 @@ pub fn validate(files: &[PathBuf], paths: &Paths, out: &mut impl Write) -> io::R
                 }
             }
             Err(error) => {
-                writeln!(out, "{error}")?;
+                writeln!(errors, "{error}")?;
                 good = false;
             }
         }
