@@ -31,10 +31,18 @@ fn as_many_connections_as_the_engine_has_room_for_are_taken_and_one_more_is_refu
 }
 
 #[test]
-fn an_empty_file_and_a_missing_one_mean_the_defaults() {
+fn an_empty_file_means_the_defaults_and_a_mistyped_path_means_nothing() {
     assert_eq!(Config::parse("", "x").unwrap(), Config::default());
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(Config::load(&folder.path().join("twostepd.toml")).unwrap(), Config::default());
+    // The defaults would switch a button on that the right file has switched off.
+    let mistyped = folder.path().join("twostpd.toml");
+    let error = Config::load(&mistyped).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: cannot be read", mistyped.display())), "{error}");
+    assert!(!Config::load_or_salvage(&mistyped).unwrap_err().config.button.enabled);
+    let installed = Paths::system().configuration();
+    if !installed.exists() {
+        assert_eq!(Config::load(&installed).unwrap(), Config::default());
+    }
     // A folder in its place is no missing file.
     assert!(matches!(Config::load(folder.path()), Err(Error::Read { .. })));
 }
@@ -121,6 +129,73 @@ fn a_misspelt_key_hides_no_wrong_value() {
     assert_eq!(lines[4], "twostepd.toml:8: mail.port: expected a port, 1 to 65535");
     // What only seems to be missing, since it is misspelt, is told once.
     assert_eq!(refusal("[mail]\nhots = \"mail.example\"\nfrom = \"nas@example.org\"").lines().count(), 1);
+}
+
+/// What is left of a wrong file: whether the button is watched, and its hold.
+fn button_with(text: &str) -> (bool, Duration, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twostepd.toml");
+    fs::write(&file, text).unwrap();
+    let salvaged = Config::load_or_salvage(&file).expect_err("must be refused");
+    assert!(salvaged.certain || !salvaged.config.button.enabled, "{text}");
+    (salvaged.config.button.enabled, salvaged.config.button.hold, salvaged.to_string().replace(&file.display().to_string(), "FILE"))
+}
+
+#[test]
+fn a_slip_in_another_section_leaves_the_button_as_it_is_configured() {
+    for slip in [
+        "[mail]\nhots = \"x\"",
+        "[mail]\nhost = mail.example.org\nfrom = \"nas@example.org\"",
+        "[mial]\nhost = \"x\"",
+        "[mail\nhost = \"x\"",
+        "[log]\nlevel = \"loud\"",
+        "[socket]\nconnections = 0",
+        "[grant]\nlogin = [\"a\"",
+        "[web]\nlisten = \"\"\"never closed",
+        "[phone]\naddress = 1\n[web]\nport = 1\n[mail]\nhost = \"",
+    ] {
+        let (on, hold, said) = button_with(&format!("[button]\nhold = \"5s\"\n{slip}\n"));
+        assert!(on && hold == Duration::from_secs(5), "{slip}: {said}");
+        assert!(said.starts_with("FILE:") && said.lines().last().unwrap().ends_with("the reset button works"), "{slip}: {said}");
+        let (on, _, said) = button_with(&format!("[button]\nenabled = false\n{slip}\n"));
+        assert!(!on && said.ends_with("the reset button is off, as it says"), "{slip}: {said}");
+    }
+    let (_, _, said) = button_with("[button]\n[mail]\nhots = \"x\"");
+    assert!(said.starts_with("FILE:3: unknown key \"hots\": did you mean \"host\"?\n"), "{said}");
+}
+
+#[test]
+fn a_file_that_may_say_that_the_button_is_off_switches_it_off() {
+    for doubt in [
+        "[button]\nenabeld = false",
+        "[button]\nhold = \"300ms\"",
+        "[buton]\nenabled = false",
+        "[reset_button]\nenabled = false",
+        "[mail]\nenabled = false",
+        "enabled = false",
+        "button = false",
+        "[recovery]\nacount = \"nasadmin\"",
+        "[recovery]\naccount = \"root\"",
+        "[recovery]\npassword = []",
+        // Broken syntax in, or just before, what it may be about.
+        "[button]\nenabled = fasle",
+        "[button\nenabled = false",
+        "[buton\nenabeld = false",
+        "[mail]\nhost = x\nbutton]\nenabled = false",
+        "[recovery]\naccount = nasadmin",
+        "button.enabled = false\n[mail]\nhost = x\n[button]",
+        "[web]\nlisten = \"\"\"never closed\n[button]\nenabled = false",
+        "[button]\nenabled = false\n[button]\nenabled = true",
+    ] {
+        let (on, _, said) = button_with(doubt);
+        assert!(!on, "{doubt}: {said}");
+    }
+    let (_, _, said) = button_with("[button]\nenabeld = false");
+    assert!(said.ends_with("neither does the reset button, which this may be about"), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!Config::load_or_salvage(folder.path()).unwrap_err().config.button.enabled, "a folder in its place");
+    let many: String = (0..30).map(|i| format!("[mail]\nx{i} = 1\n")).collect();
+    assert!(!button_with(&many).0);
 }
 
 #[test]

@@ -112,6 +112,9 @@ fn describe(status: &Status, now: Wall) -> Vec<String> {
     for source in &status.sources {
         lines.push(format!("         {} ({}): {}", source.name, kind(source.kind), state(source.state)));
     }
+    for (i, line) in status.configuration.iter().flat_map(|fault| fault.lines()).enumerate() {
+        lines.push(format!("{:<8} {line}", if i == 0 { "wrong" } else { "" }));
+    }
     lines.push(match &status.adapter {
         Some(adapter) => format!("adapter  {} ({})", adapter.interface, adapter.origin),
         None => "adapter  none (the default password does not come from one, or can't be made: `twostep recovery show-password`)".into(),

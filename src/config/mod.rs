@@ -15,6 +15,7 @@ mod notes;
 pub mod paths;
 mod phone;
 mod place;
+mod salvage;
 pub mod validate;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use self::document::Document;
 use self::duration::human;
 pub use self::error::{Error, Problem};
 pub use self::phone::{NumberEntry, Phone, Web};
+pub use self::salvage::Salvaged;
 
 /// The whole of `twostepd.toml`. Every key has a default: an empty file is a valid configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -270,16 +272,31 @@ pub struct Grant {
 pub const WEB_USER: &str = "twostep-web";
 
 impl Config {
-    /// Reads the configuration file. A missing one means the defaults.
+    /// Reads the configuration file. That of an installed system may be missing, and then means the defaults; whoever names another one means one
+    /// that is there.
     ///
     /// # Errors
     /// Where it can't be read, or anything in it is wrong.
     pub fn load(file: &Path) -> Result<Self, Error> {
-        match text_of(file) {
-            Ok(text) => Self::parse(&text, &file.to_string_lossy()),
-            Err(Error::Read { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error),
-        }
+        Self::load_or_salvage(file).map_err(|salvaged| salvaged.error)
+    }
+
+    /// As [`load`](Self::load), for those who need no more than [button], [recovery] and [log].
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), with what is left of the file.
+    pub fn load_or_salvage(file: &Path) -> Result<Self, Box<Salvaged>> {
+        let text = match text_of(file) {
+            Ok(text) => text,
+            Err(Error::Read { reason, .. })
+                if reason.kind() == io::ErrorKind::NotFound && file == paths::Paths::system().configuration() =>
+            {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(Box::new(salvage::nothing(error))),
+        };
+        let name = file.to_string_lossy();
+        Self::parse(&text, &name).map_err(|_| Box::new(salvage::text(&text, &name)))
     }
 
     /// Reads a configuration from its text; `name` is what the errors call it.

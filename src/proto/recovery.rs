@@ -70,6 +70,9 @@ impl Reply {
 pub struct Status {
     /// The board profile's name.
     pub board: String,
+    /// What is wrong with the configuration file, a line each (`file:line: text`), and what follows from it; absent where it is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// Whether a press would fire.
     pub armed: bool,
     /// The hold that fires, in milliseconds.

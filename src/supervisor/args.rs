@@ -20,7 +20,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed (the reason is on stderr)
 pub enum Command {
     /// Watch the button and answer the sockets, until stopped by SIGTERM or Ctrl-C.
     Run {
-        /// The configuration file; a missing one means the defaults.
+        /// The configuration file; only the usual one may be missing, which means the defaults.
         #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
         config: PathBuf,
     },
@@ -42,7 +42,7 @@ pub enum Command {
     },
     /// Run the integrator's hooks for the last press, if they have not run for it yet.
     Hooks {
-        /// The configuration file; a missing one means the defaults.
+        /// The configuration file; only the usual one may be missing, which means the defaults.
         #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
         config: PathBuf,
     },

@@ -34,7 +34,7 @@ use self::password_worker::Judge;
 use self::run::{Fault, Machine};
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, validate};
+use crate::config::{self, Config, validate};
 use crate::sys::atomic_file::RealDisk;
 use crate::sys::systemd;
 
@@ -58,6 +58,8 @@ fn exit(ended: Result<(), impl Display>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             // The journal or syslog has it for later, stderr for whoever started us by hand.
+            // Where it ended before it knew its configuration, that goes where it usually does.
+            crate::log::init(&config::Log::default(), "twostepd");
             log::error!("{e}");
             eprintln!("twostepd: {e}");
             ExitCode::FAILURE
@@ -70,12 +72,30 @@ fn run(config: &Path) -> Result<(), Fault> {
         return Err("run needs root: the button changes /etc/shadow (see `twostepd demo` for a look without root)".into());
     }
     let paths = Paths::system();
-    let config = Config::load(config)?;
-    crate::log::init(&config.log, "twostepd");
+    let (config, fault) = configuration(config);
     let board = board(&paths);
     let owner = Uid::effective().as_raw();
-    let machine = Machine { paths, config, board, judge: Judge::Pam, user: Some(ENGINE_USER), owner, runs_hooks: !systemd::booted() };
+    let runs_hooks = !systemd::booted();
+    let machine = Machine { paths, config, fault, board, judge: Judge::Pam, user: Some(ENGINE_USER), owner, runs_hooks };
     run::block_on(machine, || {}, std::future::pending())
+}
+
+/// The configuration, and what is wrong with its file. A wrong one does not end the process: the window of an earlier press has to end, and the
+/// button to work where the file leaves no doubt about it (see [`config::Salvaged`]).
+fn configuration(file: &Path) -> (Config, Option<String>) {
+    match Config::load_or_salvage(file) {
+        Ok(config) => {
+            crate::log::init(&config.log, "twostepd");
+            (config, None)
+        }
+        Err(salvaged) => {
+            let fault = salvaged.to_string();
+            crate::log::init(&salvaged.config.log, "twostepd");
+            fault.lines().for_each(|line| log::error!("{line}"));
+            systemd::states(fault.lines().next().unwrap_or_default());
+            (salvaged.config, Some(fault))
+        }
+    }
 }
 
 /// The board's profile. Without one no button is watched, and everything else works.
@@ -93,7 +113,12 @@ fn board(paths: &Paths) -> Board {
 }
 
 fn run_hooks(config: &Path) -> Result<(), Fault> {
-    let config = Config::load(config)?;
+    let config = match Config::load_or_salvage(config) {
+        Err(salvaged) if !salvaged.certain => return Err(salvaged.error.into()),
+        // What else is wrong keeps no hook from running.
+        Err(salvaged) => salvaged.config,
+        Ok(config) => config,
+    };
     crate::log::init(&config.log, "twostepd");
     hooks::run_pending(&RealDisk, &Paths::system(), &config.recovery.account, config.recovery.hook_time)?;
     Ok(())

@@ -61,6 +61,7 @@ impl RecoveryInterface {
         let adapter = password.ok().and_then(|p| p.interface.map(|interface| wire::Adapter { interface, origin: p.origin }));
         Ok(wire::Status {
             board: station.machine.board.name.clone(),
+            configuration: station.machine.fault.clone(),
             armed,
             hold_ms: millis(station.machine.config.button.hold),
             sources,

@@ -61,6 +61,8 @@ pub struct Machine {
     pub paths: Paths,
     /// The checked configuration.
     pub config: Config,
+    /// What is wrong with its file, a line each: then the engine, which the rest of it is for, does not run.
+    pub fault: Option<String>,
     /// The board.
     pub board: Board,
     /// How passwords are checked.
@@ -97,11 +99,14 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     lay_folders(&machine.paths);
     let _only_one = claim(&machine.paths)?;
     // The button works without either socket.
-    let shared = logged(bind(&machine.paths.socket(), SHARED));
+    let shared = machine.fault.is_none().then(|| logged(bind(&machine.paths.socket(), SHARED))).flatten();
     let private = logged(bind(&machine.paths.recovery_socket(), PRIVATE));
     let recovery = Recovery::open(machine.paths.clone(), machine.config.recovery.clone())?;
     let (tell, tells) = mpsc::unbounded_channel();
-    let keeper = Keeper::new(engine(&machine, shared)?, tells, recovered(&recovery));
+    let keeping = match &machine.fault {
+        None => tokio::spawn(Keeper::new(engine(&machine, shared)?, tells, recovered(&recovery)).run()),
+        Some(_) => tokio::spawn(unheard(tells)),
+    };
     let (send, mut events) = mpsc::channel(QUEUE);
     let buttons = Buttons::start(&machine.board, &machine.config.button, &machine.paths.root, send);
     let owner = machine.owner;
@@ -110,7 +115,6 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     let server = server.privileged(move |peer| peer.is_root() || peer.uid == owner);
     let private = private.and_then(|private| logged(tokio::net::UnixListener::from_std(private)));
     let serving = private.map(|private| tokio::spawn(server.serve(private)));
-    let keeping = tokio::spawn(keeper.run());
     station.start();
     tokio::spawn(report_password(Arc::clone(&station)));
     systemd::ready();
@@ -126,6 +130,11 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     // The keeper ends when the last sender of its messages is gone; an engine that hangs is ended with us.
     let _ = tokio::time::timeout(Duration::from_secs(3), keeping).await;
     Ok(())
+}
+
+/// Where no engine runs there is nobody to tell.
+async fn unheard(mut tells: mpsc::UnboundedReceiver<Tell>) {
+    while tells.recv().await.is_some() {}
 }
 
 fn engine(machine: &Machine, listener: Option<UnixListener>) -> Result<Spec, Fault> {

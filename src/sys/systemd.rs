@@ -34,6 +34,11 @@ pub fn alive() {
     tell(NotifyState::Watchdog);
 }
 
+/// What `systemctl status` shows of the service, in one line.
+pub fn states(line: &str) {
+    tell(NotifyState::Status(line));
+}
+
 /// The service ends on purpose.
 pub fn stopping() {
     tell(NotifyState::Stopping);

@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 #[derive(Debug, Parser)]
 #[command(name = "twostep-web", version, long_about = None, after_help = EXIT_CODES)]
 pub struct Args {
-    /// The configuration file, of which [phone], [web] and [log] count.
+    /// The configuration file, of which [phone], [web] and [log] count; only the usual one may be missing.
     #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
     pub config: PathBuf,
     /// The socket of twostepd.

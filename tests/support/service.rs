@@ -53,6 +53,7 @@ impl Board {
         let (state, last) = self.state.lock().unwrap().clone();
         Status {
             board: "simulated".into(),
+            configuration: None,
             armed: true,
             hold_ms: 3000,
             sources: vec![Source { name: "reset".into(), kind: SourceKind::Simulated, state: SourceState::Ready }],

@@ -101,6 +101,8 @@ fn machine(paths: Paths) -> Result<Machine, String> {
     Ok(Machine {
         config: scratch::config(&paths).map_err(|e| e.to_string())?,
         board: scratch::board().map_err(|e| e.to_string())?,
+        // A demo with a wrong file does not start.
+        fault: None,
         judge: Judge::Shadow(paths.accounts.join("shadow")),
         user: None,
         owner: nix::unistd::getuid().as_raw(),
@@ -111,4 +113,40 @@ fn machine(paths: Paths) -> Result<Machine, String> {
 
 fn remove(folder: &Path) -> Result<(), String> {
     std::fs::remove_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::proto::recovery::{AccountState, Status};
+    use crate::proto::varlink::Empty;
+
+    #[test]
+    fn while_the_configuration_is_wrong_the_button_works_and_status_says_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::scratch(&scratch::lay(Some(folder.path())).unwrap().path);
+        let fault = Some("twostepd.toml:2: unknown key \"hots\": did you mean \"host\"?".to_owned());
+        let machine = Machine { fault: fault.clone(), ..machine(paths.clone()).unwrap() };
+        let (ended, stop) = oneshot::channel();
+        let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
+        let somebody = std::thread::spawn(move || {
+            go.recv().unwrap();
+            let mut root = Client::connect(&paths.recovery_socket(), Duration::from_secs(30)).unwrap();
+            let Empty {} = root.call("io.twostep.Recovery.Press", &json!({ "hold_ms": 3200 })).unwrap();
+            let status: Status = root.call("io.twostep.Recovery.Status", &Empty {}).unwrap();
+            let engine = paths.socket().exists() || paths.engine().exists();
+            let _ = ended.send(());
+            (status, engine)
+        });
+        run::block_on(machine, || ready.send(()).unwrap(), async { stop.await.unwrap_or_default() }).unwrap();
+        let (status, engine) = somebody.join().unwrap();
+        assert_eq!(status.account.state, AccountState::Recovered);
+        assert_eq!(status.configuration, fault);
+        assert!(!engine, "an engine ran, or was to run");
+    }
 }
