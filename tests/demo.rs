@@ -81,7 +81,18 @@ fn the_demo_says_how_to_go_on_and_what_is_done_in_its_folder_stays() {
     let own = folder.join("tour/notes");
     fs::create_dir_all(own.parent().unwrap()).unwrap();
     fs::write(&own, "mine").unwrap();
+    // Whatever its configuration says counts.
+    let file = folder.join("twostepd.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        text.replace("[recovery]\n", "[recovery]\naccount = \"nasadmin\"\n").replace("[button]\n", "[button]\nhold = \"4s\"\n"),
+    )
+    .unwrap();
     let (_up, said) = Up::start(&folder);
+    let mut root = twostep::client::Client::connect(&folder.join("recovery.sock"), std::time::Duration::from_secs(60)).unwrap();
+    let status: twostep::proto::recovery::Status = root.call("io.twostep.Recovery.Status", &twostep::proto::varlink::Empty {}).unwrap();
+    assert_eq!((status.account.name.as_str(), status.hold_ms), ("nasadmin", 4000));
     assert!(said.contains("This machine is as it was left; the tour used another one."), "{said}");
     assert_eq!(fs::read_to_string(&own).unwrap(), "mine");
 }

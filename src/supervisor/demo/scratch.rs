@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{self, Config, LogLevel, LogTarget};
+use crate::config::{self, Config};
 use crate::sys::crypt::{self, Method};
 
 /// The address of the simulated board's only adapter, as on its sticker.
@@ -20,15 +20,33 @@ const ADAPTER: [(&str, &str); 6] =
 /// The profile that the product ships for boards without a button.
 const BOARD: &str = include_str!("../../../board-configs/simulated.toml");
 
-/// What the demo's processes share with `twostep-web`, which is given the file.
-const SHARED: &str = "\
+/// The demo's configuration, whole: what is changed in it counts at the next start. `twostep-web` is given the same file.
+fn configuration(folder: &Path) -> String {
+    let home = folder.join("home/admin");
+    format!(
+        "\
 # For a phone: twostep-web --config DIR/twostepd.toml --socket DIR/twostep.sock
 [phone]
 address = \"https://localhost:8443\"
 
 [web]
 listen = \"127.0.0.1:8443\"
-";
+
+# What suits a demo. Every other key of twostepd.toml may be given too.
+[log]
+target = \"stderr\"
+level = \"warn\"
+
+[button]
+grace = \"0s\"
+cooldown = \"0s\"
+
+[recovery]
+home = {:?}
+",
+        home.to_string_lossy()
+    )
+}
 
 /// Says that a folder is a demo's, to be used again.
 const MARKER: &str = ".twostep-demo";
@@ -102,7 +120,7 @@ fn furnish(folder: &Path) -> io::Result<()> {
     for (file, content) in ADAPTER {
         write_once(&adapter.join(file), 0o644, || Ok(content.into()))?;
     }
-    write_once(&shared(folder), 0o644, || Ok(SHARED.into()))?;
+    write_once(&shared(folder), 0o644, || Ok(configuration(folder)))?;
     write_once(&etc.join("passwd"), 0o644, || Ok(PASSWD.into()))?;
     write_once(&etc.join("group"), 0o644, || Ok(GROUP.into()))?;
     write_once(&etc.join("shadow"), 0o600, shadow)
@@ -112,19 +130,12 @@ fn shared(folder: &Path) -> PathBuf {
     folder.join("twostepd.toml")
 }
 
-/// What the demo's file says of phones, and what suits a demo.
+/// What the demo's file says.
 ///
 /// # Errors
 /// Where somebody has edited the file and anything in it is wrong.
 pub fn config(paths: &Paths) -> Result<Config, config::Error> {
-    let Config { phone, web, .. } = Config::load(&shared(&paths.run))?;
-    let mut config = Config { phone, web, ..Config::default() };
-    config.log.target = LogTarget::Stderr;
-    config.log.level = LogLevel::Warn;
-    config.button.grace = std::time::Duration::ZERO;
-    config.button.cooldown = std::time::Duration::ZERO;
-    config.recovery.home = paths.run.join("home/admin").to_string_lossy().into_owned();
-    Ok(config)
+    Config::load(&shared(&paths.run))
 }
 
 /// A board whose only button is pressed by `twostep recovery press`.
