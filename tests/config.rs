@@ -156,7 +156,7 @@ fn a_slip_in_another_section_leaves_the_button_as_it_is_configured() {
     ] {
         let (on, hold, said) = button_with(&format!("[button]\nhold = \"5s\"\n{slip}\n"));
         assert!(on && hold == Duration::from_secs(5), "{slip}: {said}");
-        assert!(said.starts_with("FILE:") && said.lines().last().unwrap().ends_with("the reset button works"), "{slip}: {said}");
+        assert!(said.starts_with("FILE:") && said.lines().last().unwrap().ends_with("the reset button is not affected"), "{slip}: {said}");
         let (on, _, said) = button_with(&format!("[button]\nenabled = false\n{slip}\n"));
         assert!(!on && said.ends_with("the reset button is off, as it says"), "{slip}: {said}");
     }

@@ -43,7 +43,7 @@ impl fmt::Display for Salvaged {
     /// What is wrong, a line each, and in the last line what follows from it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let button = match (self.certain, self.config.button.enabled) {
-            (true, true) => "the reset button works",
+            (true, true) => "the reset button is not affected",
             (true, false) => "the reset button is off, as it says",
             (false, _) => "neither does the reset button, which this may be about",
         };
