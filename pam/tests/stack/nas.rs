@@ -114,6 +114,8 @@ impl Nas {
         let folder = tempfile::Builder::new().prefix("twostep-pam").tempdir().unwrap();
         // Others may come to the socket.
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        // What is laid before belongs to the demo.
+        fs::write(folder.path().join(".twostep-demo"), "").unwrap();
         lay(folder.path());
         let mut demo = Command::new(daemon())
             .args(["demo", "--dir"])
