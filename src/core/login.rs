@@ -203,7 +203,7 @@ impl Mailed {
 enum State {
     Open {
         until: BootTime,
-        mailed: Option<Mailed>,
+        mailed: Option<Box<Mailed>>,
         phone: Phone,
     },
     /// `generation`: that of the account then.
@@ -369,7 +369,7 @@ impl Login {
                 let code = Passcode::new(random, now);
                 // A mail takes its time: the login waits as long as the code is good.
                 *until = (*until).max(now + passcode::LIFE);
-                *mailed = Some(Mailed { code: code.clone(), to: address.into(), generation: account.generation });
+                *mailed = Some(Box::new(Mailed { code: code.clone(), to: address.into(), generation: account.generation }));
                 Some(Mail { to: address.into(), code })
             }
             Err(_) if standing => None,

@@ -103,7 +103,7 @@ pub(super) async fn pending_all(app: &App, request: Request) -> Response {
         let authenticator = match checked(app, "Pending", parameters) {
             Ok(Call::Pending { authenticator, .. }) => authenticator,
             Ok(_) => return invalid("pending"),
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         // The first one was counted as every request is.
         if index > 0 && !app.buckets.admits(remote, clock::monotonic()) {
@@ -235,7 +235,7 @@ impl HttpBody for Events {
 /// The body of a request that is a call of `method`; else what to answer.
 async fn accepted(app: &App, method: &str, request: Request) -> Result<Zeroizing<Vec<u8>>, Response> {
     let body = received(app, request).await?;
-    checked(app, method, serde_json::from_slice(&body).map_err(|_| invalid("parameters"))?)?;
+    checked(app, method, serde_json::from_slice(&body).map_err(|_| invalid("parameters"))?).map_err(|refused| *refused)?;
     Ok(body)
 }
 
@@ -253,12 +253,12 @@ async fn received(app: &App, request: Request) -> Result<Zeroizing<Vec<u8>>, Res
 }
 
 /// Parameters that are a call of `method`, while there is an engine to carry it to.
-fn checked(app: &App, method: &str, parameters: &RawValue) -> Result<Call, Response> {
+fn checked(app: &App, method: &str, parameters: &RawValue) -> Result<Call, Box<Response>> {
     match decode::<Call>(method, Some(parameters)) {
         Ok(call) if app.engine.is_carrying() => Ok(call),
-        Ok(_) => Err(unavailable()),
-        Err(Mismatch::Parameter(name)) => Err(invalid(&name)),
-        Err(Mismatch::Method) => Err(invalid("parameters")),
+        Ok(_) => Err(unavailable().into()),
+        Err(Mismatch::Parameter(name)) => Err(invalid(&name).into()),
+        Err(Mismatch::Method) => Err(invalid("parameters").into()),
     }
 }
 
