@@ -557,7 +557,7 @@ fn the_password_may_be_the_first_line_of_a_guarded_file() {
         assert!(error.contains(reason), "{error}");
         assert!(!error.contains("xxx") && !error.contains("sch"), "{error}");
     }
-    for (mode, good) in [(0o400, true), (0o640, true), (0o644, false), (0o660, false), (0o602, false), (0o601, false)] {
+    for (mode, good) in [(0o400, true), (0o600, true), (0o640, false), (0o644, false), (0o660, false), (0o602, false), (0o601, false)] {
         write(b"secret\n", mode);
         assert_eq!(resolve(&machine, &line).is_ok(), good, "{mode:o}");
     }

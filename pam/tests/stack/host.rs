@@ -113,6 +113,8 @@ struct Talk<'a> {
 pub struct Service {
     folder: tempfile::TempDir,
     name: &'static str,
+    /// The client's address, as sshd names it.
+    remote: Option<CString>,
 }
 
 impl Service {
@@ -121,7 +123,12 @@ impl Service {
         let module = format!("{} dir={}", module().display(), dir.display());
         std::fs::write(folder.path().join(name), lines.replace("pam_twostep", &module)).unwrap();
         std::fs::write(folder.path().join("other"), "auth required pam_deny.so\naccount required pam_deny.so\n").unwrap();
-        Self { folder, name }
+        Self { folder, name, remote: None }
+    }
+
+    /// The same, asked by a client at this address.
+    pub fn from(self, address: &str) -> Self {
+        Self { remote: Some(CString::new(address).unwrap()), ..self }
     }
 
     /// One transaction of `user`: these calls, with each question answered by `answer`.
@@ -139,6 +146,10 @@ impl Service {
         let started = unsafe { start(service.as_ptr(), user.as_ptr(), &raw const conversation, folder.as_ptr(), &raw mut handle) };
         assert_eq!(started, SUCCESS, "pam_start_confdir");
         talk.handle = handle;
+        if let Some(remote) = &self.remote {
+            // SAFETY: PAM_RHOST takes a text, which it copies.
+            assert_eq!(unsafe { set_item(handle, 4, remote.as_ptr().cast()) }, SUCCESS);
+        }
         let mut codes = Vec::new();
         for call in calls {
             let (name, flags) = match call {

@@ -82,7 +82,7 @@ fn three_wrong_codes_end_the_login_and_five_make_wait() {
 fn an_enforced_user_sets_up_in_the_login_also_in_two_goes() {
     let nas = Nas::start();
     nas.enforce("alice");
-    let service = sshd(&nas);
+    let service = sshd(&nas).from("192.0.2.7");
     // The line is cut while the QR code is on the screen.
     let cut = service.login("alice", &[]);
     ends(&cut, CONV_ERR);
@@ -91,7 +91,9 @@ fn an_enforced_user_sets_up_in_the_login_also_in_two_goes() {
     let (mut app, mut recovery) = (None, None);
     let done = service.run("alice", &[Do::Authenticate, Do::Account], |text| {
         if text.contains("give it the key") {
-            assert_eq!(key(text), scanned, "what was scanned counts");
+            assert_ne!(key(text), scanned, "what another may have seen is shown to nobody");
+            assert!(text.contains("if you have scanned its QR code"), "{text}");
+            // Whoever did scan it has no need to do so again.
             let scanned = app.insert(App::with_key(&scanned));
             return Reply::typed(scanned.code(0));
         }
