@@ -189,6 +189,7 @@ fn post(browser: &mut Browser, authenticator: &str) -> u16 {
 #[test]
 fn without_an_address_it_says_which_key_to_set_and_ends_in_a_way_of_its_own() {
     let place = Place::new();
+    fs::write(place.path("twostepd.toml"), "").unwrap();
     for arguments in [&[][..], &["--configured"], &["--fingerprint"]] {
         let output = place.output(arguments);
         assert_eq!(output.status.code(), Some(3), "{arguments:?}");
