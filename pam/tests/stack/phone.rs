@@ -541,7 +541,8 @@ fn readme_s_pair_a_phone_leads_to_a_login_that_is_approved() {
     let words: Vec<&str> = fingerprint.split(' ').collect();
     let ["sudo", program, flag] = words[..] else { panic!("{fingerprint}") };
     let output = Command::new(nas::built(program)).arg(flag).args(options(&scene.nas, &scene.place)).output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), certificate(&scene.address).0, "what the phone's browser shows");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().next(), Some(&*certificate(&scene.address).0), "what the phone's browser shows");
 
     scene.set_up(setup, compares);
     let (mut terminal, shown) = scene.ssh_with_number();
@@ -563,7 +564,6 @@ fn goes_on_to_bob(scene: &Scene, quoted: &[String]) {
     terminal.type_line(&app.code(0));
     scene.pairs(&mut terminal, compares);
     finishes(terminal, BOB);
-    scene.says(prefer, "the Login Approval is asked for first");
     let mut terminal = with_password(&SshServer::start(&scene.place, INTERACTIVE), "bob");
     let shown = number_of(&mut terminal);
     assert_eq!((scene.phone.text("number"), scene.phone.text("account")), (shown, "bob".into()));
@@ -571,6 +571,8 @@ fn goes_on_to_bob(scene: &Scene, quoted: &[String]) {
     terminal.type_line("");
     is_in(terminal);
     scene.closes_the_outcome();
+    scene.says(&format!("{prefer} security-code"), "the Security Code is asked for first");
+    scene.says(&format!("{prefer} login-approval"), "the Login Approval is asked for first");
     let listed = scene.says(list, "Alice's phone (phone)");
     let id = listed.split_whitespace().next().unwrap();
     let mut terminal = scene.runs(BOB, &remove.replace("ID", id));
