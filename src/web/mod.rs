@@ -26,7 +26,7 @@ mod patience;
 use std::convert::Infallible;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -149,9 +149,13 @@ fn fingerprint(args: &Args) -> Result<(), Fault> {
     let (config, address) = load(args)?;
     let source = source(args, &config.web, &address).ok_or(Fault::BehindProxy)?;
     let certificate = source.read()?;
-    println!("{}", certificate.fingerprint());
-    println!("Its key, which a renewal leaves as it is: {}", certificate.key_fingerprint()?);
-    Ok(())
+    let key = certificate.key_fingerprint()?;
+    let said = format!("{}\nIts key, which a renewal leaves as it is: {key}\n", certificate.fingerprint());
+    match io::stdout().write_all(said.as_bytes()) {
+        // Whoever reads only the first line, as `head -n 1` does, has what it wants.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Fault::Io),
+    }
 }
 
 /// Where the certificate comes from; behind a proxy there is none.

@@ -201,6 +201,18 @@ fn without_an_address_it_says_which_key_to_set_and_ends_in_a_way_of_its_own() {
 }
 
 #[test]
+fn whoever_reads_only_the_first_line_of_the_fingerprints_gets_it() {
+    let place = Place::new();
+    place.listening("");
+    drop(place.start());
+    let mut command = place.command(&["--fingerprint"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn what_is_wrong_is_told_with_file_and_key() {
     let place = Place::new();
     let refused = |configuration: &str| {
