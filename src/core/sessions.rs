@@ -85,11 +85,6 @@ impl<T> Sessions<T> {
         self.entries.get(name).map(|entry| &entry.session)
     }
 
-    /// The same, to change it.
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut T> {
-        self.entries.get_mut(name).map(|entry| &mut entry.session)
-    }
-
     /// All, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.session))
