@@ -5,7 +5,7 @@
 //!
 //! This module draws no names: the caller gives unguessable ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 /// How many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ struct Entry<T> {
 pub struct Sessions<T> {
     caps: Caps,
     entries: HashMap<String, Entry<T>>,
-    /// Names by owner and age, the oldest first.
-    order: BTreeMap<(Owner, u64), String>,
+    /// Ages and names of each owner's, the oldest first; no entry is empty.
+    owners: HashMap<Owner, VecDeque<(u64, String)>>,
     strangers: usize,
     next_age: u64,
 }
@@ -55,7 +55,7 @@ impl<T> Sessions<T> {
     /// None yet.
     #[must_use]
     pub fn new(caps: Caps) -> Self {
-        Self { caps, entries: HashMap::new(), order: BTreeMap::new(), strangers: 0, next_age: 0 }
+        Self { caps, entries: HashMap::new(), owners: HashMap::new(), strangers: 0, next_age: 0 }
     }
 
     /// Opens one under a new name, and gives the one that made room for it; gives it back where there is no room for its owner.
@@ -64,15 +64,15 @@ impl<T> Sessions<T> {
     /// The session: all places are taken, and none by this owner.
     pub fn open(&mut self, name: String, owner: Owner, session: T) -> Result<Option<T>, T> {
         let full = self.entries.len() >= self.caps.total || owner.is_stranger() && self.strangers >= self.caps.strangers;
-        let of_owner = (owner, 0)..=(owner, u64::MAX);
-        let too_many = self.order.range(of_owner.clone()).nth(self.caps.per_owner.saturating_sub(1)).is_some();
+        let own = self.owners.get(&owner);
+        let too_many = own.is_some_and(|own| own.len() >= self.caps.per_owner);
         let mut ended = None;
         if full || too_many {
-            let Some(oldest) = self.order.range(of_owner).next().map(|(_, name)| name.clone()) else { return Err(session) };
+            let Some((_, oldest)) = own.and_then(VecDeque::front).cloned() else { return Err(session) };
             ended = self.close(&oldest);
         }
         self.close(&name);
-        self.order.insert((owner, self.next_age), name.clone());
+        self.owners.entry(owner).or_default().push_back((self.next_age, name.clone()));
         self.strangers += usize::from(owner.is_stranger());
         self.entries.insert(name, Entry { session, owner, age: self.next_age });
         self.next_age += 1;
@@ -93,7 +93,14 @@ impl<T> Sessions<T> {
     /// Ends one.
     pub fn close(&mut self, name: &str) -> Option<T> {
         let entry = self.entries.remove(name)?;
-        self.order.remove(&(entry.owner, entry.age));
+        if let Some(own) = self.owners.get_mut(&entry.owner)
+            && let Ok(place) = own.binary_search_by_key(&entry.age, |(age, _)| *age)
+        {
+            own.remove(place);
+            if own.is_empty() {
+                self.owners.remove(&entry.owner);
+            }
+        }
         self.strangers -= usize::from(entry.owner.is_stranger());
         Some(entry.session)
     }
@@ -197,7 +204,7 @@ mod tests {
                     _ => drop(sessions.close(&name.to_string())),
                 }
                 prop_assert!(sessions.len() <= CAPS.total);
-                prop_assert_eq!(sessions.order.len(), sessions.len());
+                prop_assert_eq!(sessions.owners.values().map(VecDeque::len).sum::<usize>(), sessions.len());
                 prop_assert_eq!(sessions.strangers, sessions.entries.values().filter(|e| e.owner.is_stranger()).count());
                 prop_assert!(sessions.strangers <= CAPS.strangers);
             }

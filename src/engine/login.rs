@@ -70,9 +70,10 @@ impl Interface for LoginInterface {
                 let started = start(desk, peer, (user, service, remote), trusted_device).await?;
                 Ok(Reply::Started(started))
             }
+            // What hardly any login calls is boxed, so that the future of all calls stays small.
             Call::Challenge { login, method } => {
                 let open = find(desk, peer, kind, &login).await?;
-                Ok(Reply::Challenge(challenge(desk, open, method).await?))
+                Ok(Reply::Challenge(Box::pin(challenge(desk, open, method)).await?))
             }
             Call::Answer { login, method, code } => {
                 let open = find(desk, peer, kind, &login).await?;
@@ -80,7 +81,7 @@ impl Interface for LoginInterface {
                 Ok(Reply::Answered(answer(desk, open, (method, code), asker).await?))
             }
             Call::Wait { login } => {
-                let outcome = phone::wait(desk, peer, &login, replies).await?;
+                let outcome = Box::pin(phone::wait(desk, peer, &login, replies)).await?;
                 Ok(Reply::Waited(Waited { outcome }))
             }
             Call::TrustDevice { login, label, by_address } => {
@@ -152,7 +153,7 @@ async fn decide(
     directory: &Directory,
     (of, origin): (&Arc<Person>, &Origin),
     token: Option<Secret>,
-) -> Result<Decided, StoreError> {
+) -> Result<Box<Decided>, StoreError> {
     let (person, facilities) = (Arc::clone(of), desk.facilities());
     let pressed = desk.recovered().as_ref().filter(|recovered| recovered.account == person.name).map(|recovered| recovered.press);
     // An address that was trusted while the configuration said so is no longer when it does not.
@@ -180,7 +181,8 @@ async fn decide(
             let denial = view.denial(person.uid)?;
             let not_required = decision == decision::Decision::NotRequired;
             let in_question = if not_required { domain::in_question(view, &person, &stored.account)? } else { Vec::new() };
-            Ok((Decided { moment, decision, stored, denial, unknown: None }, device, in_question))
+            // Boxed: it goes from thread to thread and from future to future.
+            Ok((Box::new(Decided { moment, decision, stored, denial, unknown: None }), device, in_question))
         })
         .await?;
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
@@ -206,7 +208,7 @@ fn trust_clock(view: &View<'_>, moment: Moment) -> Result<Option<Wall>, StoreErr
     Ok(now(view, moment)?.time.ok().map(|_| moment.wall.max(believed)))
 }
 
-fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Decided) -> Result<Started, Error> {
+fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {
     let moment = decided.moment;
     let owner = owner(rank, peer, origin.uid);
     let why = decided.unknown.as_ref().map_or(String::new(), |group| format!(": who is in the domain group {group} is not known now"));

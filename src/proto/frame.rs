@@ -2,7 +2,8 @@
 //!
 //! [`Inbox`] turns bytes as they come into frames, [`Outbox`] turns values into frames. Neither does I/O, so the server (asynchronous) and
 //! the client (blocking) share them. A frame is at most [`MAX`] bytes long and [`DEPTH`] levels deep; the length is checked before memory is
-//! taken, the depth before anything is parsed. Frames carry passwords: memory is wiped before it is given back, and an empty box holds none.
+//! taken, the depth before anything is parsed. Frames carry passwords: memory is wiped as soon as nothing is held in it. An empty box keeps at most
+//! [`FIRST`] bytes of it, so that calls of the usual length take none from the system.
 //!
 //! This module does not know what is in a frame.
 
@@ -20,8 +21,8 @@ pub const MAX: usize = 64 * 1024;
 /// The deepest nesting of arrays and objects in a frame that comes in.
 pub const DEPTH: usize = 16;
 
-/// What an empty box takes first: most calls and replies fit.
-const FIRST: usize = 1024;
+/// What an empty box takes first, and keeps: most calls and replies fit.
+const FIRST: usize = 512;
 
 /// Why bytes are no frame, or a value makes none. After an error the connection can't go on: where the next frame begins is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,11 +145,13 @@ impl Inbox {
         self.shrink();
     }
 
-    /// Gives the memory back where nothing is held.
+    /// Gives back what a longer frame has taken, where nothing is held.
     pub fn shrink(&mut self) {
         if self.held.is_empty() {
             self.held = 0..0;
-            self.memory = Vec::new();
+            if self.memory.len() > FIRST {
+                self.memory = Vec::new();
+            }
         }
     }
 }
@@ -242,10 +245,13 @@ impl Outbox {
         &self.memory
     }
 
-    /// Wipes the box and gives its memory back.
+    /// Wipes the box and gives back what a longer frame has taken.
     pub fn clear(&mut self) {
         self.memory.as_mut_slice().zeroize();
-        self.memory = Vec::new();
+        self.memory.clear();
+        if self.memory.capacity() > FIRST {
+            self.memory = Vec::new();
+        }
     }
 
     fn refuse(&mut self, error: Error) -> Result<(), Error> {
@@ -257,7 +263,7 @@ impl Outbox {
     fn append(&mut self, bytes: &[u8]) {
         let needed = self.memory.len() + bytes.len();
         if needed > self.memory.capacity() {
-            let mut larger = Vec::with_capacity(needed.max(self.memory.capacity() * 4).max(FIRST / 2));
+            let mut larger = Vec::with_capacity(needed.max(self.memory.capacity() * 4).max(FIRST));
             larger.extend_from_slice(&self.memory);
             self.memory.as_mut_slice().zeroize();
             self.memory = larger;
@@ -395,14 +401,18 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_box_holds_no_memory() {
+    fn an_empty_box_holds_little_memory_and_nothing_in_it() {
         let mut inbox = Inbox::new();
-        feed(&mut inbox, &[b"x".repeat(5000), b"\0".to_vec()].concat(), []).unwrap();
-        assert_eq!(inbox.memory.capacity(), 0);
+        for length in [5000, 400] {
+            feed(&mut inbox, &[b"x".repeat(length), b"\0".to_vec()].concat(), []).unwrap();
+            assert!(inbox.memory.capacity() <= FIRST && inbox.memory.iter().all(|byte| *byte == 0));
+        }
         let mut outbox = Outbox::new();
-        outbox.put(&"x".repeat(5000)).unwrap();
-        outbox.clear();
-        assert_eq!(outbox.memory.capacity(), 0);
+        for length in [5000, 400] {
+            outbox.put(&"x".repeat(length)).unwrap();
+            outbox.clear();
+            assert!(outbox.bytes().is_empty() && outbox.memory.capacity() <= FIRST);
+        }
     }
 
     #[test]
