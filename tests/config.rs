@@ -10,6 +10,7 @@ use twostep::config::board::Board;
 use twostep::config::paths::Paths;
 use twostep::config::validate::validate;
 use twostep::config::{Config, Error, HashMethod, MOST_CONNECTIONS};
+use twostep::supervisor::recovery::Recovery;
 
 /// The errors of a configuration, a line each.
 fn refusal(text: &str) -> String {
@@ -176,6 +177,9 @@ fn a_file_that_may_say_that_the_button_is_off_switches_it_off() {
         "button = false",
         "[recovery]\nacount = \"nasadmin\"",
         "[recovery]\naccount = \"root\"",
+        "[recovery]\naccount = \"nas admin\"",
+        "[recovery]\nshell = \"bash\"",
+        "[recovery]\nhome = \"home/admin\"\nwindow = \"48h\"",
         "[recovery]\npassword = []",
         // Broken syntax in, or just before, what it may be about.
         "[button]\nenabled = fasle",
@@ -189,6 +193,7 @@ fn a_file_that_may_say_that_the_button_is_off_switches_it_off() {
     ] {
         let (on, _, said) = button_with(doubt);
         assert!(!on, "{doubt}: {said}");
+        the_daemon_runs_by_what_is_left_of(doubt);
     }
     let (_, _, said) = button_with("[button]\nenabeld = false");
     assert!(said.ends_with("neither does the reset button, which this may be about"), "{said}");
@@ -196,6 +201,17 @@ fn a_file_that_may_say_that_the_button_is_off_switches_it_off() {
     assert!(!Config::load_or_salvage(folder.path()).unwrap_err().config.button.enabled, "a folder in its place");
     let many: String = (0..30).map(|i| format!("[mail]\nx{i} = 1\n")).collect();
     assert!(!button_with(&many).0);
+}
+
+/// The window of an earlier press has to end, whatever the file says by now.
+fn the_daemon_runs_by_what_is_left_of(text: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("twostepd.toml");
+    fs::write(&file, text).unwrap();
+    let left = Config::load_or_salvage(&file).expect_err("must be refused").config;
+    if let Err(refused) = Recovery::open(Paths::scratch(folder.path()), left.recovery) {
+        panic!("{text}: {refused}");
+    }
 }
 
 #[test]
@@ -260,6 +276,7 @@ fn each_value_has_its_bounds() {
         let key = line.split_once(' ').unwrap().0;
         let error = refusal(&format!("[{section}]\n{line}\n"));
         assert!(error.contains(&format!("twostepd.toml:2: {section}.{key}: ")), "{line}: {error}");
+        the_daemon_runs_by_what_is_left_of(&format!("[{section}]\n{line}\n"));
     }
 }
 

@@ -10,7 +10,8 @@
 //! syntax                                                            as above, by the section around it
 //! the whole file: it can't be read, or has too many faults          is not watched
 //! ```
-//! `[log]` is at its defaults where it is wrong: it says nothing about a press.
+//! `[log]` is at its defaults where it is wrong: it says nothing about a press. So are `[button]`, but off, and `[recovery]`: of a section that is
+//! wrong nothing is kept, since a value that the rules refuse is none that anybody could go by, and an open window has to end all the same.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,7 +21,7 @@ use serde_json::Value as Shape;
 use super::document::{Document, is_within};
 use super::error::{Error, Problem};
 use super::nearest::nearest;
-use super::{Config, check};
+use super::{Button, Config, Log, Recovery, check};
 
 /// The sections that say what a press does.
 const OF_THE_BUTTON: [&str; 2] = ["button", "recovery"];
@@ -31,7 +32,8 @@ const MAX_BROKEN: usize = 20;
 /// What is left of a wrong configuration file.
 #[derive(Debug)]
 pub struct Salvaged {
-    /// `[button]`, `[recovery]` and `[log]`, the rest at its defaults. Where it is not `certain`, the button is not enabled.
+    /// `[button]`, `[recovery]` and `[log]`, the rest at its defaults, and all of it within the rules. Where it is not `certain`, the button is not
+    /// enabled.
     pub config: Config,
     /// Whether all that the file says about a press is understood.
     pub certain: bool,
@@ -62,9 +64,14 @@ pub(super) fn text(text: &str, name: &str) -> Salvaged {
     problems.extend(reading.problems);
     problems.sort();
     let certain = reading.value.is_some() && !reading.at_fault.iter().any(|key| may_be_of_the_button(key, &defaults));
-    let Config { log, button, recovery, .. } = reading.value.unwrap_or_default();
-    let log = if reading.at_fault.iter().any(|key| is_within(key, "log")) { super::Log::default() } else { log };
-    let mut config = Config { log, button, recovery, ..Config::default() };
+    let at_fault = |section| reading.at_fault.iter().any(|key| is_within(key, section));
+    let read = reading.value.unwrap_or_default();
+    let mut config = Config {
+        log: if at_fault("log") { Log::default() } else { read.log },
+        button: if at_fault("button") { Button::default() } else { read.button },
+        recovery: if at_fault("recovery") { Recovery::default() } else { read.recovery },
+        ..Config::default()
+    };
     config.button.enabled &= certain;
     Salvaged { config, certain, error: Error::Invalid { file: name.to_owned(), problems } }
 }

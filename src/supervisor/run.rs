@@ -34,7 +34,7 @@ use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
 use crate::config::paths::Paths;
-use crate::config::{Config, Handover, LogTarget, Password};
+use crate::config::{self, Config, Handover, LogTarget, Password};
 use crate::core::gesture::Event;
 use crate::core::time::BootTime;
 use crate::proto::recovery as wire;
@@ -95,13 +95,13 @@ pub fn block_on(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output
     ended
 }
 
-async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
+async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
     lay_folders(&machine.paths);
     let _only_one = claim(&machine.paths)?;
+    let recovery = recovery(&mut machine)?;
     // The button works without either socket.
     let shared = machine.fault.is_none().then(|| logged(bind(&machine.paths.socket(), SHARED))).flatten();
     let private = logged(bind(&machine.paths.recovery_socket(), PRIVATE));
-    let recovery = Recovery::open(machine.paths.clone(), machine.config.recovery.clone())?;
     let (tell, tells) = mpsc::unbounded_channel();
     let keeping = match &machine.fault {
         None => tokio::spawn(Keeper::new(engine(&machine, shared)?, tells, recovered(&recovery)).run()),
@@ -130,6 +130,19 @@ async fn supervise(machine: Machine, ready: impl FnOnce(), stop: impl Future<Out
     // The keeper ends when the last sender of its messages is gone; an engine that hangs is ended with us.
     let _ = tokio::time::timeout(Duration::from_secs(3), keeping).await;
     Ok(())
+}
+
+/// The last press. By a configuration that can't work, an open window still ends, and nothing else is done.
+fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
+    let refused = match Recovery::open(machine.paths.clone(), machine.config.recovery.clone()) {
+        Err(refused) => refused,
+        opened => return Ok(opened?),
+    };
+    error!("{refused}; until then there is neither a button nor a second step");
+    machine.fault.get_or_insert_with(|| refused.to_string());
+    machine.config.button.enabled = false;
+    machine.config.recovery = config::Recovery::default();
+    Ok(Recovery::open(machine.paths.clone(), machine.config.recovery.clone())?)
 }
 
 /// Where no engine runs there is nobody to tell.

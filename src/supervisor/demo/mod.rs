@@ -126,27 +126,70 @@ mod tests {
     use crate::proto::recovery::{AccountState, Status};
     use crate::proto::varlink::Empty;
 
-    #[test]
-    fn while_the_configuration_is_wrong_the_button_works_and_status_says_what_is_wrong() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = Paths::scratch(&scratch::lay(Some(folder.path())).unwrap().path);
-        let fault = Some("twostepd.toml:2: unknown key \"hots\": did you mean \"host\"?".to_owned());
-        let machine = Machine { fault: fault.clone(), ..machine(paths.clone()).unwrap() };
+    /// What root's socket says while this machine runs.
+    fn meanwhile<T: Send + 'static>(machine: Machine, root: impl FnOnce(&mut Client) -> T + Send + 'static) -> T {
+        let socket = machine.paths.recovery_socket();
         let (ended, stop) = oneshot::channel();
         let (ready, go) = std::sync::mpsc::sync_channel::<()>(1);
         let somebody = std::thread::spawn(move || {
             go.recv().unwrap();
-            let mut root = Client::connect(&paths.recovery_socket(), Duration::from_secs(30)).unwrap();
-            let Empty {} = root.call("io.twostep.Recovery.Press", &json!({ "hold_ms": 3200 })).unwrap();
-            let status: Status = root.call("io.twostep.Recovery.Status", &Empty {}).unwrap();
-            let engine = paths.socket().exists() || paths.engine().exists();
+            let said = root(&mut Client::connect(&socket, Duration::from_secs(30)).unwrap());
             let _ = ended.send(());
-            (status, engine)
+            said
         });
         run::block_on(machine, || ready.send(()).unwrap(), async { stop.await.unwrap_or_default() }).unwrap();
-        let (status, engine) = somebody.join().unwrap();
+        somebody.join().unwrap()
+    }
+
+    fn laid() -> (tempfile::TempDir, Paths) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::scratch(&scratch::lay(Some(folder.path())).unwrap().path);
+        (folder, paths)
+    }
+
+    fn press(root: &mut Client) {
+        let _: serde_json::Value = root.call("io.twostep.Recovery.Press", &json!({ "hold_ms": 3200 })).unwrap();
+    }
+
+    fn status(root: &mut Client) -> Status {
+        root.call("io.twostep.Recovery.Status", &Empty {}).unwrap()
+    }
+
+    #[test]
+    fn while_the_configuration_is_wrong_the_button_works_and_status_says_what_is_wrong() {
+        let (_folder, paths) = laid();
+        let fault = Some("twostepd.toml:2: unknown key \"hots\": did you mean \"host\"?".to_owned());
+        let machine = Machine { fault: fault.clone(), ..machine(paths.clone()).unwrap() };
+        let (status, engine) = meanwhile(machine, move |root| {
+            press(root);
+            (status(root), paths.socket().exists() || paths.engine().exists())
+        });
         assert_eq!(status.account.state, AccountState::Recovered);
         assert_eq!(status.configuration, fault);
         assert!(!engine, "an engine ran, or was to run");
+    }
+
+    #[test]
+    fn an_open_window_can_be_ended_whatever_the_configuration_says_by_now() {
+        let (folder, paths) = laid();
+        let by = |config, fault| Machine { config, fault, ..machine(paths.clone()).unwrap() };
+        meanwhile(by(machine(paths.clone()).unwrap().config, Some("wrong elsewhere".into())), press);
+        // Refused by the rules; and by the daemon itself, were it ever to get past them.
+        let file = folder.path().join("wrong.toml");
+        std::fs::write(&file, "[log]\ntarget = \"stderr\"\n[recovery]\nshell = \"bash\"\n").unwrap();
+        let (left, fault) = crate::supervisor::configuration(&file);
+        let mut unchecked = left.clone();
+        (unchecked.recovery.shell, unchecked.button.enabled) = ("bash".into(), true);
+        for (config, fault) in [(unchecked, None), (left, fault)] {
+            let status = meanwhile(by(config, fault), status);
+            assert_eq!((status.account.name.as_str(), status.account.state, status.armed), ("admin", AccountState::Recovered, false));
+            assert!(status.configuration.is_some_and(|fault| fault.contains("recovery.shell")));
+        }
+        let (left, fault) = crate::supervisor::configuration(&file);
+        let state = meanwhile(by(left, fault), |root| {
+            let Empty {} = root.call("io.twostep.Recovery.DisableAccount", &Empty {}).unwrap();
+            status(root).account.state
+        });
+        assert_eq!(state, AccountState::Disabled);
     }
 }
