@@ -538,12 +538,13 @@ fn a_broken_record_is_set_aside_and_the_button_still_works() {
 }
 
 #[test]
-fn a_configuration_that_would_break_passwd_is_refused() {
+fn a_configuration_that_would_break_passwd_or_open_root_is_refused() {
     let nas = Nas::new();
     type Change = fn(&mut config::Recovery);
-    let changes: [(Change, &str); 4] = [
+    let changes: [(Change, &str); 5] = [
         (|c| c.account = "ad:min".into(), "recovery.account"),
         (|c| c.account = "../etc/passwd".into(), "recovery.account"),
+        (|c| c.account = "root".into(), "recovery.account"),
         (|c| c.shell = "/bin/sh\nroot2::0:0".into(), "recovery.shell"),
         (|c| c.home = "home".into(), "recovery.home"),
     ];
@@ -552,6 +553,25 @@ fn a_configuration_that_would_break_passwd_is_refused() {
         change(&mut config);
         assert!(Recovery::open(nas.paths(), config).err().unwrap().to_string().contains(key));
     }
+}
+
+#[test]
+fn while_it_is_in_doubt_which_account_is_meant_the_window_ends_and_a_press_does_nothing() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let config = config::Recovery { account: "operator".into(), ..nas.config() };
+    let doubted = || Recovery::open(nas.paths(), config.clone()).unwrap().in_doubt("twostepd.toml:2: no account name");
+    let mut daemon = doubted();
+    let refused = daemon.fire("reset", prepared(&daemon), &at("one", 200, FIRED)).unwrap_err().to_string();
+    assert!(refused.ends_with("to end an open window: twostepd.toml:2: no account name"), "{refused}");
+    let StartAction::WindowGoesOn(until) = daemon.at_start(&at("one", 200, FIRED)).unwrap() else { panic!("the window does not go on") };
+    assert_eq!(until, daemon.window_ends().unwrap());
+    assert_eq!(daemon.window_ended(&Now { boot: until, ..fired() }).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!((nas.field().as_str(), daemon.account()), ("!", "admin"));
+    // What somebody opens thereafter is not the button's.
+    nas.set_password("$6$salt$of-its-own");
+    assert!(matches!(doubted().turn_off(&fired(), "for the test"), Err(RecoveryError::InDoubt(_))));
+    assert_eq!(nas.field(), "$6$salt$of-its-own");
 }
 
 #[test]

@@ -119,7 +119,10 @@ fn describe(status: &Status, now: Wall) -> Vec<String> {
         Some(adapter) => format!("adapter  {} ({})", adapter.interface, adapter.origin),
         None => "adapter  none (the default password does not come from one, or can't be made: `twostep recovery show-password`)".into(),
     });
-    lines.push(format!("account  {}: {}", status.account.name, account(status, now)));
+    lines.push(match status.account.name.as_str() {
+        "" => "account  in doubt until the configuration is mended".into(),
+        name => format!("account  {name}: {}", account(status, now)),
+    });
     lines.push(match &status.last {
         Some(last) => format!("last     {} by {}: {}", ago(now, last.at), last.source, last.outcome),
         None => "last     no press yet".into(),

@@ -11,9 +11,7 @@ use super::phone::spelling;
 use super::{Button, Config, Grant, MOST_CONNECTIONS, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
 use crate::core::adapter::Mac;
 use crate::core::email::Address;
-
-/// Names that are uid 0 by custom, and the engine's own user: neither may be opened by a button.
-const NEVER_RECOVERED: [&str; 3] = ["root", "toor", "twostep"];
+use crate::core::recovery::may_be_recovered;
 
 /// The placeholders of a password template.
 const PLACEHOLDERS: [&str; 3] = ["{mac}", "{mac:lower}", "{mac:colons}"];
@@ -75,8 +73,8 @@ impl Rules {
             "recovery.account",
             "no account name: letters, digits, \"_\", \"-\" and \".\", at most 32",
         );
-        let never = NEVER_RECOVERED.contains(&recovery.account.as_str());
-        self.want(!never, "recovery.account", "this account is never opened by the button: name an administrator's account");
+        let may = may_be_recovered(&recovery.account);
+        self.want(may, "recovery.account", "this account is never opened by the button: name an administrator's account");
         let named = !recovery.administrators.is_empty();
         self.want_together("recovery.administrators", named, "recovery.administrators", "name at least one group");
         let groups = recovery.administrators.iter().all(|name| account_name(name));

@@ -33,6 +33,15 @@ pub const BLIND_BOOTS: u32 = 3;
 /// The version of [`Record`] written here.
 pub const VERSION: u32 = 1;
 
+/// Names that are uid 0 by custom, and the engine's own user.
+const NEVER: [&str; 3] = ["root", "toor", "twostep"];
+
+/// Whether the button may bring an account of this name back, or turn it off: not the accounts that the system itself stands on.
+#[must_use]
+pub fn may_be_recovered(account: &str) -> bool {
+    !NEVER.contains(&account)
+}
+
 /// What every clock says at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Now {

@@ -138,7 +138,7 @@ pub struct Adapter {
 /// The account that a press brings back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Its name.
+    /// Its name. While the configuration leaves in doubt which account it is, that of the last press; empty where there was none yet.
     pub name: String,
     /// What it is like now.
     pub state: AccountState,

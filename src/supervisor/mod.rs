@@ -72,28 +72,28 @@ fn run(config: &Path) -> Result<(), Fault> {
         return Err("run needs root: the button changes /etc/shadow (see `twostepd demo` for a look without root)".into());
     }
     let paths = Paths::system();
-    let (config, fault) = configuration(config);
+    let (config, fault, certain) = configuration(config);
     let board = board(&paths);
     let owner = Uid::effective().as_raw();
     let runs_hooks = !systemd::booted();
-    let machine = Machine { paths, config, fault, board, judge: Judge::Pam, user: Some(ENGINE_USER), owner, runs_hooks };
+    let machine = Machine { paths, config, fault, certain, board, judge: Judge::Pam, user: Some(ENGINE_USER), owner, runs_hooks };
     run::block_on(machine, || {}, std::future::pending())
 }
 
-/// The configuration, and what is wrong with its file. A wrong one does not end the process: the window of an earlier press has to end, and the
-/// button to work where the file leaves no doubt about it (see [`config::Salvaged`]).
-fn configuration(file: &Path) -> (Config, Option<String>) {
+/// The configuration, what is wrong with its file, and whether it is certain what that says about a press. A wrong one does not end the process: the
+/// window of an earlier press has to end, and the button to work where the file leaves no doubt about it (see [`config::Salvaged`]).
+fn configuration(file: &Path) -> (Config, Option<String>, bool) {
     match Config::load_or_salvage(file) {
         Ok(config) => {
             crate::log::init(&config.log, "twostepd");
-            (config, None)
+            (config, None, true)
         }
         Err(salvaged) => {
             let fault = salvaged.to_string();
             crate::log::init(&salvaged.config.log, "twostepd");
             fault.lines().for_each(|line| log::error!("{line}"));
             systemd::states(fault.lines().next().unwrap_or_default());
-            (salvaged.config, Some(fault))
+            (salvaged.config, Some(fault), salvaged.certain)
         }
     }
 }

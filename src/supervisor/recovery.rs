@@ -88,6 +88,8 @@ pub struct Recovery {
     disk: Arc<dyn Disk>,
     record: Option<Record>,
     retry: Option<BootTime>,
+    /// Why the configuration leaves in doubt which account it is.
+    doubt: Option<String>,
 }
 
 impl Recovery {
@@ -109,11 +111,26 @@ impl Recovery {
             true => Ok(()),
             false => Err(RecoveryError::Config { key, value: value.into() }),
         };
-        fit("recovery.account", &config.account, shadow::is_account_name)?;
+        fit("recovery.account", &config.account, is_fit)?;
         fit("recovery.shell", &config.shell, shadow::is_path_field)?;
         fit("recovery.home", &config.home, shadow::is_path_field)?;
         let record = read_record(&*disk, &paths);
-        Ok(Self { paths, config, disk, record, retry: None })
+        Ok(Self { paths, config, disk, record, retry: None, doubt: None })
+    }
+
+    /// For a configuration that leaves in doubt which account it is, and why: no press is carried out, and of all accounts only that of an open
+    /// window is turned off. The account is then that of the last press, which nobody has to guess.
+    #[must_use]
+    pub fn in_doubt(mut self, why: &str) -> Self {
+        self.config.account = self.record.as_ref().map(|record| record.account.clone()).unwrap_or_default();
+        self.doubt = Some(why.into());
+        self
+    }
+
+    /// The account; empty where the configuration leaves it in doubt and there was no press yet.
+    #[must_use]
+    pub fn account(&self) -> &str {
+        &self.config.account
     }
 
     /// As [`prepare`], by the configured method.
@@ -129,6 +146,7 @@ impl Recovery {
     /// # Errors
     /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
     pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
+        self.sure()?;
         let former = self.leave_other_account(now);
         let record = Record {
             version: VERSION,
@@ -207,10 +225,13 @@ impl Recovery {
     /// Turns the account off, whatever its password: no hash, expired, sessions ended, no longer published. `why` is for log and record.
     ///
     /// # Errors
-    /// Where the account files could not be written, or the account is off and only its publication not removed. Both are tried again, see
-    /// [`Self::window_ends`].
+    /// Where it is in doubt which account that is. Where the account files could not be written, or the account is off and only its publication not
+    /// removed: both are tried again, see [`Self::window_ends`].
     pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
-        let account = self.open_record().map_or_else(|| self.config.account.clone(), |record| record.account.clone());
+        let account = match self.open_record() {
+            Some(record) => record.account.clone(),
+            None => self.sure().map(|()| self.config.account.clone())?,
+        };
         // Whatever fails below: PAM admits nobody by it any more.
         let unpublished = self.unpublish();
         self.turn_off_account(&account, now)?;
@@ -248,6 +269,11 @@ impl Recovery {
 
     fn accounts(&self) -> Accounts {
         Accounts::new(self.paths.accounts.clone(), self.config.lock_wait, Arc::clone(&self.disk))
+    }
+
+    /// Whether the configuration says which account it is.
+    fn sure(&self) -> Result<(), RecoveryError> {
+        self.doubt.clone().map_or(Ok(()), |why| Err(RecoveryError::InDoubt(why)))
     }
 
     /// The record while its window is open.
@@ -479,6 +505,11 @@ impl Recovery {
     }
 }
 
+/// Whether the button may have to do with an account of this name.
+fn is_fit(account: &str) -> bool {
+    shadow::is_account_name(account) && recovery::may_be_recovered(account)
+}
+
 fn audit(record: &Record, what: &str) {
     let Record { press, account, source, .. } = record;
     log::info!(target: "audit", "recovery press={press} account={account} source={source:?} outcome={what:?}");
@@ -499,7 +530,7 @@ fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {
         Err(error) if error.is_missing() => return None,
         Err(error) => error.to_string(),
         Ok(text) => match serde_json::from_slice::<Record>(&text) {
-            Ok(record) if record.version == VERSION && shadow::is_account_name(&record.account) => return Some(record),
+            Ok(record) if record.version == VERSION && is_fit(&record.account) => return Some(record),
             Ok(_) => "written by another version".into(),
             // Without serde's message, which may quote the hash.
             Err(error) => format!("no record (line {}, column {})", error.line(), error.column()),

@@ -63,6 +63,8 @@ pub struct Machine {
     pub config: Config,
     /// What is wrong with its file, a line each: then the engine, which the rest of it is for, does not run.
     pub fault: Option<String>,
+    /// Whether all the same the file is understood in what it says about a press. Where it is not, the account is a guess.
+    pub certain: bool,
     /// The board.
     pub board: Board,
     /// How passwords are checked.
@@ -132,17 +134,23 @@ async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future
     Ok(())
 }
 
-/// The last press. By a configuration that can't work, an open window still ends, and nothing else is done.
+/// The last press. By a configuration that is in doubt or can't work, an open window still ends, and nothing else is done.
 fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
-    let refused = match Recovery::open(machine.paths.clone(), machine.config.recovery.clone()) {
-        Err(refused) => refused,
-        opened => return Ok(opened?),
+    let open = |machine: &Machine| Recovery::open(machine.paths.clone(), machine.config.recovery.clone());
+    let opened = match open(machine) {
+        Ok(recovery) if machine.certain => return Ok(recovery),
+        Err(refused) => {
+            error!("{refused}; until then there is neither a button nor a second step");
+            machine.fault.get_or_insert_with(|| refused.to_string());
+            machine.config.button.enabled = false;
+            machine.config.recovery = config::Recovery::default();
+            open(machine)?
+        }
+        Ok(recovery) => recovery,
     };
-    error!("{refused}; until then there is neither a button nor a second step");
-    machine.fault.get_or_insert_with(|| refused.to_string());
-    machine.config.button.enabled = false;
-    machine.config.recovery = config::Recovery::default();
-    Ok(Recovery::open(machine.paths.clone(), machine.config.recovery.clone())?)
+    let recovery = opened.in_doubt(machine.fault.as_deref().and_then(|fault| fault.lines().next()).unwrap_or_default());
+    recovery.account().clone_into(&mut machine.config.recovery.account);
+    Ok(recovery)
 }
 
 /// Where no engine runs there is nobody to tell.

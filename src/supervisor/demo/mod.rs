@@ -103,6 +103,7 @@ fn machine(paths: Paths) -> Result<Machine, String> {
         board: scratch::board().map_err(|e| e.to_string())?,
         // A demo with a wrong file does not start.
         fault: None,
+        certain: true,
         judge: Judge::Shadow(paths.accounts.join("shadow")),
         user: None,
         owner: nix::unistd::getuid().as_raw(),
@@ -122,8 +123,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::client::Client;
-    use crate::proto::recovery::{AccountState, Status};
+    use crate::client::{self, Client};
+    use crate::proto::recovery::{self as wire, AccountState, Status};
     use crate::proto::varlink::Empty;
 
     /// What root's socket says while this machine runs.
@@ -151,6 +152,10 @@ mod tests {
         let _: serde_json::Value = root.call("io.twostep.Recovery.Press", &json!({ "hold_ms": 3200 })).unwrap();
     }
 
+    fn disable(root: &mut Client) -> Result<Empty, client::Error> {
+        root.call("io.twostep.Recovery.DisableAccount", &Empty {})
+    }
+
     fn status(root: &mut Client) -> Status {
         root.call("io.twostep.Recovery.Status", &Empty {}).unwrap()
     }
@@ -172,24 +177,50 @@ mod tests {
     #[test]
     fn an_open_window_can_be_ended_whatever_the_configuration_says_by_now() {
         let (folder, paths) = laid();
-        let by = |config, fault| Machine { config, fault, ..machine(paths.clone()).unwrap() };
-        meanwhile(by(machine(paths.clone()).unwrap().config, Some("wrong elsewhere".into())), press);
+        let by = |(config, fault, certain)| Machine { config, fault, certain, ..machine(paths.clone()).unwrap() };
+        meanwhile(by((machine(paths.clone()).unwrap().config, Some("wrong elsewhere".into()), true)), press);
         // Refused by the rules; and by the daemon itself, were it ever to get past them.
         let file = folder.path().join("wrong.toml");
         std::fs::write(&file, "[log]\ntarget = \"stderr\"\n[recovery]\nshell = \"bash\"\n").unwrap();
-        let (left, fault) = crate::supervisor::configuration(&file);
-        let mut unchecked = left.clone();
+        let left = || crate::supervisor::configuration(&file);
+        let mut unchecked = left().0;
         (unchecked.recovery.shell, unchecked.button.enabled) = ("bash".into(), true);
-        for (config, fault) in [(unchecked, None), (left, fault)] {
-            let status = meanwhile(by(config, fault), status);
+        for configured in [(unchecked, None, true), left()] {
+            let status = meanwhile(by(configured), status);
             assert_eq!((status.account.name.as_str(), status.account.state, status.armed), ("admin", AccountState::Recovered, false));
             assert!(status.configuration.is_some_and(|fault| fault.contains("recovery.shell")));
         }
-        let (left, fault) = crate::supervisor::configuration(&file);
-        let state = meanwhile(by(left, fault), |root| {
-            let Empty {} = root.call("io.twostep.Recovery.DisableAccount", &Empty {}).unwrap();
-            status(root).account.state
+        let (state, refused) = meanwhile(by(left()), |root| {
+            let Empty {} = disable(root).unwrap();
+            (status(root).account.state, disable(root).unwrap_err())
         });
         assert_eq!(state, AccountState::Disabled);
+        let client::Error::Service(refused) = refused else { panic!("{refused}") };
+        let Some(wire::Error::AccountsFailed { reason }) = refused.typed() else { panic!("{refused:?}") };
+        assert!(
+            reason.starts_with("it is in doubt which account is meant")
+                && reason.ends_with("recovery.shell: give a full path, without \":\""),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn while_it_is_in_doubt_which_account_is_meant_none_is_turned_off() {
+        let (folder, paths) = laid();
+        let file = folder.path().join("wrong.toml");
+        let shadow = || std::fs::read_to_string(paths.accounts.join("shadow")).unwrap();
+        let theirs =
+            shadow().replace("admin:!:20000:0:99999:7::1:", "admin:$6$salt$own:20000:0:99999:7:::").replace("root:*:", "root:$6$salt$own:");
+        assert_eq!(theirs.matches("$own:").count(), 2);
+        std::fs::write(paths.accounts.join("shadow"), &theirs).unwrap();
+        for doubt in ["account = \"root\"", "acount = \"nasadmin\"", "account = nasadmin"] {
+            std::fs::write(&file, format!("[log]\ntarget = \"stderr\"\n[recovery]\n{doubt}\n")).unwrap();
+            let (config, fault, certain) = crate::supervisor::configuration(&file);
+            let machine = Machine { config, fault, certain, ..machine(paths.clone()).unwrap() };
+            let (status, refused) = meanwhile(machine, |root| (status(root), disable(root)));
+            assert_eq!((status.account.name.as_str(), status.account.state), ("", AccountState::Missing), "{doubt}");
+            assert!(refused.is_err_and(|refused| refused.to_string().contains("AccountsFailed")), "{doubt}");
+            assert_eq!(shadow(), theirs, "{doubt}");
+        }
     }
 }

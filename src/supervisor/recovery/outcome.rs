@@ -86,13 +86,15 @@ pub struct LastPress {
 /// A press was refused, or an account not turned off.
 #[derive(Debug)]
 pub enum RecoveryError {
-    /// The configuration names an account, shell or home folder that cannot stand in passwd.
+    /// The configuration names an account that the button must leave alone, or an account, shell or home folder that cannot stand in passwd.
     Config {
         /// The key.
         key: &'static str,
         /// Its value.
         value: String,
     },
+    /// It is in doubt which account is meant, and this is no end of an open window: what is wrong with the configuration.
+    InDoubt(String),
     /// The intent could not be kept, so nothing was done.
     Intent(FileError),
     /// The account files could not be read or written.
@@ -104,7 +106,10 @@ pub enum RecoveryError {
 impl fmt::Display for RecoveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Config { key, value } => write!(f, "{key} = {value:?} cannot stand in /etc/passwd; choose another"),
+            Self::Config { key, value } => write!(f, "{key} = {value:?} is not possible; choose another"),
+            Self::InDoubt(why) => {
+                write!(f, "it is in doubt which account is meant; until that is mended nothing is done but to end an open window: {why}")
+            }
             Self::Intent(error) => write!(f, "nothing was done: {error}"),
             Self::Accounts(error) => error.fmt(f),
             Self::Publish(error) => error.fmt(f),
