@@ -154,6 +154,7 @@ fn a_slip_in_another_section_leaves_the_button_as_it_is_configured() {
         "[grant]\nlogin = [\"a\"",
         "[web]\nlisten = \"\"\"never closed",
         "[phone]\naddress = 1\n[web]\nport = 1\n[mail]\nhost = \"",
+        "[mail]\nfrom = \"\"\"nas\n@example.org\"\"\"",
     ] {
         let (on, hold, said) = button_with(&format!("[button]\nhold = \"5s\"\n{slip}\n"));
         assert!(on && hold == Duration::from_secs(5), "{slip}: {said}");
@@ -190,6 +191,9 @@ fn a_file_that_may_say_that_the_button_is_off_switches_it_off() {
         "button.enabled = false\n[mail]\nhost = x\n[button]",
         "[web]\nlisten = \"\"\"never closed\n[button]\nenabled = false",
         "[button]\nenabled = false\n[button]\nenabled = true",
+        // A string that was to end in its line, and ends behind what it swallows.
+        "[mail]\nfrom = \"\"\"nas@example.org\n[button]\nenabled = false\n[web]\nlisten = \"\"\"0.0.0.0:1\"\"\"\n[phone]\naddress = \"\"\"",
+        "[grant]\nlogin = [\"www-data\", \'\'\'nas\n[recovery]\naccount = \"nasadmin\"\n[grant]\nlogin = \'\'\']",
     ] {
         let (on, _, said) = button_with(doubt);
         assert!(!on, "{doubt}: {said}");

@@ -119,6 +119,13 @@ impl<'t> Document<'t> {
         self.root.get_ref().contains_key(key)
     }
 
+    /// The strings that go over several lines, as they stand in the file.
+    pub(super) fn long_strings(&self) -> Vec<&'t str> {
+        let mut found = Vec::new();
+        self.root.get_ref().values().for_each(|value| gather_long_strings(self.text, value, &mut found));
+        found
+    }
+
     /// The line of a finding's key, or of the nearest section around it; 0 where there is neither.
     fn line(&self, key: &str) -> usize {
         let mut line = 0;
@@ -163,6 +170,15 @@ impl<'t> Document<'t> {
     fn line_of(&self, way: &[Step], error: &Error) -> usize {
         let offset = way.last().map(Step::offset).or_else(|| error.span().filter(|s| !s.is_empty()).map(|s| s.start));
         offset.map_or(0, |offset| line_at(self.text, offset))
+    }
+}
+
+fn gather_long_strings<'t>(text: &'t str, value: &Spanned<DeValue<'_>>, found: &mut Vec<&'t str>) {
+    match value.get_ref() {
+        DeValue::String(_) => found.extend(text.get(value.span()).filter(|string| string.contains('\n'))),
+        DeValue::Array(items) => items.iter().for_each(|item| gather_long_strings(text, item, found)),
+        DeValue::Table(table) => table.values().for_each(|value| gather_long_strings(text, value, found)),
+        _ => {}
     }
 }
 

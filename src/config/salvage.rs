@@ -8,6 +8,7 @@
 //! a section that is neither [button] nor [recovery]                 works as these two say
 //! [button], [recovery], a name that may be one of theirs            is not watched
 //! syntax                                                            as above, by the section around it
+//! a string over several lines with one of these names in it         is not watched
 //! the whole file: it can't be read, or has too many faults          is not watched
 //! ```
 //! `[log]` is at its defaults where it is wrong: it says nothing about a press. So are `[button]`, but off, and `[recovery]`: of a section that is
@@ -57,13 +58,15 @@ impl fmt::Display for Salvaged {
 pub(super) fn text(text: &str, name: &str) -> Salvaged {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let (rest, mut problems) = without_broken_sections(text, &defaults);
-    let reading = match rest.as_deref().map(Document::parse) {
-        Some(Ok(document)) => document.judge(document.read(&defaults), check::config),
-        _ => return nothing(Error::Invalid { file: name.to_owned(), problems }),
+    let Some(Ok(document)) = rest.as_deref().map(Document::parse) else {
+        return nothing(Error::Invalid { file: name.to_owned(), problems });
     };
+    let reading = document.judge(document.read(&defaults), check::config);
+    // Three quotation marks that were never closed: what follows, up to the next three, is then a text, and says nothing.
+    let swallowed = document.long_strings().iter().any(|text| text.lines().any(|line| speaks_of_the_button(line, &defaults)));
     problems.extend(reading.problems);
     problems.sort();
-    let certain = reading.value.is_some() && !reading.at_fault.iter().any(|key| may_be_of_the_button(key, &defaults));
+    let certain = reading.value.is_some() && !reading.at_fault.iter().any(|key| may_be_of_the_button(key, &defaults)) && !swallowed;
     let at_fault = |section| reading.at_fault.iter().any(|key| is_within(key, section));
     let read = reading.value.unwrap_or_default();
     let mut config = Config {
