@@ -28,7 +28,11 @@ fn as_many_connections_as_the_engine_has_room_for_are_taken_and_one_more_is_refu
     let refused = config(MOST_CONNECTIONS + 1).unwrap_err().to_string();
     assert!(refused.contains("socket.connections: 897 is out of range: give 2 to 896"), "{refused}");
     let files = twostep::sys::sandbox::Limits::new(Path::new("/")).files;
-    assert!(files >= u64::try_from(MOST_CONNECTIONS).unwrap() + 128, "its database and users' names need files too");
+    for connections in [65, 512, MOST_CONNECTIONS] {
+        let socket = config(connections).unwrap().socket;
+        let taken = socket.connections + socket.slow_readers();
+        assert!(files >= u64::try_from(taken).unwrap() + 96, "{connections}: its database and users' names need files too");
+    }
 }
 
 #[test]

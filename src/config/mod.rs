@@ -186,9 +186,12 @@ pub struct Password {
     pub interface: Option<String>,
 }
 
-/// The most that `socket.connections` may be. The engine can have 1024 files open (its sandbox): the rest is for its database, for looking users up
-/// and for mail.
+/// The most that `socket.connections` may be. The engine can have 1024 files open (its sandbox): the rest is for [slow readers](Socket::slow_readers),
+/// for its database, for looking users up and for mail.
 pub const MOST_CONNECTIONS: usize = 896;
+
+/// The files kept for replies that wait until their caller reads, which take one more each, however many connections are configured.
+const SLOW_READERS: usize = 32;
 
 /// Caps on the shared socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +206,14 @@ pub struct Socket {
     /// A connection without a call for this long is closed.
     #[serde(with = "human")]
     pub idle: Duration,
+}
+
+impl Socket {
+    /// How many replies may wait at a time until their caller reads: for as many files as fewer connections are configured than could be, and some.
+    #[must_use]
+    pub fn slow_readers(&self) -> usize {
+        MOST_CONNECTIONS.saturating_sub(self.connections) + SLOW_READERS
+    }
 }
 
 /// The second step of logins.

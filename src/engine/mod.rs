@@ -250,6 +250,7 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
         per_uid: socket.connections_per_uid,
         reserved: socket.reserved,
         idle: socket.idle,
+        slow_readers: socket.slow_readers(),
         ..server::Limits::default()
     };
     let (ranks, carriers) = (Arc::clone(desk), Arc::clone(desk));

@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -163,6 +164,8 @@ pub(super) struct Writer {
     socket: Arc<Socket>,
     outbox: Outbox,
     limit: Duration,
+    /// Places for replies that wait until the caller reads.
+    waits: Arc<Semaphore>,
     oneway: bool,
     more: bool,
     /// Why the interface was told that the caller is gone.
@@ -178,7 +181,7 @@ impl Writer {
     async fn flush(&mut self) -> Result<(), End> {
         let written = match write(self.socket.get_ref(), self.outbox.bytes()) {
             Ok(count) if count == self.outbox.bytes().len() => Ok(()),
-            Ok(count) => match timeout(self.limit, write_rest(self.socket.get_ref(), &self.outbox.bytes()[count..])).await {
+            Ok(count) => match timeout(self.limit, write_rest(self.socket.get_ref(), &self.outbox.bytes()[count..], &self.waits)).await {
                 Ok(written) => written,
                 Err(_) => return Err(End::SlowReader),
             },
@@ -209,8 +212,11 @@ fn write(mut socket: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(written)
 }
 
-/// Writes all, as fast as the caller reads. Only then is it watched whether there is room: under a second descriptor, as one can't be watched twice.
-async fn write_rest(socket: &UnixStream, mut bytes: &[u8]) -> io::Result<()> {
+/// Writes all, as fast as the caller reads. Only then is it watched whether there is room: under a second descriptor, as one can't be watched twice,
+/// and therefore for no more callers at a time than there are places.
+async fn write_rest(socket: &UnixStream, mut bytes: &[u8], places: &Semaphore) -> io::Result<()> {
+    // Nobody closes it.
+    let _place = places.acquire().await.map_err(io::Error::other)?;
     let room = watch(socket.try_clone()?, Interest::WRITABLE)?;
     while !bytes.is_empty() {
         let mut ready = room.writable().await?;
@@ -325,14 +331,20 @@ fn is_closed(socket: &UnixStream) -> bool {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve(socket: tokio::net::UnixStream, peer: &Peer, handlers: &[Box<dyn Handler>], patience: Patience) -> End {
+pub(super) async fn serve(
+    socket: tokio::net::UnixStream,
+    peer: &Peer,
+    handlers: &[Box<dyn Handler>],
+    patience: Patience,
+    waits: Arc<Semaphore>,
+) -> End {
     let socket = match socket.into_std().and_then(|socket| watch(socket, Interest::READABLE)) {
         Ok(socket) => Arc::new(socket),
         Err(error) => return End::Io(error),
     };
     let alarm = Alarm(Box::pin(sleep(patience.idle)));
     let mut reader = Reader { socket: Arc::clone(&socket), inbox: Inbox::new(), alarm };
-    let mut writer = Writer { socket, outbox: Outbox::new(), limit: patience.write, oneway: false, more: false, end: None };
+    let mut writer = Writer { socket, outbox: Outbox::new(), limit: patience.write, waits, oneway: false, more: false, end: None };
     loop {
         if let Err(end) = serve_one(&mut reader, &mut writer, peer, handlers, &patience).await {
             return end;
@@ -384,6 +396,8 @@ fn dispatch<'a>(request: &Request<'_>, peer: &'a Peer, handlers: &'a [Box<dyn Ha
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     /// In seconds since `begun`.
@@ -418,8 +432,45 @@ mod tests {
             let mut heard = Vec::new();
             theirs.read_to_end(&mut heard).map(|_| heard)
         });
-        write_rest(&ours, &reply[begun..]).await.unwrap();
+        write_rest(&ours, &reply[begun..], &Semaphore::new(1)).await.unwrap();
         drop(ours);
         assert!(caller.join().unwrap().unwrap() == reply);
+    }
+
+    /// Files of this process that are `socket`.
+    fn files_of(socket: &UnixStream) -> usize {
+        let link = |fd: &std::path::Path| std::fs::read_link(fd).ok();
+        let own = link(format!("/proc/self/fd/{}", socket.as_raw_fd()).as_ref()).unwrap();
+        let all = std::fs::read_dir("/proc/self/fd").unwrap();
+        all.filter(|fd| fd.as_ref().is_ok_and(|fd| link(&fd.path()).as_ref() == Some(&own))).count()
+    }
+
+    #[tokio::test]
+    async fn callers_that_read_nothing_take_no_more_files_than_are_kept_for_them_and_the_next_one_still_gets_its_reply() {
+        let callers: Vec<_> = std::iter::repeat_with(|| UnixStream::pair().unwrap()).take(5).collect();
+        let (places, rest) = (Semaphore::new(2), [7; 100]);
+        let mut replies = Vec::new();
+        for (ours, _) in &callers {
+            ours.set_nonblocking(true).unwrap();
+            while write(ours, &[0; 1 << 16]).unwrap() > 0 {}
+            let mut reply = Box::pin(write_rest(ours, &rest, &places));
+            tokio::select! {
+                biased;
+                _ = &mut reply => panic!("there was room"),
+                () = std::future::ready(()) => replies.push(reply),
+            }
+        }
+        assert_eq!(callers.iter().map(|(ours, _)| files_of(ours)).collect::<Vec<_>>(), [2, 2, 1, 1, 1]);
+        // The first one is cut off; the third one, which is the next, reads.
+        drop(replies.remove(0));
+        let (ours, theirs) = &callers[2];
+        let mut theirs = theirs.try_clone().unwrap();
+        let caller = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            theirs.read_to_end(&mut heard).map(|_| heard)
+        });
+        replies.remove(1).await.unwrap();
+        ours.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(caller.join().unwrap().unwrap().ends_with(&rest));
     }
 }

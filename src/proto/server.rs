@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep};
 
@@ -55,6 +56,8 @@ pub struct Limits {
     pub write: Duration,
     /// A caller that has stopped sending and waits for a reply is looked for this often.
     pub gone: Duration,
+    /// Replies that may wait at a time until their caller reads: each takes a file more than its connection. Further ones wait for these first.
+    pub slow_readers: usize,
 }
 
 impl Default for Limits {
@@ -67,6 +70,7 @@ impl Default for Limits {
             frame: Duration::from_secs(10),
             write: Duration::from_secs(10),
             gone: Duration::from_secs(30),
+            slow_readers: 64,
         }
     }
 }
@@ -132,13 +136,17 @@ impl Server {
         self.handlers.insert(0, Box::new(introspection));
         let shared = Arc::new(self);
         let census = Arc::new(Census::default());
+        let waits = Arc::new(Semaphore::new(shared.limits.slow_readers));
         let mut connections = JoinSet::new();
         let mut refusals = Refusals::default();
         loop {
             tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => match shared.admit(&census, &socket) {
-                        Ok((peer, place)) => drop(connections.spawn(shared.clone().serve_connection(socket, peer, place))),
+                        Ok((peer, place)) => {
+                            let serving = shared.clone().serve_connection(socket, peer, place, Arc::clone(&waits));
+                            drop(connections.spawn(serving));
+                        }
                         Err(refusal) => refusals.note(&refusal),
                     },
                     Err(error) => {
@@ -163,9 +171,9 @@ impl Server {
         Ok((peer, place))
     }
 
-    async fn serve_connection(self: Arc<Self>, socket: UnixStream, peer: Peer, _place: Place) {
+    async fn serve_connection(self: Arc<Self>, socket: UnixStream, peer: Peer, _place: Place, waits: Arc<Semaphore>) {
         let patience = Patience { idle: self.limits.idle, frame: self.limits.frame, write: self.limits.write, gone: self.limits.gone };
-        let end = connection::serve(socket, &peer, &self.handlers, patience).await;
+        let end = connection::serve(socket, &peer, &self.handlers, patience, waits).await;
         match end {
             // Ours to put right; all else is the caller's doing.
             connection::End::Reply(_) => log::error!("connection of uid {} pid {} cut off: {end}", peer.uid, peer.pid),
