@@ -1,5 +1,5 @@
-//! The second step against a reference model that a reader can check by eye: any interleaving of logins, answers, a phone's decisions, waits, jumps
-//! of the wall clock, restarts and unlocking gives the outcome that the model predicts (B1, B2, B5).
+//! The second step against a reference model that a reader can check by eye: any interleaving of logins, real and claimed, answers, a phone's decisions,
+//! waits, jumps of the wall clock, restarts and unlocking gives the outcome that the model predicts (B1, B2, B5).
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use twostep::core::account::{Account, Method, Methods};
 use twostep::core::clock::{BootId, Horizon, Moment, PlausibleTime, plausible};
 use twostep::core::decision::Facilities;
 use twostep::core::email::MailBudget;
-use twostep::core::lockout::Failures;
+use twostep::core::lockout::{Failures, Tally};
 use twostep::core::login::phone::{Draw, Outcome as Decided, RequestBudget};
 use twostep::core::login::{CodeState, Failure, Login, Means, Now, Origin, Outcome, Records};
 use twostep::core::recovery_code::RecoveryCode;
@@ -22,7 +22,8 @@ const RECOVERY_CODES: u8 = 3;
 
 #[derive(Clone, Debug)]
 enum Event {
-    Open,
+    /// By a login service, or by a process that only claims to be one.
+    Open(bool),
     /// To one of the logins, the code of the present step and so many.
     Code(usize, i64),
     Junk(usize),
@@ -46,10 +47,14 @@ enum Said {
     No,
 }
 
+fn wrong_in_a_row() -> impl Strategy<Value = u32> {
+    prop_oneof![Just(0_u32), 3_u32..12, 95_u32..101]
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let login = 0..4_usize;
     let event = prop_oneof![
-        3 => Just(Event::Open),
+        3 => any::<bool>().prop_map(Event::Open),
         8 => (login.clone(), -1_i64..=1).prop_map(|(login, ahead)| Event::Code(login, ahead)),
         2 => (login.clone(), prop_oneof![-50_i64..-20, 20_i64..50]).prop_map(|(login, ahead)| Event::Code(login, ahead)),
         4 => login.clone().prop_map(Event::Junk),
@@ -92,14 +97,46 @@ impl World {
     }
 }
 
-/// The reference: a set of steps, a set of codes, a count and a time.
+/// Wrong answers in a row, and when the last one was.
+#[derive(Clone, Copy)]
+struct Count {
+    in_a_row: u32,
+    at: u64,
+}
+
+impl Count {
+    fn wrong(&mut self, now: u64) {
+        *self = Self { in_a_row: self.in_a_row + 1, at: now };
+    }
+
+    fn is_locked(self) -> bool {
+        self.in_a_row >= 100
+    }
+
+    fn wait(self) -> u64 {
+        match self.in_a_row {
+            0..=4 => 0,
+            n @ 5..=9 => 30 << (n - 5),
+            _ => 900,
+        }
+    }
+}
+
+/// One login: when it was opened, and when verified.
+#[derive(Clone, Copy)]
+struct Opened {
+    claimed: bool,
+    at: u64,
+    verified: Option<u64>,
+}
+
+/// The reference: a set of steps, a set of codes, two counts.
 struct Model {
     used_steps: BTreeSet<u64>,
     used_codes: BTreeSet<u8>,
-    wrong_in_a_row: u32,
-    wrong_at: u64,
-    /// Opened, and verified.
-    logins: Vec<(u64, Option<u64>)>,
+    real: Count,
+    claimed: Count,
+    logins: Vec<Opened>,
     /// Those of them that wait for the phone.
     asked: BTreeSet<usize>,
 }
@@ -111,42 +148,54 @@ enum Typed {
 }
 
 impl Model {
+    /// A login waits for its own count alone.
+    fn count(&mut self, login: usize) -> &mut Count {
+        if self.logins[login].claimed { &mut self.claimed } else { &mut self.real }
+    }
+
+    /// Whoever was vouched for and passes forgives all; whoever was not forgives what was not.
+    fn passed(&mut self, login: usize, now: u64) {
+        self.claimed.in_a_row = 0;
+        if !self.logins[login].claimed {
+            self.real.in_a_row = 0;
+        }
+        self.logins[login].verified = Some(now);
+    }
+
     fn answer(&mut self, world: &World, login: usize, typed: &Typed) -> Outcome {
         let now = world.true_time;
-        let (opened, verified) = self.logins[login];
-        match verified {
-            Some(at) if now - at < 600 => return Outcome::AlreadyUsed,
-            Some(_) => return Outcome::Expired,
-            None if now - opened >= 120 => return Outcome::Expired,
-            None => {}
+        match self.logins[login] {
+            Opened { verified: Some(at), .. } if now - at < 600 => return Outcome::AlreadyUsed,
+            Opened { verified: Some(_), .. } => return Outcome::Expired,
+            Opened { at, .. } if now - at >= 120 => return Outcome::Expired,
+            Opened { .. } => {}
         }
         // A wait counts from the answer; after a restart, from the restart.
-        if self.wrong_in_a_row >= 100 || now - self.wrong_at.max(world.booted_at) < self.wait() {
+        let count = *self.count(login);
+        if count.is_locked() || now - count.at.max(world.booted_at) < count.wait() {
             return Outcome::Locked;
         }
         let used = match typed {
             Typed::Step(step) if step.abs_diff(world.step(0)) <= 1 => !self.used_steps.insert(*step),
             Typed::RecoveryCode(code) if *code < RECOVERY_CODES => !self.used_codes.insert(*code),
             Typed::Step(_) | Typed::RecoveryCode(_) | Typed::Junk => {
-                self.wrong_in_a_row += 1;
-                self.wrong_at = now;
+                self.count(login).wrong(now);
                 return Outcome::Wrong;
             }
         };
         if used {
             return Outcome::AlreadyUsed;
         }
-        self.wrong_in_a_row = 0;
-        self.logins[login].1 = Some(now);
+        self.passed(login, now);
         Outcome::Verified
     }
 
     fn is_open(&self, world: &World, login: usize) -> bool {
-        matches!(self.logins[login], (opened, None) if world.true_time - opened < 120)
+        matches!(self.logins[login], Opened { at, verified: None, .. } if world.true_time - at < 120)
     }
 
     fn ask(&mut self, world: &World, login: usize) -> bool {
-        let may = self.is_open(world, login) && self.wrong_in_a_row < 100;
+        let may = self.is_open(world, login) && !self.count(login).is_locked();
         if may {
             self.asked.insert(login);
         }
@@ -158,25 +207,20 @@ impl Model {
         if !self.is_open(world, login) || !self.asked.remove(&login) {
             return Decided::Expired;
         }
-        if said == Said::Right && self.wrong_in_a_row < 100 {
-            self.wrong_in_a_row = 0;
-            self.logins[login].1 = Some(world.true_time);
-            return Decided::Approved;
+        let locked = self.count(login).is_locked();
+        match said {
+            Said::Right if !locked => {
+                self.passed(login, world.true_time);
+                return Decided::Approved;
+            }
+            Said::Right | Said::Wrong if locked => return Decided::Locked,
+            _ => self.count(login).wrong(world.true_time),
         }
-        if said != Said::No && self.wrong_in_a_row >= 100 {
-            return Decided::Locked;
-        }
-        self.wrong_in_a_row += 1;
-        self.wrong_at = world.true_time;
         if said == Said::No { Decided::Denied } else { Decided::WrongNumber }
     }
 
-    fn wait(&self) -> u64 {
-        match self.wrong_in_a_row {
-            0..=4 => 0,
-            n @ 5..=9 => 30 << (n - 5),
-            _ => 900,
-        }
+    fn in_a_row(&self) -> (u32, u32) {
+        (self.real.in_a_row, self.claimed.in_a_row)
     }
 }
 
@@ -212,19 +256,20 @@ impl Records for Engine {
 }
 
 impl Engine {
-    fn new(wrong_in_a_row: u32, now: Moment) -> Self {
+    fn new((real, claimed): (u32, u32), now: Moment) -> Self {
+        let failed = |in_a_row| Failures { in_a_row, last: Some(now) };
         let account = Account {
             methods: Methods::NONE.with(Method::SecurityCode).with(Method::LoginApproval),
             // More than there are, so that an account out of codes still takes (and refuses) them.
             recovery_codes_left: 100,
-            failures: Failures { in_a_row: wrong_in_a_row, last: Some(now) },
+            failures: Tally { real: failed(real), claimed: failed(claimed) },
             ..Account::default()
         };
         Self { account, enrolment: Enrolment::fresh([5; 20]), marks: vec![], spent: vec![], logins: vec![] }
     }
 
-    fn open(&mut self, world: &World) {
-        let origin = Origin { uid: 1000, user: "alice".into(), service: "sshd".into(), claimed: false, remote: None };
+    fn open(&mut self, world: &World, claimed: bool) {
+        let origin = Origin { uid: 1000, user: "alice".into(), service: "sshd".into(), claimed, remote: None };
         self.logins.push(Login::open(origin, world.moment().boot));
     }
 
@@ -268,6 +313,11 @@ impl Engine {
         self.logins[login].challenge(Method::LoginApproval, (&self.account, phone), means, &now).is_ok()
     }
 
+    fn in_a_row(&self) -> (u32, u32) {
+        let Tally { real, claimed } = self.account.failures;
+        (real.in_a_row, claimed.in_a_row)
+    }
+
     fn phone(&mut self, world: &World, login: usize, said: Said) -> Decided {
         let number = if said == Said::Right { "41" } else { "14" };
         let decided = self.logins[login].decide(&self.account, (said != Said::No, Some(number)), &world.moment());
@@ -281,16 +331,17 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
 
     #[test]
-    fn every_interleaving_ends_as_the_model_says(events in events(), wrong_in_a_row in prop_oneof![Just(0_u32), 3_u32..12, 95_u32..101]) {
+    fn every_interleaving_ends_as_the_model_says(events in events(), real in wrong_in_a_row(), claimed in wrong_in_a_row()) {
         let mut world = World { true_time: 0, error: 0, boots: 1, booted_at: 0 };
-        let mut engine = Engine::new(wrong_in_a_row, world.moment());
-        let mut model =
-            Model { used_steps: BTreeSet::new(), used_codes: BTreeSet::new(), wrong_in_a_row, wrong_at: 0, logins: vec![], asked: BTreeSet::new() };
+        let mut engine = Engine::new((real, claimed), world.moment());
+        let (used_steps, used_codes, logins, asked) = (BTreeSet::new(), BTreeSet::new(), vec![], BTreeSet::new());
+        let count = |in_a_row| Count { in_a_row, at: 0 };
+        let mut model = Model { used_steps, used_codes, real: count(real), claimed: count(claimed), logins, asked };
         for event in events {
             let (login, typed) = match event {
-                Event::Open => {
-                    engine.open(&world);
-                    model.logins.push((world.true_time, None));
+                Event::Open(claimed) => {
+                    engine.open(&world, claimed);
+                    model.logins.push(Opened { claimed, at: world.true_time, verified: None });
                     continue;
                 }
                 Event::Pass(seconds) => {
@@ -311,7 +362,7 @@ proptest! {
                 }
                 Event::Unlock => {
                     engine.account.failures.reset();
-                    model.wrong_in_a_row = 0;
+                    (model.real.in_a_row, model.claimed.in_a_row) = (0, 0);
                     continue;
                 }
                 Event::Code(login, ahead) => (login, Typed::Step(world.step(ahead))),
@@ -326,7 +377,7 @@ proptest! {
                 Event::Phone(login, said) => {
                     if let Some(login) = model.logins.len().checked_sub(login + 1) {
                         prop_assert_eq!(engine.phone(&world, login, said), model.phone(&world, login, said));
-                        prop_assert_eq!(engine.account.failures.in_a_row, model.wrong_in_a_row);
+                        prop_assert_eq!(engine.in_a_row(), model.in_a_row());
                     }
                     continue;
                 }
@@ -338,7 +389,7 @@ proptest! {
             let login = model.logins.len() - 1 - login;
             let expected = model.answer(&world, login, &typed);
             prop_assert_eq!(engine.answer(&world, login, &typed), expected);
-            prop_assert_eq!(engine.account.failures.in_a_row, model.wrong_in_a_row);
+            prop_assert_eq!(engine.in_a_row(), model.in_a_row());
             let used: BTreeSet<u64> =
                 engine.marks.iter().filter(|(_, mark)| *mark == Mark::Used).map(|(step, _)| step.0).collect();
             prop_assert_eq!(&used, &model.used_steps);

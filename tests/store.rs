@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use twostep::core::account::{Method, Methods};
 use twostep::core::clock::Moment;
 use twostep::core::enforcement::SubjectKind;
-use twostep::core::lockout::Failures;
+use twostep::core::lockout::{Failures, Tally};
 use twostep::core::time::Wall;
 use twostep::core::totp::{Algorithm, Enrolment, Mark, TimeStep};
 use twostep::engine::store::*;
@@ -51,6 +51,10 @@ fn enabled(uid: u32, name: &str) -> Stored {
     stored.account.methods = Methods::NONE.with(Method::SecurityCode);
     stored.account.preferred = Some(Method::SecurityCode);
     stored
+}
+
+fn failed(in_a_row: u32) -> Failures {
+    Failures { in_a_row, last: Some(Moment::default()) }
 }
 
 fn enrolment(secret: &[u8]) -> Enrolment {
@@ -210,12 +214,12 @@ async fn a_read_sees_what_was_answered_before_it() {
         store
             .write(move |tx| {
                 let mut stored = known(tx, 1000, "alice");
-                stored.account.failures = Failures { in_a_row: turn, last: Some(Moment::default()) };
+                stored.account.failures.real = failed(turn);
                 tx.save(&stored)
             })
             .await
             .unwrap();
-        assert_eq!(alice(&store).await.account.failures.in_a_row, turn);
+        assert_eq!(alice(&store).await.account.failures.real.in_a_row, turn);
     }
 }
 
@@ -930,7 +934,7 @@ async fn a_restore_brings_back_what_was_lost_and_never_what_was_used_or_revoked(
             tx.mark_step(1000, STEP, Mark::Used, STEP)?;
             tx.use_recovery_code(1000, &codes()[0], NOW)?;
             let mut alice = known(tx, 1000, "alice");
-            alice.account.failures = Failures { in_a_row: 7, last: Some(Moment::default()) };
+            alice.account.failures = Tally { real: failed(7), claimed: failed(9) };
             tx.save(&alice)?;
             // Bob lost his phone and has a new secret; carol had one too, and then her second step turned off; dave is new; enforcement is lifted, dan is no delegate any more.
             tx.save_enrolled(&known(tx, 1001, "bob"), &enrolment(b"the new phone's secret"))?;
@@ -954,7 +958,7 @@ async fn a_restore_brings_back_what_was_lost_and_never_what_was_used_or_revoked(
             assert!(!tx.use_recovery_code(1000, &codes()[0], NOW)?);
             assert!(tx.use_recovery_code(1000, &codes()[1], NOW)?);
             let alice = known(tx, 1000, "alice");
-            assert_eq!(alice.account.failures.in_a_row, 7);
+            assert_eq!(alice.account.failures, Tally { real: failed(7), claimed: failed(9) });
             assert_eq!(alice.account.recovery_codes_left, 1);
             assert!(tx.device_by_token(1000, &token, NOW)?.is_none());
             assert_eq!(tx.enrolment(&known(tx, 1001, "bob"))?.unwrap().secret(), b"the new phone's secret");
@@ -1004,8 +1008,9 @@ enum Event {
     Enrol(u32, u8),
     Off(u32),
     Use(u32, u64),
-    Fail(u32),
-    Verified(u32),
+    /// In a login that is only claimed, or not.
+    Fail(u32, bool),
+    Verified(u32, bool),
     Codes(u32, u8),
     UseCode(u32, u8),
     Backup,
@@ -1019,8 +1024,8 @@ fn event() -> impl Strategy<Value = Event> {
         (uid.clone(), any::<u8>()).prop_map(|(uid, secret)| Event::Enrol(uid, secret)),
         uid.clone().prop_map(Event::Off),
         (uid.clone(), 0..6_u64).prop_map(|(uid, step)| Event::Use(uid, step)),
-        uid.clone().prop_map(Event::Fail),
-        uid.clone().prop_map(Event::Verified),
+        (uid.clone(), any::<bool>()).prop_map(|(uid, claimed)| Event::Fail(uid, claimed)),
+        (uid.clone(), any::<bool>()).prop_map(|(uid, claimed)| Event::Verified(uid, claimed)),
         (uid.clone(), 0..3_u8).prop_map(|(uid, set)| Event::Codes(uid, set)),
         (uid, 0..3_u8).prop_map(|(uid, set)| Event::UseCode(uid, set)),
         Just(Event::Backup),
@@ -1034,7 +1039,8 @@ fn event() -> impl Strategy<Value = Event> {
 struct Model {
     secret: [Option<u8>; 3],
     used: [std::collections::BTreeSet<u64>; 3],
-    failures: [u32; 3],
+    /// Of real logins and of claimed ones.
+    failures: [[u32; 2]; 3],
     dead_codes: [std::collections::BTreeSet<u8>; 3],
     codes: [Option<u8>; 3],
 }
@@ -1101,12 +1107,18 @@ async fn apply(store: &Store, model: &mut Model, event: Event) {
             let first = store.write(move |tx| tx.mark_step(uid, TimeStep(step), Mark::Used, TimeStep(3))).await.unwrap();
             assert_eq!(first, model.used[uid as usize].insert(step));
         }
-        Event::Fail(uid) | Event::Verified(uid) => {
-            let count = if matches!(event, Event::Fail(_)) { model.failures[uid as usize] + 1 } else { 0 };
-            model.failures[uid as usize] = count;
+        Event::Fail(uid, claimed) | Event::Verified(uid, claimed) => {
+            let [real, own] = &mut model.failures[uid as usize];
+            match (&event, claimed) {
+                (Event::Fail(..), true) => *own += 1,
+                (Event::Fail(..), false) => *real += 1,
+                (_, true) => *own = 0,
+                (_, false) => (*real, *own) = (0, 0),
+            }
+            let failures = Tally { real: failed(*real), claimed: failed(*own) };
             let save = move |tx: &Tx<'_>| {
                 let mut stored = known(tx, uid, &format!("user{uid}"));
-                stored.account.failures = Failures { in_a_row: count, last: Some(Moment::default()) };
+                stored.account.failures = failures;
                 tx.save(&stored)
             };
             store.write(save).await.unwrap();
@@ -1148,8 +1160,9 @@ async fn check(store: &Store, model: &mut Model) {
             .unwrap();
         let at = uid as usize;
         assert_eq!(secret, model.secret[at], "the secret of {uid}");
-        let failures = stored.account.failures.in_a_row;
-        assert!(failures >= model.failures[at], "failures of {uid} were lowered");
+        let Tally { real, claimed } = stored.account.failures;
+        let (failures, before) = ([real.in_a_row, claimed.in_a_row], model.failures[at]);
+        assert!(failures[0] >= before[0] && failures[1] >= before[1], "failures of {uid} were lowered from {before:?} to {failures:?}");
         model.failures[at] = failures;
         for step in model.used[at].clone() {
             assert_eq!(store.read(move |view| view.mark(uid, TimeStep(step))).await, Ok(Some(Mark::Used)), "step {step} of {uid}");
@@ -1177,25 +1190,42 @@ fn what_is_still_to_be_told_is_as_of_now_after_a_restore() {
     });
 }
 
+/// What makes a database of the present version one of the version before, or of the first.
+const TO_V2: &str = "
+    ALTER TABLE accounts DROP COLUMN claimed_failures; ALTER TABLE accounts DROP COLUMN claimed_wall;
+    ALTER TABLE accounts DROP COLUMN claimed_boot_ns; ALTER TABLE accounts DROP COLUMN claimed_boot_id;
+    ALTER TABLE accounts DROP COLUMN claimed_synchronised; PRAGMA user_version = 2;";
+const TO_V1: &str = "DROP TABLE denials; PRAGMA user_version = 1;";
+
 #[test]
-fn a_database_of_the_first_version_that_was_set_aside_is_read_in_whole() {
-    let folder = folder();
-    let (db, aside) = (folder.path().join("store.db"), "store.db.set-aside-x");
-    runtime().block_on(async {
-        let store = open(folder.path());
-        enrol(&store, 1000, "alice", SECRET).await;
-        let name = store.backup(BackupKind::Manual).await.unwrap();
-        assert!(use_step(&store, STEP).await);
-        store.close().await;
-        // As the version before had left it.
-        let first = rusqlite::Connection::open(&db).unwrap();
-        first.execute_batch("DROP TABLE denials; PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
-        first.close().unwrap();
-        fs::write(folder.path().join("store.failed"), format!("noise\n{aside}\n")).unwrap();
-        let store = open(folder.path());
-        assert!(matches!(store.failure(), Some(Failure::SetAside { .. })));
-        let report = store.restore(name).await.unwrap();
-        assert!(report.complete, "nothing in it was unreadable");
-        assert!(!use_step(&store, STEP).await, "and a used code stays used");
-    });
+fn a_database_of_an_older_version_that_was_set_aside_is_read_in_whole() {
+    for older in [TO_V2.to_owned(), format!("{TO_V2}{TO_V1}")] {
+        let folder = folder();
+        let (db, aside) = (folder.path().join("store.db"), "store.db.set-aside-x");
+        runtime().block_on(async {
+            let store = open(folder.path());
+            enrol(&store, 1000, "alice", SECRET).await;
+            let name = store.backup(BackupKind::Manual).await.unwrap();
+            assert!(use_step(&store, STEP).await);
+            store
+                .write(|tx| {
+                    let mut alice = known(tx, 1000, "alice");
+                    alice.account.failures.real = failed(41);
+                    tx.save(&alice)
+                })
+                .await
+                .unwrap();
+            store.close().await;
+            let before = rusqlite::Connection::open(&db).unwrap();
+            before.execute_batch(&format!("{older} PRAGMA wal_checkpoint(TRUNCATE);")).unwrap();
+            before.close().unwrap();
+            fs::write(folder.path().join("store.failed"), format!("noise\n{aside}\n")).unwrap();
+            let store = open(folder.path());
+            assert!(matches!(store.failure(), Some(Failure::SetAside { .. })));
+            let report = store.restore(name).await.unwrap();
+            assert!(report.complete, "nothing in it was unreadable");
+            assert!(!use_step(&store, STEP).await, "and a used code stays used");
+            assert_eq!(alice(&store).await.account.failures, Tally { real: failed(41), ..Tally::default() });
+        });
+    }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::lockout::Failures;
+use super::lockout::Tally;
 use super::recovery_code;
 use super::totp::Drift;
 
@@ -198,7 +198,7 @@ pub struct Account {
     /// Unused recovery codes.
     pub recovery_codes_left: u32,
     /// Wrong answers in a row.
-    pub failures: Failures,
+    pub failures: Tally,
     /// What is known of the authenticator's clock.
     pub drift: Drift,
     /// Grows at each change of what is in force. A setup remembers it: of two setups the first to finish wins.
@@ -294,7 +294,7 @@ impl Account {
     /// What the recovery of the account does here (Q28): second step off, enforcement suspended, counters cleared.
     pub fn recover(&mut self) {
         self.clear();
-        self.failures = Failures::default();
+        self.failures.reset();
         self.passwordless = false;
         self.recovered = true;
     }
@@ -413,6 +413,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::core::lockout::Failures;
 
     pub(crate) fn enabled() -> Account {
         Account {
@@ -422,6 +423,11 @@ mod tests {
             recovery_codes_left: 10,
             ..Account::default()
         }
+    }
+
+    fn guessed() -> Tally {
+        let failed = Failures { in_a_row: 100, last: None };
+        Tally { real: failed, claimed: failed }
     }
 
     #[test]
@@ -437,19 +443,19 @@ mod tests {
 
     #[test]
     fn the_recovered_account_gets_in_with_the_password_alone_whatever_enforces_it() {
-        let mut account = Account { enforced: true, failures: Failures { in_a_row: 100, last: None }, ..enabled() };
+        let mut account = Account { enforced: true, failures: guessed(), ..enabled() };
         account.recover();
         assert_eq!(account.status(true), Status::Disabled);
-        assert_eq!(account.failures, Failures::default());
+        assert_eq!(account.failures, Tally::default());
     }
 
     #[test]
     fn an_enforced_user_cannot_turn_it_off_but_an_administrator_can() {
         let mut account = Account { enforced: true, ..enabled() };
         assert_eq!(account.disable(false), Err(Refusal::Enforced));
-        account.failures.in_a_row = 100;
+        account.failures = guessed();
         assert_eq!(account.disable_for(), Ok(()));
-        assert_eq!(account.failures, Failures::default(), "who was helped is not locked any more");
+        assert_eq!(account.failures, Tally::default(), "who was helped is not locked any more");
         assert_eq!(account.status(false), Status::Incomplete);
         assert_eq!(account.recovery_email, None);
     }

@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub by_group: bool,
     /// It came with a valid trusted device.
     pub trusted: bool,
+    /// The service is only claimed; see [`lockout`](super::lockout).
+    pub claimed: bool,
     /// What can be used now.
     pub facilities: Facilities,
 }
@@ -75,7 +77,7 @@ pub fn decide(facts: &Facts<'_>, now: &Moment) -> Decision {
     if facts.trusted {
         return Decision::Trusted;
     }
-    let gate = account.failures.gate(now);
+    let gate = account.failures.gate(facts.claimed, now);
     // A wait is for what can be guessed; what an administrator has to unlock is closed to all.
     let usable = |m: Method| facts.facilities.check(m).is_ok() && (gate.is_open() || !m.is_typed() && gate != Gate::Locked);
     let methods = account.answerable().filter(usable);
@@ -89,7 +91,7 @@ pub fn decide(facts: &Facts<'_>, now: &Moment) -> Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::lockout::Failures;
+    use crate::core::lockout::{Failures, Tally};
     use crate::core::time::BootTime;
 
     const WITH_MAIL: Facilities = Facilities { mail: true, phone: false };
@@ -108,8 +110,12 @@ mod tests {
         }
     }
 
+    fn real(in_a_row: u32) -> Tally {
+        Tally { real: Failures { in_a_row, last: Some(at(0)) }, ..Tally::default() }
+    }
+
     fn decide_for(account: &Account, trusted: bool, facilities: Facilities, seconds: u64) -> Decision {
-        decide(&Facts { account, by_group: false, trusted, facilities }, &at(seconds))
+        decide(&Facts { account, by_group: false, trusted, claimed: false, facilities }, &at(seconds))
     }
 
     #[test]
@@ -122,11 +128,24 @@ mod tests {
 
     #[test]
     fn too_many_wrong_answers_lock_everything_but_a_trusted_device() {
-        let mut account = Account { failures: Failures { in_a_row: 5, last: Some(at(0)) }, ..alice() };
+        let mut account = Account { failures: real(5), ..alice() };
         assert_eq!(decide_for(&account, false, WITH_MAIL, 1), Decision::Locked { retry_after: Some(29) });
         assert_eq!(decide_for(&account, true, WITH_MAIL, 1), Decision::Trusted, "guessing elsewhere does not lock it");
-        account.failures.in_a_row = 100;
+        account.failures = real(100);
         assert_eq!(decide_for(&account, false, WITH_MAIL, 1), Decision::Locked { retry_after: None });
+    }
+
+    #[test]
+    fn a_login_is_locked_by_the_answers_of_its_own_kind_alone() {
+        let failures = Tally { claimed: Failures { in_a_row: 100, last: Some(at(0)) }, ..real(5) };
+        let account = Account { failures, ..alice() };
+        let decided = |claimed, seconds| {
+            let facts = Facts { account: &account, by_group: false, trusted: false, claimed, facilities: WITH_MAIL };
+            decide(&facts, &at(seconds))
+        };
+        assert_eq!(decided(false, 1), Decision::Locked { retry_after: Some(29) });
+        assert!(matches!(decided(false, 30), Decision::Verify { .. }));
+        assert_eq!(decided(true, 30), Decision::Locked { retry_after: None });
     }
 
     #[test]
@@ -135,7 +154,7 @@ mod tests {
         assert_eq!(decide_for(&account, true, WITH_MAIL, 1), Decision::NotRequired);
         account.enforced = true;
         assert_eq!(decide_for(&account, true, WITH_MAIL, 1), Decision::SetupRequired, "a trusted device replaces no setup");
-        let by_group = Facts { account: &Account::default(), by_group: true, trusted: false, facilities: WITH_MAIL };
+        let by_group = Facts { account: &Account::default(), by_group: true, trusted: false, claimed: false, facilities: WITH_MAIL };
         assert_eq!(decide(&by_group, &at(1)), Decision::SetupRequired);
         account.recover();
         assert_eq!(decide_for(&account, false, WITH_MAIL, 1), Decision::NotRequired);
@@ -151,13 +170,13 @@ mod tests {
 
     #[test]
     fn a_phone_stays_open_while_the_typed_methods_wait() {
-        let failures = Failures { in_a_row: 99, last: Some(at(0)) };
+        let failures = real(99);
         let mut account = Account { methods: alice().methods.with(Method::LoginApproval), failures, ..alice() };
         let (phone, no_phone) = (Facilities { mail: true, phone: true }, WITH_MAIL);
         let only = Decision::Verify { methods: Methods::NONE.with(Method::LoginApproval), preferred: Method::LoginApproval };
         assert_eq!(decide_for(&account, false, phone, 1), only);
         assert!(matches!(decide_for(&account, false, no_phone, 1), Decision::Locked { .. }));
-        account.failures.in_a_row = 100;
+        account.failures = real(100);
         assert_eq!(decide_for(&account, false, phone, 1), Decision::Locked { retry_after: None }, "an administrator has to unlock it");
     }
 }

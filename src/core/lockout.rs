@@ -5,9 +5,24 @@
 //!     ▲                          │ (an answer during the wait is not looked at, and not counted)                     │
 //!     └──── a correct second step, an administrator, recovery, another secret ◄──────────────────────────────────────┘
 //! ```
-//! One count per account, over all logins, methods and restarts (NIST SP 800-63B §5.2.2). It never fades: a pause between guesses does
-//! not lower it. A code that was already used is no failure, and a wrong password is not counted here.
+//! Over all logins, methods and restarts (NIST SP 800-63B §5.2.2). A count never fades: a pause between guesses does not lower it. A code that was
+//! already used is no failure, and a wrong password is not counted here.
 //! Waits are measured by [`Moment::since`], so that no jump of the wall clock shortens or lengthens one.
+//!
+//! Each account has two counts of the same limits, and a login waits for its own alone:
+//!
+//! | count | whose wrong answers | cleared by a correct step of |
+//! |---|---|---|
+//! | real | of logins that root or a peer granted `login` has begun: it vouches for the password | a real login |
+//! | claimed | of logins that a process of the account's own has begun, of which nobody has said that it knows the password | either |
+//!
+//! So whoever guesses from the account's own processes, be it a stray script, keeps nobody out of ssh; and since each count locks for itself, at most
+//! twice as much can be guessed. A correct claimed step says nothing of who guesses elsewhere: it leaves the real count.
+//!
+//! What a process of the user's own does beside logins needs no third count. The confirmations of a setup are compared with what the same caller was
+//! shown, or with a code mailed to an address of its choice: who guesses them wins nothing, and they are bounded in each setup. A change of what is in
+//! force, and the secret once more, ask for a login that was verified a moment ago, whose answers were counted here, and for the password, which the
+//! supervisor counts. So whoever is under the account's uid and knows its password has the claimed count between itself and the second step (B13).
 //!
 //! This module does not know which method was answered; [`login`](super::login) keeps the methods that are not typed open during a wait. What has
 //! locked is closed to all of them: a request that waits on a phone is no way around it.
@@ -32,8 +47,17 @@ pub struct Failures {
     pub last: Option<Moment>,
 }
 
-/// Whether a typed answer is looked at now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Both counts of one account. `claimed` says of a login, as everywhere, that its service is neither root nor granted `login`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Of logins whose password was vouched for.
+    pub real: Failures,
+    /// Of the others.
+    pub claimed: Failures,
+}
+
+/// Whether a typed answer is looked at now; the later is the stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gate {
     /// It is; so many wrong ones are left before a wait.
     Open {
@@ -89,16 +113,50 @@ impl Failures {
         self.last = Some(*now);
     }
 
-    /// After a correct second step, by an administrator, by recovery, or where the second step that was guessed at was turned off and another set up;
-    /// by nothing else.
+    fn max(self, other: Self) -> Self {
+        if other.in_a_row > self.in_a_row { other } else { self }
+    }
+}
+
+impl Tally {
+    /// Whether an answer in such a login is looked at.
+    #[must_use]
+    pub fn gate(&self, claimed: bool, now: &Moment) -> Gate {
+        if claimed { self.claimed.gate(now) } else { self.real.gate(now) }
+    }
+
+    /// For what is given away only while nobody guesses anywhere.
+    #[must_use]
+    pub fn strictest(&self, now: &Moment) -> Gate {
+        self.real.gate(now).max(self.claimed.gate(now))
+    }
+
+    /// Counts one wrong answer in such a login.
+    pub fn count(&mut self, claimed: bool, now: &Moment) {
+        if claimed { self.claimed.count(now) } else { self.real.count(now) }
+    }
+
+    /// After a correct second step in such a login.
+    pub fn passed(&mut self, claimed: bool) {
+        let real = if claimed { self.real } else { Failures::default() };
+        *self = Self { real, claimed: Failures::default() };
+    }
+
+    /// By an administrator, by recovery, or where the second step that was guessed at was turned off and another set up; by nothing else.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 
-    /// The stricter of two counts of one account: a restored backup never lowers what was counted.
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.real.in_a_row == 0 && self.claimed.in_a_row == 0
+    }
+
+    /// The stricter of two states of one account: a restored backup never lowers what was counted.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        if other.in_a_row > self.in_a_row { other } else { self }
+        Self { real: self.real.max(other.real), claimed: self.claimed.max(other.claimed) }
     }
 }
 
@@ -152,8 +210,37 @@ mod tests {
         failures.count(&at(0));
         assert_eq!(failures.gate(&at(u64::MAX)), Gate::Locked);
         assert_eq!(Gate::Locked.retry_after(), None);
-        failures.reset();
-        assert!(failures.gate(&at(0)).is_open());
+    }
+
+    #[test]
+    fn what_is_only_claimed_makes_nobody_else_wait_and_waits_for_nobody_else() {
+        for claimed in [true, false] {
+            let mut tally = Tally::default();
+            (0..LOCKED_AT).for_each(|_| tally.count(claimed, &at(0)));
+            assert_eq!((tally.gate(claimed, &at(9)), tally.gate(!claimed, &at(9))), (Gate::Locked, Gate::Open { attempts_left: FREE }));
+            assert_eq!(tally.strictest(&at(9)), Gate::Locked);
+        }
+    }
+
+    #[test]
+    fn a_real_step_forgives_both_a_claimed_one_its_own_alone() {
+        let failed = Failures { in_a_row: 7, last: Some(at(1)) };
+        let (mut real, mut claimed) = (Tally { real: failed, claimed: failed }, Tally { real: failed, claimed: failed });
+        real.passed(false);
+        assert!(real.is_clear());
+        claimed.passed(true);
+        assert_eq!(claimed, Tally { real: failed, claimed: Failures::default() });
+        assert!(!claimed.is_clear());
+        claimed.reset();
+        assert!(claimed.is_clear());
+    }
+
+    #[test]
+    fn the_stricter_of_two_gates_is_the_one_that_waits_longer() {
+        let gates = [Gate::Open { attempts_left: 5 }, Gate::Wait { seconds: 30 }, Gate::Wait { seconds: 900 }, Gate::Locked];
+        assert!(gates.is_sorted());
+        let half = Tally { real: Failures { in_a_row: 6, last: Some(at(0)) }, claimed: Failures { in_a_row: 9, last: Some(at(0)) } };
+        assert_eq!(half.strictest(&at(10)), Gate::Wait { seconds: 470 });
     }
 
     #[test]
@@ -175,9 +262,10 @@ mod tests {
 
     #[test]
     fn a_restored_backup_does_not_lower_the_count() {
-        let (old, new) = (Failures { in_a_row: 3, last: Some(at(1)) }, Failures { in_a_row: 7, last: Some(at(2)) });
-        assert_eq!(old.max(new), new);
-        assert_eq!(new.max(old), new);
+        let (few, many) = (Failures { in_a_row: 3, last: Some(at(1)) }, Failures { in_a_row: 7, last: Some(at(2)) });
+        let (old, new) = (Tally { real: few, claimed: many }, Tally { real: many, claimed: few });
+        let stricter = Tally { real: many, claimed: many };
+        assert_eq!((old.max(new), new.max(old)), (stricter, stricter));
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 //!    open ─────────────────────────────────────► verified ──► trust this device, once, within 1 min
 //!      │ ▲                                          │
 //!      │ └─ challenge (any enabled method, again)   ├─► counts as a recent second step for 10 min
-//!      │    wrong answer (counted per account)      ▼
+//!      │    wrong answer (counted, see `lockout`)   ▼
 //!      └──────── 2 min (10 once a code was mailed), cancelled ──► over
 //! ```
 //! A login holds nothing that counts guesses or used codes: those belong to the account, so that a new login forgives nothing.
@@ -332,9 +332,9 @@ impl Login {
         }
         let unavailable = |reason: String| LoginFault::MethodUnavailable(method, reason);
         facilities.check(method).map_err(|reason| unavailable(reason.into()))?;
-        let gate = account.failures.gate(&now.moment);
+        let gate = account.failures.gate(self.origin.claimed, &now.moment);
         if method.is_typed() || gate == Gate::Locked {
-            closed(gate).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
+            self.closed(gate).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
         }
         let Means { mails, requests, draw } = means;
         match method {
@@ -348,6 +348,18 @@ impl Login {
                 self.mail((address, account), (mails, draw.random), now.moment.boot).map_err(unavailable)
             }
             Method::QrCode | Method::LoginApproval | Method::OnlineCode => self.ask(method, account, (requests, draw), &now.moment),
+        }
+    }
+
+    /// Why typed answers are not looked at now.
+    fn closed(&self, gate: Gate) -> Option<String> {
+        match gate {
+            Gate::Open { .. } => None,
+            Gate::Wait { seconds } => Some(format!("too many wrong answers: try again in {seconds} s")),
+            Gate::Locked if self.origin.claimed => Some(
+                "too many wrong answers by processes of the account: a login with the second step unlocks it, or an administrator".into(),
+            ),
+            Gate::Locked => Some("too many wrong answers: an administrator has to unlock the account".into()),
         }
     }
 
@@ -410,10 +422,10 @@ impl Login {
         if !account.answerable().contains(method) {
             return Err(LoginFault::MethodNotEnabled(method).into());
         }
-        let gate = account.failures.gate(&now.moment);
+        let gate = account.failures.gate(self.origin.claimed, &now.moment);
         if method.is_typed() && !gate.is_open() {
             answered.retry_after = gate.retry_after();
-            return Ok(answered.with(Outcome::Locked, closed(gate)));
+            return Ok(answered.with(Outcome::Locked, self.closed(gate)));
         }
         match method {
             Method::SecurityCode => {
@@ -491,31 +503,23 @@ impl Answered {
 
     /// Counts, or forgives, and moves the login on.
     fn settle(&mut self, method: Method, now: &Moment) {
+        let claimed = self.login.origin.claimed;
         match self.outcome {
             Outcome::Verified => {
-                self.account.failures.reset();
+                self.account.failures.passed(claimed);
                 self.login.state = State::Verified { at: now.boot, by: method, trusted: false, generation: self.account.generation };
             }
             Outcome::Wrong => {
-                self.account.failures.count(now);
-                let gate = self.account.failures.gate(now);
+                self.account.failures.count(claimed, now);
+                let gate = self.account.failures.gate(claimed, now);
                 self.retry_after = gate.retry_after();
                 self.attempts_left = Some(if let Gate::Open { attempts_left } = gate { attempts_left } else { 0 });
                 if self.hint.is_none() {
-                    self.hint = closed(gate);
+                    self.hint = self.login.closed(gate);
                 }
             }
             Outcome::AlreadyUsed | Outcome::Expired | Outcome::Locked => {}
         }
-    }
-}
-
-/// Why typed answers are not looked at now.
-fn closed(gate: Gate) -> Option<String> {
-    match gate {
-        Gate::Open { .. } => None,
-        Gate::Wait { seconds } => Some(format!("too many wrong answers: try again in {seconds} s")),
-        Gate::Locked => Some("too many wrong answers: an administrator has to unlock the account".into()),
     }
 }
 
@@ -534,7 +538,7 @@ mod tests {
     use super::*;
     use crate::core::account::Methods;
     use crate::core::clock::{BootId, Horizon, plausible};
-    use crate::core::lockout::Failures;
+    use crate::core::lockout::{FREE, LOCKED_AT, Tally};
 
     const NOON: i64 = 1_790_000_010;
     const WITH_MAIL: Facilities = Facilities { mail: true, phone: false };
@@ -625,7 +629,47 @@ mod tests {
         let other = alice.answer(&mut second, Method::SecurityCode, &code, 3).unwrap();
         assert_eq!(other.outcome, Outcome::AlreadyUsed);
         assert!(other.hint.unwrap().starts_with("already used: next code in "));
-        assert_eq!(alice.account.failures, Failures::default(), "a used code is no failure");
+        assert_eq!(alice.account.failures, Tally::default(), "a used code is no failure");
+    }
+
+    fn claimed(seconds: u64) -> Login {
+        let login = open(seconds);
+        Login { origin: Origin { claimed: true, ..login.origin.clone() }, ..login }
+    }
+
+    #[test]
+    fn whoever_guesses_from_alices_own_processes_never_keeps_her_out_of_ssh() {
+        let (mut alice, mut seconds) = (Held::alice(), 0);
+        for _ in 0..LOCKED_AT {
+            let told = alice.answer(&mut claimed(seconds), Method::RecoveryCode, "0000", seconds).unwrap();
+            assert_eq!(told.outcome, Outcome::Wrong);
+            seconds += told.retry_after.unwrap_or(0);
+            assert_eq!(alice.account.failures.gate(false, &now(seconds).moment), Gate::Open { attempts_left: FREE });
+        }
+        let code = alice.code(seconds);
+        let shut = alice.answer(&mut claimed(seconds), Method::SecurityCode, &code, seconds).unwrap();
+        assert_eq!((shut.outcome, shut.retry_after), (Outcome::Locked, None));
+        assert!(shut.hint.unwrap().contains("a login with the second step unlocks it"));
+        let refused = alice.challenge(&mut claimed(seconds), Method::SecurityCode, &mut MailBudget::default(), seconds);
+        assert!(matches!(refused, Err(LoginFault::MethodUnavailable(..))));
+        let mut ssh = open(seconds);
+        alice.challenge(&mut ssh, Method::SecurityCode, &mut MailBudget::default(), seconds).unwrap();
+        assert_eq!(alice.answer(&mut ssh, Method::SecurityCode, &code, seconds).unwrap().outcome, Outcome::Verified);
+        assert_eq!(alice.account.failures, Tally::default(), "she was there: her own processes may try again");
+    }
+
+    #[test]
+    fn whoever_guesses_at_ssh_is_forgiven_nothing_by_a_code_typed_in_alices_own_session() {
+        let mut alice = Held::alice();
+        for _ in 0..FREE {
+            alice.answer(&mut open(0), Method::RecoveryCode, "0000", 0).unwrap();
+        }
+        assert_eq!(alice.answer(&mut claimed(1), Method::RecoveryCode, "0000", 1).unwrap().attempts_left, Some(FREE - 1));
+        let code = alice.code(2);
+        assert_eq!(alice.answer(&mut claimed(2), Method::SecurityCode, &code, 2).unwrap().outcome, Outcome::Verified);
+        let Tally { real, claimed } = alice.account.failures;
+        assert_eq!((real.in_a_row, claimed.in_a_row), (FREE, 0));
+        assert_eq!(alice.answer(&mut open(3), Method::SecurityCode, &code, 3).unwrap().outcome, Outcome::Locked);
     }
 
     #[test]
@@ -640,12 +684,12 @@ mod tests {
         let right = alice.code(10);
         let told = alice.answer(&mut open(10), Method::SecurityCode, &right, 10).unwrap();
         assert_eq!((told.outcome, told.retry_after), (Outcome::Locked, Some(20)));
-        assert!(told.marks.is_empty() && alice.account.failures.in_a_row == 5, "neither burnt nor counted");
+        assert!(told.marks.is_empty() && alice.account.failures.real.in_a_row == 5, "neither burnt nor counted");
         let unavailable = alice.challenge(&mut open(10), Method::EmailCode, &mut MailBudget::default(), 10);
         assert!(matches!(unavailable, Err(LoginFault::MethodUnavailable(..))), "and no mail leaves");
         let right = alice.code(30);
         assert_eq!(alice.answer(&mut open(30), Method::SecurityCode, &right, 30).unwrap().outcome, Outcome::Verified);
-        assert_eq!(alice.account.failures, Failures::default());
+        assert_eq!(alice.account.failures, Tally::default());
     }
 
     #[test]
@@ -673,7 +717,7 @@ mod tests {
             assert_eq!(alice.answer(&mut login, Method::EmailCode, "000000", 6).unwrap().outcome, Outcome::Wrong);
         }
         assert!(alice.answer(&mut login, Method::EmailCode, "123456", 7).is_err());
-        assert_eq!(alice.account.failures.in_a_row, 3, "a void code is not guessed at");
+        assert_eq!(alice.account.failures.real.in_a_row, 3, "a void code is not guessed at");
     }
 
     #[test]
@@ -684,7 +728,7 @@ mod tests {
         assert_eq!((told.outcome, told.hint.as_deref()), (Outcome::Verified, Some("0 recovery codes are left")));
         alice.account.recovery_codes_left = 3;
         assert_eq!(alice.answer(&mut open(1), Method::RecoveryCode, &code, 1).unwrap().outcome, Outcome::AlreadyUsed);
-        assert_eq!(alice.account.failures.in_a_row, 0);
+        assert_eq!(alice.account.failures.real.in_a_row, 0);
     }
 
     #[test]

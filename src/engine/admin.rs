@@ -23,6 +23,7 @@ use crate::core::account::Method;
 use crate::core::clock::Moment;
 use crate::core::enforcement::{SubjectKind, may_import};
 use crate::core::import;
+use crate::core::lockout::Tally;
 use crate::core::peer::Peer;
 use crate::core::policy::{self, AdminCall, Denied, Role, Standing, Target};
 use crate::core::totp::Mark;
@@ -245,10 +246,11 @@ fn forget(tx: &Tx<'_>, asker: &Asker, person: &Person) -> Helped {
 
 fn unlock(tx: &Tx<'_>, asker: &Asker, _: &Standing, person: &Person) -> Helped {
     let Lookup::Known(mut stored) = tx.account(person.uid, &person.name)? else { return Ok(Err(Error::NotEnabled {})) };
-    if !stored.account.is_enabled() && stored.account.failures.in_a_row == 0 {
+    if !stored.account.is_enabled() && stored.account.failures.is_clear() {
         return Ok(Err(Error::NotEnabled {}));
     }
-    let detail = format!("{} wrong answers in a row", stored.account.failures.in_a_row);
+    let Tally { real, claimed } = stored.account.failures;
+    let detail = format!("{} wrong answers in a row, and {} by processes of its own", real.in_a_row, claimed.in_a_row);
     stored.account.failures.reset();
     tx.save(&stored)?;
     tx.audit(&asker.entry("unlocked", Some(&person.name), Some(detail)))?;

@@ -154,7 +154,7 @@ async fn decide(
     (of, origin): (&Arc<Person>, &Origin),
     token: Option<Secret>,
 ) -> Result<Box<Decided>, StoreError> {
-    let (person, facilities) = (Arc::clone(of), desk.facilities());
+    let (person, facilities, claimed) = (Arc::clone(of), desk.facilities(), origin.claimed);
     let pressed = desk.recovered().as_ref().filter(|recovered| recovered.account == person.name).map(|recovered| recovered.press);
     // An address that was trusted while the configuration said so is no longer when it does not.
     let by_address = desk.config.login.trust_by_address.contains(&origin.service) && !origin.claimed;
@@ -176,7 +176,7 @@ async fn decide(
                 (Some(clock), None, Some((service, remote))) => view.device_by_address(person.uid, service, remote, clock)?,
                 (None, ..) | (_, None, None) => None,
             };
-            let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), facilities };
+            let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), claimed, facilities };
             let decision = decision::decide(&facts, &moment);
             let denial = view.denial(person.uid)?;
             let not_required = decision == decision::Decision::NotRequired;

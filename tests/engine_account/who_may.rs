@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use nix::unistd::getuid;
 use serde_json::{Value, json};
 use twostep::config::paths::Paths;
+use twostep::core::lockout::{Failures, LOCKED_AT, Tally};
 use twostep::core::otpauth;
 use twostep::core::totp::Enrolment;
 
 use super::demo::Demo;
-use super::engine::{Api, BOB, Engine, PASSWORD, Scene, alice, connect_as, strings};
+use super::engine::{Api, BOB, Engine, PASSWORD, Scene, alice, code, connect_as, strings};
 use super::permissions::TABLE;
 use super::root_is_missing;
 
@@ -303,6 +304,65 @@ fn malware_under_alices_uid_that_knows_her_password_cannot_weaken_her_second_ste
     assert_eq!(malware.status(), before);
     let verified = malware.verified(&codes[0]);
     malware.call("Account.Disable", json!({ "password": PASSWORD, "login": verified }));
+}
+
+/// What nobody's code is.
+const NO_CODE: &str = "0000";
+
+#[test]
+fn whoever_guesses_from_alices_own_processes_never_keeps_her_out_of_ssh() {
+    if root_is_missing("a login service beside alice's own processes") {
+        return;
+    }
+    let engine = Engine::start();
+    let mut malware = engine.alice();
+    let (secret, _) = malware.set_up();
+    let login = malware.start()["login"].clone();
+    let left: Vec<Value> = (0..5).map(|_| malware.answer(&login, "security_code", NO_CODE)["attempts_left"].clone()).collect();
+    assert_eq!(json!(left), json!([4, 3, 2, 1, 0]));
+    assert_eq!(malware.answer(&login, "security_code", NO_CODE)["outcome"], "locked");
+    assert_eq!(malware.start()["decision"], "locked");
+    let sshd = |engine: &Engine| engine.client(0);
+    let login = sshd(&engine).start()["login"].clone();
+    let wrong = sshd(&engine).answer(&login, "security_code", NO_CODE);
+    assert_eq!((&wrong["outcome"], &wrong["attempts_left"]), (&json!("wrong"), &json!(4)), "her own first one");
+    // After many hours more of it.
+    let engine = engine.restart_with(|tx| {
+        let mut stored = tx.account_by_uid(alice())?.unwrap();
+        let Tally { real, claimed } = stored.account.failures;
+        assert_eq!((real.in_a_row, claimed.in_a_row), (1, 5), "each is on the disk");
+        stored.account.failures.claimed = Failures { in_a_row: LOCKED_AT - 1, last: None };
+        tx.save(&stored)
+    });
+    let mut malware = engine.alice();
+    let login = malware.start()["login"].clone();
+    assert_eq!(malware.answer(&login, "security_code", NO_CODE)["outcome"], "wrong");
+    let shut = malware.start();
+    assert_eq!((&shut["decision"], shut.get("retry_after")), (&json!("locked"), None));
+    let login = sshd(&engine).start()["login"].clone();
+    let let_in = sshd(&engine).answer(&login, "security_code", &code(&secret, 1));
+    assert_eq!(let_in["outcome"], "verified");
+    assert_eq!(malware.start()["decision"], "verify", "alice was there");
+}
+
+#[test]
+fn an_administrator_unlocks_what_alices_own_processes_have_locked() {
+    if root_is_missing("an administrator beside alice's own processes") {
+        return;
+    }
+    let engine = Engine::start();
+    let (_, codes) = engine.alice().set_up();
+    let engine = engine.restart_with(|tx| {
+        let mut stored = tx.account_by_uid(alice())?.unwrap();
+        stored.account.failures.claimed = Failures { in_a_row: LOCKED_AT, last: None };
+        tx.save(&stored)
+    });
+    let mut own = engine.alice();
+    assert_eq!(own.start()["decision"], "locked");
+    engine.client(0).call("Admin.Unlock", json!({ "user": "alice" }));
+    own.verified(&codes[0]);
+    let unlocked = engine.trail().into_iter().find(|entry| entry.event == "unlocked").unwrap();
+    assert_eq!(unlocked.detail.as_deref(), Some("0 wrong answers in a row, and 100 by processes of its own"));
 }
 
 #[test]

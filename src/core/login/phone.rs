@@ -307,7 +307,8 @@ impl Login {
     pub fn decide(&self, account: &Account, (approve, number): (bool, Option<&str>), now: &Moment) -> Decided {
         let mut decided = Decided { outcome: Outcome::Expired, account: account.clone(), login: self.clone() };
         let Some(request) = self.request(now.boot).filter(|_| !self.is_over(now.boot)) else { return decided };
-        let locked = decided.account.failures.gate(now) == Gate::Locked;
+        let claimed = self.origin.claimed;
+        let locked = decided.account.failures.gate(claimed, now) == Gate::Locked;
         let right = match (request.method, request.number(), number) {
             (Method::LoginApproval, Some(right), Some(number)) => right.as_bytes().ct_eq(number.as_bytes()).into(),
             (Method::LoginApproval, ..) => false,
@@ -325,12 +326,12 @@ impl Login {
         let by = request.method;
         let phone = match decided.outcome {
             Outcome::Approved => {
-                decided.account.failures.reset();
+                decided.account.failures.passed(claimed);
                 decided.login.state = State::Verified { at: now.boot, by, trusted: false, generation: account.generation };
                 return decided;
             }
             Outcome::Denied | Outcome::WrongNumber => {
-                decided.account.failures.count(now);
+                decided.account.failures.count(claimed, now);
                 Phone::Denied
             }
             Outcome::Expired => Phone::Expired,

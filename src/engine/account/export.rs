@@ -1,8 +1,8 @@
 //! The secret that is in force, shown to its owner once more.
 //!
 //! Whoever has it makes codes for as long as it is in force, and nobody notices. So all that a change asks for is asked for here, of the account's own
-//! processes alone (`core::policy`), and an account that is locked by wrong answers gives nothing away until it is open again. The answer leaves after
-//! the audit entry is on the disk.
+//! processes alone (`core::policy`), and an account that is locked by wrong answers, of real logins or of claimed ones, gives nothing away until it is open
+//! again. The answer leaves after the audit entry is on the disk.
 //!
 //! Not here: secrets that are only offered in a setup (`setups`).
 
@@ -46,7 +46,7 @@ fn take(tx: &Tx<'_>, caller: &Caller, now: &Moment) -> Result<Result<Enrolment, 
     if let Err(denied) = caller.allowed(&stored.account) {
         return Ok(Err(denied.into()));
     }
-    match stored.account.failures.gate(now) {
+    match stored.account.failures.strictest(now) {
         Gate::Open { .. } => {}
         gate => return Ok(Err(Error::Locked { retry_after: gate.retry_after() })),
     }

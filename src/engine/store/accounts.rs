@@ -16,7 +16,7 @@ use super::seal::{Sealed, random};
 use super::view::{Tx, View};
 use crate::core::account::{Account, Method, Methods};
 use crate::core::clock::{BootId, Moment};
-use crate::core::lockout::Failures;
+use crate::core::lockout::{Failures, Tally};
 use crate::core::time::{BootTime, Wall};
 use crate::core::totp::{Algorithm, Drift, Enrolment, Suspect, TimeStep};
 
@@ -65,20 +65,34 @@ pub enum Lookup {
     Other(Stored),
 }
 
-macro_rules! select {
-    ($columns:literal, $rest:literal) => {
-        concat!(
-            "SELECT uid, name, methods, preferred, enforced, recovered, press, passwordless, recovery_email, recovery_codes_left, failures, ",
-            "failed_wall, failed_boot_ns, failed_boot_id, failed_synchronised, drift, suspect_step, suspect_ahead, generation, secret",
-            $columns,
-            " FROM accounts ",
-            $rest
-        )
+macro_rules! columns {
+    () => {
+        "uid, name, methods, preferred, enforced, recovered, press, passwordless, recovery_email, recovery_codes_left, failures,
+         failed_wall, failed_boot_ns, failed_boot_id, failed_synchronised, drift, suspect_step, suspect_ahead, generation, secret"
     };
 }
 
-/// All accounts, with the id of the secret as column 20.
-pub(super) const ALL: &str = select!(", secret_id", "ORDER BY uid");
+macro_rules! claimed {
+    () => {
+        "claimed_failures, claimed_wall, claimed_boot_ns, claimed_boot_id, claimed_synchronised"
+    };
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), ", ", claimed!(), " FROM accounts ", $rest)
+    };
+}
+
+/// All accounts of a database of this version, with the id of the secret as column 25.
+pub(super) fn all(version: i32) -> &'static str {
+    if version >= 3 {
+        concat!("SELECT ", columns!(), ", ", claimed!(), ", secret_id FROM accounts ORDER BY uid")
+    } else {
+        // Claimed logins had no count of their own.
+        concat!("SELECT ", columns!(), ", 0, NULL, NULL, NULL, NULL, secret_id FROM accounts ORDER BY uid")
+    }
+}
 
 pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let preferred: Option<String> = row.get(3)?;
@@ -90,21 +104,28 @@ pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
         passwordless: row.get(7)?,
         recovery_email: row.get(8)?,
         recovery_codes_left: row.get(9)?,
-        failures: Failures { in_a_row: row.get(10)?, last: moment(row)? },
+        failures: Tally { real: failures(row, 10)?, claimed: failures(row, 20)? },
         drift: Drift { steps: row.get(15)?, suspect: suspect(row)? },
         generation: row.get::<_, i64>(18)?.cast_unsigned(),
     };
     Ok(Stored { uid: row.get(0)?, name: row.get(1)?, press: row.get(6)?, account, sealed: row.get(19)? })
 }
 
-fn moment(row: &Row<'_>) -> rusqlite::Result<Option<Moment>> {
-    let Some(wall) = row.get(11)? else { return Ok(None) };
-    Ok(Some(Moment {
+/// A count, from its first column on.
+fn failures(row: &Row<'_>, first: usize) -> rusqlite::Result<Failures> {
+    let in_a_row = row.get(first)?;
+    let Some(wall) = row.get(first + 1)? else { return Ok(Failures { in_a_row, last: None }) };
+    let last = Moment {
         wall: Wall(wall),
-        boot: BootTime(Duration::from_nanos(row.get::<_, i64>(12)?.cast_unsigned())),
-        boot_id: BootId(row.get(13)?),
-        synchronised: row.get(14)?,
-    }))
+        boot: BootTime(Duration::from_nanos(row.get::<_, i64>(first + 2)?.cast_unsigned())),
+        boot_id: BootId(row.get(first + 3)?),
+        synchronised: row.get(first + 4)?,
+    };
+    Ok(Failures { in_a_row, last: Some(last) })
+}
+
+fn nanoseconds(at: Moment) -> i64 {
+    i64::try_from(at.boot.0.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn suspect(row: &Row<'_>) -> rusqlite::Result<Option<Suspect>> {
@@ -134,7 +155,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn account_by_uid(&self, uid: u32) -> Result<Option<Stored>, StoreError> {
-        self.first(select!("", "WHERE uid = ?"), [uid], stored)
+        self.first(select!("WHERE uid = ?"), [uid], stored)
     }
 
     /// The account stored under this name, whatever its uid.
@@ -142,7 +163,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn account_by_name(&self, name: &str) -> Result<Option<Stored>, StoreError> {
-        self.first(select!("", "WHERE name = ?"), [name], stored)
+        self.first(select!("WHERE name = ?"), [name], stored)
     }
 
     /// Up to `limit` names of stored accounts after `after`, in order.
@@ -159,7 +180,7 @@ impl View<'_> {
     /// Any [`StoreError`] of the storage.
     pub fn accounts(&self, after: Option<u32>, limit: u32) -> Result<Vec<Stored>, StoreError> {
         let after = after.map_or(-1, i64::from);
-        self.all(select!("", "WHERE uid > ? ORDER BY uid LIMIT ?"), params![after, limit], stored)
+        self.all(select!("WHERE uid > ? ORDER BY uid LIMIT ?"), params![after, limit], stored)
     }
 
     /// The names of the accounts that are enforced by name, in order.
@@ -175,7 +196,7 @@ impl View<'_> {
     /// # Errors
     /// Any [`StoreError`] of the storage.
     pub fn recovered_accounts(&self) -> Result<Vec<Stored>, StoreError> {
-        self.all(select!("", "WHERE recovered"), [], stored)
+        self.all(select!("WHERE recovered"), [], stored)
     }
 
     /// The enrolment of an account that was read in this very call; `None` where it has none.
@@ -232,22 +253,21 @@ impl Tx<'_> {
     /// Writes the row; `secret` is its new id and sealed form, else the stored one stays.
     pub(super) fn write_row(&self, new: &Stored, secret: Option<(&[u8], &[u8])>) -> Result<(), StoreError> {
         let (account, (id, sealed)) = (&new.account, secret.unzip());
-        let (drift, failures) = (account.drift, account.failures);
-        let last = failures.last.as_ref();
-        let boot = last.map(|at| i64::try_from(at.boot.0.as_nanos()).unwrap_or(i64::MAX));
+        let (drift, Tally { real, claimed }) = (account.drift, account.failures);
         let written = self.run(
             "INSERT INTO accounts (uid, name, methods, preferred, enforced, recovered, press, passwordless, recovery_email, failures,
                failed_wall, failed_boot_ns, failed_boot_id, failed_synchronised, drift, suspect_step, suspect_ahead, generation,
-               secret_id, secret)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+               claimed_failures, claimed_wall, claimed_boot_ns, claimed_boot_id, claimed_synchronised, secret_id, secret)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?21, ?22, ?23, ?24, ?25,
                ifnull(?19, (SELECT secret_id FROM accounts WHERE uid = ?1)), ifnull(?20, (SELECT secret FROM accounts WHERE uid = ?1)))
              ON CONFLICT (uid) DO UPDATE SET methods = excluded.methods, preferred = excluded.preferred, enforced = excluded.enforced,
                recovered = excluded.recovered, press = excluded.press, passwordless = excluded.passwordless,
                recovery_email = excluded.recovery_email, failures = excluded.failures, failed_wall = excluded.failed_wall,
                failed_boot_ns = excluded.failed_boot_ns, failed_boot_id = excluded.failed_boot_id,
                failed_synchronised = excluded.failed_synchronised, drift = excluded.drift, suspect_step = excluded.suspect_step,
-               suspect_ahead = excluded.suspect_ahead, generation = excluded.generation, secret_id = excluded.secret_id,
-               secret = excluded.secret
+               suspect_ahead = excluded.suspect_ahead, generation = excluded.generation, claimed_failures = excluded.claimed_failures,
+               claimed_wall = excluded.claimed_wall, claimed_boot_ns = excluded.claimed_boot_ns, claimed_boot_id = excluded.claimed_boot_id,
+               claimed_synchronised = excluded.claimed_synchronised, secret_id = excluded.secret_id, secret = excluded.secret
              WHERE name = excluded.name
              ON CONFLICT (name) DO NOTHING",
             params![
@@ -260,17 +280,22 @@ impl Tx<'_> {
                 new.press,
                 account.passwordless,
                 account.recovery_email,
-                failures.in_a_row,
-                last.map(|at| at.wall.0),
-                boot,
-                last.map(|at| at.boot_id.0),
-                last.map(|at| at.synchronised),
+                real.in_a_row,
+                real.last.map(|at| at.wall.0),
+                real.last.map(nanoseconds),
+                real.last.map(|at| at.boot_id.0),
+                real.last.map(|at| at.synchronised),
                 drift.steps,
                 drift.suspect.map(|suspect| suspect.step.0.cast_signed()),
                 drift.suspect.map(|suspect| suspect.ahead),
                 account.generation.cast_signed(),
                 id,
                 sealed,
+                claimed.in_a_row,
+                claimed.last.map(|at| at.wall.0),
+                claimed.last.map(nanoseconds),
+                claimed.last.map(|at| at.boot_id.0),
+                claimed.last.map(|at| at.synchronised),
             ],
         )?;
         if written == 1 { Ok(()) } else { Err(StoreError::IdentityTaken { uid: new.uid, name: new.name.clone() }) }

@@ -318,16 +318,23 @@ fn file_name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::time::Wall;
+    use crate::core::clock::{BootId, Moment};
+    use crate::core::lockout::{Failures, Tally};
+    use crate::core::time::{BootTime, Wall};
     use crate::engine::store::seal::SealingKey;
 
     const WIDER: &[&str] = &[
         schema::STEPS[0],
         schema::STEPS[1],
+        schema::STEPS[2],
         "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;",
     ];
-    const BROKEN: &[&str] =
-        &[schema::STEPS[0], schema::STEPS[1], "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;"];
+    const BROKEN: &[&str] = &[
+        schema::STEPS[0],
+        schema::STEPS[1],
+        schema::STEPS[2],
+        "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;",
+    ];
 
     fn place(folder: &Path, steps: &'static [&'static str]) -> Place {
         let keys = SealingKey::from_slice(&[3; 32]).map(|key| Keys::new(&key));
@@ -348,13 +355,13 @@ mod tests {
         older(folder.path());
         let place = place(folder.path(), WIDER);
         let db = place.open().unwrap();
-        assert_eq!(schema::version(&db).unwrap(), 3);
+        assert_eq!(schema::version(&db).unwrap(), 4);
         assert_eq!(db.query_row("SELECT name FROM accounts WHERE colour IS NULL", [], |row| row.get::<_, String>(0)).unwrap(), "alice");
         let backups = backup::list(folder.path()).unwrap();
         assert_eq!(backups.len(), 1);
         assert_eq!(backups[0].kind, Kind::Migration);
         let kept = Connection::open(backup::find(folder.path(), &backups[0].name).unwrap()).unwrap();
-        assert_eq!(schema::version(&kept).unwrap(), 2);
+        assert_eq!(schema::version(&kept).unwrap(), 3);
     }
 
     #[test]
@@ -368,7 +375,7 @@ mod tests {
         let place = place(folder.path(), schema::STEPS);
         let db = place.open().unwrap();
         let tx = Tx::new(&db, place.keys().unwrap());
-        assert_eq!(tx.account_by_uid(1000).unwrap().unwrap().account.failures.in_a_row, 7);
+        assert_eq!(tx.account_by_uid(1000).unwrap().unwrap().account.failures.real.in_a_row, 7);
         tx.note_denial(1000, Wall(1), "sshd", Some("192.0.2.7")).unwrap();
         tx.note_denial(1000, Wall(2), "login", None).unwrap();
         let denial = tx.denial(1000).unwrap().unwrap();
@@ -380,13 +387,48 @@ mod tests {
         assert_eq!(tx.denial(1000).unwrap(), None);
     }
 
+    /// As the program before the third version wrote an account.
+    const ROW_OF_V2: &str =
+        "INSERT INTO accounts (uid, name, methods, preferred, enforced, recovered, press, passwordless, recovery_email, failures,
+           failed_wall, failed_boot_ns, failed_boot_id, failed_synchronised, drift, suspect_step, suspect_ahead, generation,
+           secret_id, secret)
+         VALUES (1000, 'alice', 1, 'security_code', 1, 0, NULL, 0, NULL, 41,
+           1795517326, 5000000000, x'01010101010101010101010101010101', 1, -1, NULL, NULL, 9, x'0a', x'0b')";
+
+    #[test]
+    fn a_database_of_the_second_version_keeps_its_counts_and_learns_to_count_claimed_logins() {
+        let folder = tempfile::tempdir().unwrap();
+        let second = place(folder.path(), &schema::STEPS[..2]);
+        let db = second.open().unwrap();
+        db.execute(ROW_OF_V2, []).unwrap();
+        close(db).unwrap();
+        let place = place(folder.path(), schema::STEPS);
+        let db = place.open().unwrap();
+        let tx = Tx::new(&db, place.keys().unwrap());
+        let mut stored = tx.account_by_uid(1000).unwrap().unwrap();
+        let boot = BootTime(Duration::from_secs(5));
+        let last = Some(Moment { wall: Wall(1_795_517_326), boot, boot_id: BootId([1; 16]), synchronised: true });
+        let real = Failures { in_a_row: 41, last };
+        assert_eq!(stored.account.failures, Tally { real, claimed: Failures::default() });
+        assert_eq!((stored.account.generation, stored.account.drift.steps, stored.sealed.as_deref()), (9, -1, Some(&[11][..])));
+        let claimed = Failures { in_a_row: 3, last };
+        stored.account.failures.claimed = claimed;
+        tx.save(&stored).unwrap();
+        assert_eq!(tx.account_by_uid(1000).unwrap().unwrap(), stored);
+        assert_eq!(stored.account.failures, Tally { real, claimed });
+        let backups = backup::list(folder.path()).unwrap();
+        let kept = Connection::open(backup::find(folder.path(), &backups[0].name).unwrap()).unwrap();
+        assert_eq!((backups[0].kind, schema::version(&kept).unwrap()), (Kind::Migration, 2));
+        assert_eq!(kept.query_row("SELECT failures FROM accounts", [], |row| row.get::<_, u32>(0)).unwrap(), 41);
+    }
+
     #[test]
     fn a_migration_that_fails_leaves_the_older_database_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         older(folder.path());
         assert!(matches!(place(folder.path(), BROKEN).open(), Err(Failure::Unavailable(_))));
         let db = place(folder.path(), schema::STEPS).open().unwrap();
-        assert_eq!(schema::version(&db).unwrap(), 2);
+        assert_eq!(schema::version(&db).unwrap(), 3);
         assert_eq!(db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 
@@ -395,7 +437,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(place(folder.path(), WIDER).open().unwrap());
         let refused = place(folder.path(), schema::STEPS).open();
-        assert_eq!(refused.err(), Some(Failure::TooNew { found: 3, known: 2 }));
+        assert_eq!(refused.err(), Some(Failure::TooNew { found: 4, known: 3 }));
         assert!(place(folder.path(), WIDER).open().is_ok());
     }
 

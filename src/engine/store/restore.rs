@@ -6,7 +6,7 @@
 //! |---|---|
 //! | an account whose second step is on now | now, whole |
 //! | another account | the backup, unless what it held was revoked; enforcement of either counts, recovery by the button as of now |
-//! | wrong answers in a row | the stricter count |
+//! | wrong answers in a row, of real logins and of claimed ones | the stricter count of each |
 //! | marked steps, used recovery codes, revocations | both together |
 //! | authenticators, enforced groups, delegations | both together, without what was revoked |
 //! | trusted devices | dropped |
@@ -145,14 +145,15 @@ impl Merge<'_> {
 
     fn all(&self, former: &Connection) -> Result<(), StoreError> {
         self.revocations(former)?;
-        self.rows(former, accounts::ALL, |row| self.account(row))?;
+        let version = schema::version(former).unwrap_or(i32::MAX);
+        self.rows(former, accounts::all(version), |row| self.account(row))?;
         self.rows(former, "SELECT uid, step, burnt, seq FROM used_steps ORDER BY uid", |row| self.step(row))?;
         self.rows(former, "SELECT uid, hash, set_id, used_at FROM recovery_codes ORDER BY uid", |row| self.recovery_code(row))?;
         self.rows(former, "SELECT id, uid, name, public_key, paired_at, last_seen FROM authenticators ORDER BY id", |row| {
             self.copy("INSERT OR REPLACE INTO authenticators SELECT ?, ?, ?, ?, ?, ?", row, 6)
         })?;
         // Before the second version there were none.
-        if schema::version(former).is_ok_and(|version| version >= 2) {
+        if version >= 2 {
             self.rows(former, "SELECT uid, at, service, remote, times FROM denials ORDER BY uid", |row| {
                 let sql = "INSERT OR REPLACE INTO denials SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM accounts WHERE uid = ?1)";
                 self.copy(sql, row, 5)
@@ -203,7 +204,7 @@ impl Merge<'_> {
 
     fn account(&self, row: &Row<'_>) -> Result<(), StoreError> {
         let mut now = accounts::stored(row)?;
-        let secret_id: Option<Vec<u8>> = row.get(20)?;
+        let secret_id: Option<Vec<u8>> = row.get(25)?;
         // Damage may have hit the secret alone; then the backup's is the better one.
         let readable = now.sealed.as_ref().is_some_and(|sealed| self.tx.keys.open(Sealed::Enrolment, now.uid, sealed).is_ok());
         if now.sealed.is_some() && !readable {

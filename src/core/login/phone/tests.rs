@@ -9,7 +9,7 @@ use crate::core::account::Methods;
 use crate::core::clock::{BootId, Horizon, plausible};
 use crate::core::decision::Facilities;
 use crate::core::email::MailBudget;
-use crate::core::lockout::Failures;
+use crate::core::lockout::{Failures, LOCKED_AT, Tally};
 use crate::core::recovery_code::RecoveryCode;
 use crate::core::totp::{Enrolment, Mark, TimeStep};
 
@@ -25,6 +25,10 @@ fn now(seconds: u64) -> Now {
 fn alice() -> Account {
     let methods = METHODS.into_iter().fold(Methods::NONE.with(Method::SecurityCode), Methods::with);
     Account { methods, preferred: Some(Method::LoginApproval), generation: 3, ..Account::default() }
+}
+
+fn real(real: Failures) -> Tally {
+    Tally { real, ..Tally::default() }
 }
 
 fn open() -> Login {
@@ -66,14 +70,29 @@ impl Records for NoRecords {
 }
 
 #[test]
+fn what_is_denied_of_a_claimed_login_is_counted_apart_and_locks_no_real_one() {
+    let (real, mut claimed) = (asked(Method::LoginApproval).0, asked(Method::LoginApproval).0);
+    claimed.origin.claimed = true;
+    let mut account = alice();
+    for counted in 1..=LOCKED_AT {
+        let decided = claimed.decide(&account, (false, None), &now(2).moment);
+        account = decided.account;
+        assert_eq!((account.failures.real.in_a_row, account.failures.claimed.in_a_row), (0, counted));
+    }
+    assert_eq!(claimed.decide(&account, (true, Some("41")), &now(2).moment).outcome, Outcome::Locked);
+    let decided = real.decide(&account, (true, Some("41")), &now(2).moment);
+    assert_eq!((decided.outcome, decided.account.failures), (Outcome::Approved, Tally::default()));
+}
+
+#[test]
 fn the_number_is_the_same_on_both_sides_and_lets_in_once() {
     let (login, challenge) = asked(Method::LoginApproval);
     let number = login.asked().unwrap().number().unwrap();
     assert_eq!((number, challenge.prompt.as_str()), ("41", "Approve this login on your phone: the number is 41"));
     assert_eq!(login.waiting(now(2).moment.boot), Waiting::Waiting);
-    let account = Account { failures: Failures { in_a_row: 3, last: None }, ..alice() };
+    let account = Account { failures: real(Failures { in_a_row: 3, last: None }), ..alice() };
     let decided = login.decide(&account, (true, Some(number)), &now(2).moment);
-    assert_eq!((decided.outcome, decided.account.failures), (Outcome::Approved, Failures::default()));
+    assert_eq!((decided.outcome, decided.account.failures), (Outcome::Approved, Tally::default()));
     assert_eq!((decided.login.verified_by(), decided.login.vouches_for(1000, now(3).moment.boot)), (Some(Method::LoginApproval), Some(3)));
     assert_eq!(decided.login.waiting(now(3).moment.boot), Waiting::Verified);
     assert_eq!(decided.login.waiting(now(63).moment.boot), Waiting::Expired, "who asks so late asks for a login that is past");
@@ -86,7 +105,7 @@ fn a_wrong_number_voids_the_request_and_counts() {
     let (login, _) = asked(Method::LoginApproval);
     for wrong in [Some("42"), Some(""), Some("041"), None] {
         let decided = login.decide(&alice(), (true, wrong), &now(2).moment);
-        assert_eq!((decided.outcome, decided.account.failures.in_a_row), (Outcome::WrongNumber, 1), "{wrong:?}");
+        assert_eq!((decided.outcome, decided.account.failures.real.in_a_row), (Outcome::WrongNumber, 1), "{wrong:?}");
         assert_eq!(decided.login.waiting(now(2).moment.boot), Waiting::Denied);
         assert_eq!(decided.login.decide(&alice(), (true, Some("41")), &now(2).moment).outcome, Outcome::Expired, "it is void");
     }
@@ -97,7 +116,7 @@ fn a_denial_counts_and_the_login_goes_on_another_way() {
     for method in METHODS {
         let (login, _) = asked(method);
         let mut decided = login.decide(&alice(), (false, None), &now(2).moment);
-        assert_eq!((decided.outcome, decided.account.failures.in_a_row), (Outcome::Denied, 1));
+        assert_eq!((decided.outcome, decided.account.failures.real.in_a_row), (Outcome::Denied, 1));
         assert_eq!(decided.login.waiting(now(2).moment.boot), Waiting::Denied);
         let (account, mut budget) = (alice(), RequestBudget::default());
         challenge(&mut decided.login, &account, method, (&mut budget, "NEXT"), 3).unwrap();
@@ -118,9 +137,9 @@ fn an_approval_is_redeemed_against_the_account_as_it_is_then() {
         assert_eq!((decided.outcome, decided.login.waiting(now(2).moment.boot)), (Outcome::Expired, Waiting::Expired));
         assert_eq!(decided.account, account, "nothing is counted");
     }
-    let locked = redeem(&Account { failures: Failures { in_a_row: 100, last: None }, ..alice() }, 2);
+    let locked = redeem(&Account { failures: real(Failures { in_a_row: 100, last: None }), ..alice() }, 2);
     assert_eq!((locked.outcome, locked.login.waiting(now(2).moment.boot)), (Outcome::Locked, Waiting::Locked));
-    let waits = Account { failures: Failures { in_a_row: 7, last: Some(now(2).moment) }, ..alice() };
+    let waits = Account { failures: real(Failures { in_a_row: 7, last: Some(now(2).moment) }), ..alice() };
     assert_eq!(redeem(&waits, 2).outcome, Outcome::Approved, "a wait is for what can be guessed");
     assert_eq!((redeem(&alice(), 119).outcome, redeem(&alice(), 120).outcome), (Outcome::Approved, Outcome::Expired));
     assert_eq!(login.waiting(now(120).moment.boot), Waiting::Expired);
@@ -233,7 +252,7 @@ fn no_phone_in_reach_and_no_locked_account_is_asked() {
     let means = Means { mails: &mut mails, requests: &mut budget, draw };
     let unreachable = login.challenge(Method::QrCode, (&alice(), Facilities::default()), means, &now(1));
     assert!(matches!(unreachable, Err(LoginFault::MethodUnavailable(Method::QrCode, _))));
-    let locked = Account { failures: Failures { in_a_row: 100, last: None }, ..alice() };
+    let locked = Account { failures: real(Failures { in_a_row: 100, last: None }), ..alice() };
     let refused = challenge(&mut login, &locked, Method::LoginApproval, (&mut budget, "R"), 1);
     assert!(matches!(refused, Err(LoginFault::MethodUnavailable(Method::LoginApproval, _))));
     assert!(login.asked().is_none());
