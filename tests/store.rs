@@ -1194,7 +1194,7 @@ fn what_is_still_to_be_told_is_as_of_now_after_a_restore() {
 const TO_V2: &str = "
     ALTER TABLE accounts DROP COLUMN claimed_failures; ALTER TABLE accounts DROP COLUMN claimed_wall;
     ALTER TABLE accounts DROP COLUMN claimed_boot_ns; ALTER TABLE accounts DROP COLUMN claimed_boot_id;
-    ALTER TABLE accounts DROP COLUMN claimed_synchronised; PRAGMA user_version = 2;";
+    ALTER TABLE accounts DROP COLUMN claimed_synchronised; DROP INDEX trusted_devices_ending; PRAGMA user_version = 2;";
 const TO_V1: &str = "DROP TABLE denials; PRAGMA user_version = 1;";
 
 #[test]

@@ -50,7 +50,8 @@ impl Moment {
 pub struct Horizon {
     /// When this program was built: no login is earlier.
     pub built: Wall,
-    /// The last commit under a plausible clock, if there was one.
+    /// The latest time of a commit under a plausible clock, if there was one. An earlier one than the latest may be given first: what is not far ahead
+    /// of that is not far ahead of the latest.
     pub last_commit: Option<Wall>,
 }
 

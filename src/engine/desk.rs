@@ -18,7 +18,7 @@ use super::root::Root;
 use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::{Config, WEB_USER};
 use crate::core::base64url;
-use crate::core::clock::{Horizon, Moment, plausible};
+use crate::core::clock::{ClockFault, Horizon, Moment, plausible};
 use crate::core::decision::Facilities;
 use crate::core::email::MailBudget;
 use crate::core::login::phone::{Draw, RequestBudget};
@@ -316,8 +316,13 @@ pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>,
 /// # Errors
 /// The store's.
 pub fn now(view: &View<'_>, moment: Moment) -> Result<Now, StoreError> {
-    let horizon = Horizon { built: EARLIEST, last_commit: view.believed_clock()? };
-    Ok(Now { moment, time: plausible(&moment, &horizon) })
+    let judged = |last_commit| plausible(&moment, &Horizon { built: EARLIEST, last_commit });
+    let time = match judged(view.believed_clock()?) {
+        // At the last commit the clock may have stood back.
+        Err(ClockFault::FarAhead { .. }) => judged(view.latest_clock()?),
+        time => time,
+    };
+    Ok(Now { moment, time })
 }
 
 /// Whose session it is, for the caps.

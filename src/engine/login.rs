@@ -12,9 +12,10 @@ use std::sync::Arc;
 use log::{info, warn};
 use tokio::sync::OwnedMutexGuard;
 
+use super::clocks::trust_clock;
 use super::desk::{Desk, OpenLogin, OpenSetup, Trouble, draw, enforcing_groups, now, owner, stored};
 use super::directory::{Directory, Person};
-use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx, View};
+use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
 use crate::core::authenticator::login_uri;
 use crate::core::clock::Moment;
@@ -199,13 +200,6 @@ async fn decide(
         (decided.decision, decided.unknown) = (decision::Decision::SetupRequired, Some(group));
     }
     Ok(decided)
-}
-
-/// By which clock trust ends: none where the wall clock can't be right, and never one before what was believed already, so that nobody who sets
-/// the clock back is trusted again.
-fn trust_clock(view: &View<'_>, moment: Moment) -> Result<Option<Wall>, StoreError> {
-    let believed = view.believed_clock()?.unwrap_or(moment.wall);
-    Ok(now(view, moment)?.time.ok().map(|_| moment.wall.max(believed)))
 }
 
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {
@@ -516,26 +510,5 @@ fn word(decision: &decision::Decision) -> &'static str {
 impl From<LoginFault> for Failure<Error> {
     fn from(fault: LoginFault) -> Self {
         Self::Interface(fault.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::store::{Options, SealingKey, Store};
-
-    #[tokio::test]
-    async fn a_clock_that_is_set_back_or_can_not_be_right_revives_no_trusted_device() {
-        const NOON: Wall = Wall(1_790_000_000);
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(Options::new(folder.path().into(), || NOON), SealingKey::from_slice(&[1; 32]));
-        let at = |wall: i64| Moment { wall: Wall(wall), ..Moment::default() };
-        store.write(|tx| tx.believe_clock(NOON)).await.unwrap();
-        let clocks = store.read(move |view| {
-            let set_back = trust_clock(view, at(NOON.0 - 100_000))?;
-            Ok((set_back, trust_clock(view, at(NOON.0 + 7))?, trust_clock(view, at(1))?))
-        });
-        assert_eq!(clocks.await.unwrap(), (Some(NOON), Some(Wall(NOON.0 + 7)), None));
-        store.close().await;
     }
 }

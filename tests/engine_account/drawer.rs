@@ -1,4 +1,5 @@
 //! A NAS that was in a drawer for two years: its clock is believed once it is known to be synchronised, which the engine may have to ask root for.
+//! And one whose clock was wrong for a while, either way.
 
 use serde_json::json;
 use twostep::core::account::Method;
@@ -9,6 +10,7 @@ use twostep::engine::store::{StoreError, Stored, Tx};
 use twostep::sys::clock;
 
 use crate::engine::{Engine, Scene, alice, code};
+use crate::root_is_missing;
 use crate::skip::{Lack, skipped};
 
 const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
@@ -59,4 +61,38 @@ fn a_login_of_every_day_asks_nobody_about_the_clock() {
     let login = client.start()["login"].clone();
     assert_eq!(client.answer(&login, "security_code", &code(SECRET, 0))["outcome"], "verified");
     assert_eq!(engine.clock_questions(), 0);
+}
+
+/// Alice, who logged in when the clock was right, and again when it was this wrong.
+fn wrong_for_a_while(by: i64) -> impl FnOnce(&Tx<'_>) -> Result<(), StoreError> {
+    move |tx| {
+        last_used(86_400)(tx)?;
+        tx.believe_clock(Wall(clock::wall().0 + by))
+    }
+}
+
+#[test]
+fn a_clock_that_was_wrong_for_a_while_keeps_nobody_out_once_it_is_right() {
+    for by in [-TWO_YEARS, -86_400, 300 * 86_400] {
+        let engine = Engine::with(Scene::default(), wrong_for_a_while(by));
+        let mut client = engine.alice();
+        let login = client.start()["login"].clone();
+        assert_eq!(client.answer(&login, "security_code", &code(SECRET, 0))["outcome"], "verified", "{by} s");
+        let login = client.start()["login"].clone();
+        assert_eq!(client.answer(&login, "security_code", &code(SECRET, 0))["outcome"], "already_used", "{by} s");
+    }
+}
+
+#[test]
+fn a_device_is_trusted_at_once_after_a_clock_that_ran_ahead_for_a_while() {
+    if root_is_missing("a login service that may have a device trusted") {
+        return;
+    }
+    let engine = Engine::with(Scene::default(), wrong_for_a_while(300 * 86_400));
+    let mut portal = engine.client(0);
+    let login = portal.start()["login"].clone();
+    assert_eq!(portal.answer(&login, "security_code", &code(SECRET, 0))["outcome"], "verified");
+    let token = portal.call("Login.TrustDevice", json!({ "login": login, "label": "laptop" }))["trusted_device"].clone();
+    let again = json!({ "user": "alice", "service": "test", "trusted_device": token });
+    assert_eq!(portal.call("Login.Start", again)["decision"], "trusted");
 }

@@ -2,7 +2,7 @@
 //!
 //! A device is known by a 256-bit random token, or, where the configuration allows it, by the service and the address it logs in from. Both are
 //! stored as keyed hashes. A device is trusted between the moment it was trusted and its end; a clock before that moment trusts nobody. What has
-//! ended goes at the next use of a device of the account.
+//! ended goes with the next clock that is believed, and at the next use of a device of the account.
 //!
 //! Not here: whether a service may trust addresses, how long trust lasts (the caller's).
 
@@ -14,11 +14,15 @@ use zeroize::Zeroizing;
 use super::error::StoreError;
 use super::seal::{Hashed, random};
 use super::view::{Tx, View};
+use crate::core::login::TRUST_LIFE;
 use crate::core::time::Wall;
 use crate::proto::secret::Secret;
 
 /// Devices of one account; one more drops the one that ends first.
 pub const PER_ACCOUNT: u32 = 32;
+
+/// A clock that is set right by no more than this forgets nobody.
+const AHEAD: Duration = Duration::from_secs(86_400);
 
 /// What is hashed begins with it where a token names the device.
 const TOKEN: &[u8] = b"token\0";
@@ -49,7 +53,7 @@ pub struct Trust<'a> {
     pub label: &'a str,
     /// Now.
     pub now: Wall,
-    /// For how long.
+    /// For how long; at most [`TRUST_LIFE`].
     pub lifetime: Duration,
 }
 
@@ -142,6 +146,15 @@ impl Tx<'_> {
         self.run("UPDATE trusted_devices SET last_used = ? WHERE id = ?", params![now.0, id])?;
         let ended = "DELETE FROM trusted_devices WHERE expires_at <= ? AND uid = (SELECT uid FROM trusted_devices WHERE id = ?)";
         self.run(ended, params![now.0, id])?;
+        Ok(())
+    }
+
+    /// Forgets all trust that has ended. What was given by a clock that was ahead by more than a day goes too: else it would sleep until then, and
+    /// begin on a day that its owner does not think of.
+    pub(super) fn end_trust(&self, now: Wall) -> Result<(), StoreError> {
+        self.run("DELETE FROM trusted_devices WHERE expires_at <= ?", [now.0])?;
+        let longest = i64::try_from((TRUST_LIFE + AHEAD).as_secs()).unwrap_or(i64::MAX);
+        self.run("DELETE FROM trusted_devices WHERE expires_at > ?", [now.0.saturating_add(longest)])?;
         Ok(())
     }
 

@@ -169,8 +169,8 @@ impl Merge<'_> {
             audit::entry(row)?;
             self.copy("INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row, 8)
         })?;
-        self.rows(former, "SELECT key, value FROM meta WHERE key = 'believed_clock' ORDER BY key", |row| {
-            self.copy("INSERT OR REPLACE INTO meta VALUES (?, ?)", row, 2)
+        self.rows(former, "SELECT key, value FROM meta WHERE key IN ('believed_clock', 'latest_clock') ORDER BY key", |row| {
+            self.copy("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)", row, 2)
         })
     }
 

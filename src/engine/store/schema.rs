@@ -123,13 +123,16 @@ CREATE TABLE denials (
 ) STRICT;
 ";
 
-/// Wrong answers in claimed logins, counted for themselves: see `core::lockout`. Until now they were counted with the others, which keep what they have.
+/// Wrong answers in claimed logins, counted for themselves (see `core::lockout`): until now they were counted with the others, which keep what they
+/// have. And a way to the trust that ends; see `meta`.
 const V3: &str = "
 ALTER TABLE accounts ADD COLUMN claimed_failures INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN claimed_wall INTEGER;
 ALTER TABLE accounts ADD COLUMN claimed_boot_ns INTEGER;
 ALTER TABLE accounts ADD COLUMN claimed_boot_id BLOB;
 ALTER TABLE accounts ADD COLUMN claimed_synchronised INTEGER;
+
+CREATE INDEX trusted_devices_ending ON trusted_devices (expires_at);
 ";
 
 /// The version of an opened database; 0 for an empty one.
