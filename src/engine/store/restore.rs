@@ -159,6 +159,9 @@ impl Merge<'_> {
                 self.copy(sql, row, 5)
             })?;
         }
+        self.rows(former, "SELECT key, value FROM meta WHERE key = 'latest_clock' ORDER BY key", |row| {
+            self.copy("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)", row, 2)
+        })?;
         self.rows(former, "SELECT kind, name FROM enforced_groups ORDER BY kind", |row| {
             self.copy("INSERT OR IGNORE INTO enforced_groups VALUES (?, ?)", row, 2)
         })?;
@@ -169,8 +172,8 @@ impl Merge<'_> {
             audit::entry(row)?;
             self.copy("INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row, 8)
         })?;
-        self.rows(former, "SELECT key, value FROM meta WHERE key IN ('believed_clock', 'latest_clock') ORDER BY key", |row| {
-            self.copy("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)", row, 2)
+        self.rows(former, "SELECT key, value FROM meta WHERE key = 'believed_clock' ORDER BY key", |row| {
+            self.copy("INSERT OR REPLACE INTO meta VALUES (?, ?)", row, 2)
         })
     }
 
