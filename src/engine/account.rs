@@ -20,7 +20,7 @@ use std::sync::Arc;
 use log::info;
 
 use super::desk::{Desk, Trouble, enforcing_groups, owner, stored};
-use super::directory::Person;
+use super::directory::{Directory, Person};
 use super::login::{by, domain};
 use super::store::{AuditEntry, StoreError};
 use crate::core::account::{Account, Status};
@@ -63,7 +63,8 @@ impl Interface for AccountInterface {
         match call {
             Call::Status { user } => {
                 let caller = caller(desk, peer, kind, user.as_deref(), None).await?;
-                Ok(Reply::Status(status(desk, caller.person).await?))
+                let directory = desk.directory.asked_by(&caller.rank, peer.uid);
+                Ok(Reply::Status(status(desk, &directory, caller.person).await?))
             }
             Call::WaitPairing { setup } => pairing::wait(desk, peer, setup, replies).await,
             Call::BeginSetup { .. }
@@ -197,7 +198,7 @@ fn tell(entry: &AuditEntry) {
     info!(target: "audit", "{event} user={:?} by={by:?} {}", user.as_deref().unwrap_or_default(), detail.as_deref().unwrap_or_default());
 }
 
-async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error> {
+async fn status(desk: &Desk, directory: &Directory, person: Arc<Person>) -> Result<AccountStatus, Error> {
     let now = (desk.moment)().wall;
     let of = Arc::clone(&person);
     let gathered = desk.store.read(move |view| {
@@ -212,7 +213,7 @@ async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error
             TrustedDevice { id, label, trusted_at, expires_at, last_used }
         });
         let account = &stored.account;
-        let in_question = if account.is_enforced(by_group) { Vec::new() } else { domain::in_question(view, &person, account)? };
+        let seen = domain::seen(view, &person, account, !account.is_enforced(by_group))?;
         let status = AccountStatus {
             user: person.name.clone(),
             status: account.status(by_group),
@@ -225,11 +226,11 @@ async fn status(desk: &Desk, person: Arc<Person>) -> Result<AccountStatus, Error
             trusted_devices: trusted_devices.collect(),
             recovery_codes_left: account.recovery_codes_left,
         };
-        Ok((status, in_question))
+        Ok((status, seen))
     });
-    let (mut status, in_question) = gathered.await?;
+    let (mut status, seen) = gathered.await?;
     // As its next login is judged.
-    if domain::unknown(&desk.directory, &of, in_question).await.is_some() {
+    if domain::settle(desk, directory, &of, seen).await.is_some() {
         (status.status, status.enforced) = (Status::Incomplete, true);
     }
     Ok(status)

@@ -11,7 +11,7 @@ use tokio::sync::Mutex as Turn;
 
 use super::clocks::Believed;
 use super::directory::{Directory, Person, Silent};
-use super::login::phone;
+use super::login::{domain, phone};
 use super::mail::Mailer;
 use super::phones::Phones;
 use super::root::Root;
@@ -76,6 +76,7 @@ pub struct Desk {
     recovered: Mutex<Option<Recovered>>,
     /// The strangers' shares of the audit trail.
     shares: Mutex<Shares>,
+    pub(super) silent: domain::SilentGroups,
 }
 
 /// What one account may cause.
@@ -149,6 +150,7 @@ impl Desk {
             budgets: Mutex::default(),
             recovered: Mutex::default(),
             shares: Mutex::default(),
+            silent: domain::SilentGroups::default(),
         })
     }
 

@@ -9,7 +9,7 @@ pub mod phone;
 
 use std::sync::Arc;
 
-use log::{info, warn};
+use log::info;
 use tokio::sync::OwnedMutexGuard;
 
 use super::clocks::trust_clock;
@@ -138,8 +138,8 @@ struct Decided {
     decision: decision::Decision,
     stored: Stored,
     denial: Option<Denial>,
-    /// An enforced domain group of which it is not known who is in it.
-    unknown: Option<String>,
+    /// The enforced domain group as whose member the account counts while that can't be known.
+    counts: Option<String>,
 }
 
 impl Decided {
@@ -162,7 +162,7 @@ async fn decide(
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
     // Trust ends by the wall clock, so root may have to be asked for it; nobody else waits for that.
     let moment = if token.is_some() || place.is_some() { desk.clocks().await? } else { (desk.moment)() };
-    let (mut decided, device, in_question) = desk
+    let (mut decided, device, seen) = desk
         .store
         .read(move |view| {
             let mut stored = stored(view, &person)?;
@@ -180,10 +180,9 @@ async fn decide(
             let facts = Facts { account: &stored.account, by_group, trusted: device.is_some(), claimed, facilities };
             let decision = decision::decide(&facts, &moment);
             let denial = view.denial(person.uid)?;
-            let not_required = decision == decision::Decision::NotRequired;
-            let in_question = if not_required { domain::in_question(view, &person, &stored.account)? } else { Vec::new() };
+            let seen = domain::seen(view, &person, &stored.account, decision == decision::Decision::NotRequired)?;
             // Boxed: it goes from thread to thread and from future to future.
-            Ok((Box::new(Decided { moment, decision, stored, denial, unknown: None }), device, in_question))
+            Ok((Box::new(Decided { moment, decision, stored, denial, counts: None }), device, seen))
         })
         .await?;
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
@@ -195,9 +194,8 @@ async fn decide(
         });
         used.await?;
     }
-    if let Some(group) = domain::unknown(directory, of, in_question).await {
-        warn!("{} counts as a member of the enforced domain group {group}, which can't be looked up now", of.name);
-        (decided.decision, decided.unknown) = (decision::Decision::SetupRequired, Some(group));
+    if let Some(group) = domain::settle(desk, directory, of, seen).await {
+        (decided.decision, decided.counts) = (decision::Decision::SetupRequired, Some(group));
     }
     Ok(decided)
 }
@@ -205,7 +203,10 @@ async fn decide(
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {
     let moment = decided.moment;
     let owner = owner(rank, peer, origin.uid);
-    let why = decided.unknown.as_ref().map_or(String::new(), |group| format!(": who is in the domain group {group} is not known now"));
+    let why = decided
+        .counts
+        .as_ref()
+        .map_or(String::new(), |group| format!(": was seen in the domain group {group}, which is not known in whole now"));
     let detail = format!("{}{why}", word(&decided.decision));
     desk.note_of(owner, entry(moment.wall, &origin, "login_started", by(peer), Some(detail)));
     let plain = |decision| Started {

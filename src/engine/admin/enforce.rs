@@ -15,6 +15,7 @@ use crate::core::enforcement::{self, Change, Enforced, SubjectKind, User, keeps_
 use crate::core::policy::{self, AdminCall, Target};
 use crate::engine::desk::{Desk, Trouble};
 use crate::engine::directory::Person;
+use crate::engine::login::domain;
 use crate::engine::store::{Lookup, StoreError, Stored, Subject, Tx, View};
 use crate::proto::admin::{self as wire, Changed, Error, Reply};
 use crate::proto::varlink::{Failure, Replies, ServiceError};
@@ -56,16 +57,26 @@ struct Wanted {
     enforced: bool,
     users: Vec<Arc<Person>>,
     groups: Vec<Wanting>,
-    /// Named groups that the directory does not know: only an end of enforcement can be meant.
-    gone: Vec<String>,
+    /// Named groups that the directory does not know, or can't look up now: only an end of enforcement can be meant.
+    gone: Vec<Gone>,
     /// Everybody whom it may concern, and all administrators, by name.
     concerned: BTreeMap<String, Arc<Person>>,
+    /// Some of the administrators can't be looked up now.
+    partial: bool,
 }
 
 /// One of its groups.
 struct Wanting {
     subject: Subject,
     members: Vec<Arc<Person>>,
+    /// Some of the members can't be looked up now.
+    partial: bool,
+}
+
+/// One that is known by its stored name alone, and what to say where it is not stored.
+struct Gone {
+    name: String,
+    why: Error,
 }
 
 async fn gather(desk: &Desk, wish: Wish) -> Result<Wanted, Error> {
@@ -75,36 +86,57 @@ async fn gather(desk: &Desk, wish: Wish) -> Result<Wanted, Error> {
     }
     let (mut groups, mut gone) = (Vec::new(), Vec::new());
     for name in wish.groups {
-        match desk.directory.group(&name).await.map_err(Trouble::from)? {
-            Some(team) => {
-                let members = existing(desk, &team.members).await?;
-                groups.push(Wanting { subject: Subject { kind: team.kind, name: team.name }, members });
+        let why = match desk.directory.group(&name).await {
+            Ok(Some(team)) => {
+                let (members, partial) = existing(desk, &team.members, wish.enforced).await?;
+                groups.push(Wanting { subject: Subject { kind: team.kind, name: team.name }, members, partial });
+                continue;
             }
-            None if !wish.enforced => gone.push(name),
-            None => return Err(Error::NoSuchSubject { name }),
+            Ok(None) => Error::NoSuchSubject { name: name.clone() },
+            Err(silent) => Trouble::from(silent).into(),
+        };
+        // What is enforced on a group that nobody can look up can still be ended.
+        if wish.enforced {
+            return Err(why);
         }
+        gone.push(Gone { name, why });
     }
-    let administrators = administrators(desk).await?;
+    let (administrators, partial) = administrators(desk, wish.enforced).await?;
     let everybody = users.iter().chain(groups.iter().flat_map(|group| &group.members)).chain(&administrators);
     let concerned = everybody.map(|person| (person.name.clone(), Arc::clone(person))).collect();
-    Ok(Wanted { enforced: wish.enforced, users, groups, gone, concerned })
+    Ok(Wanted { enforced: wish.enforced, users, groups, gone, concerned, partial })
 }
 
-/// Those of the names that are users.
-async fn existing(desk: &Desk, names: &[String]) -> Result<Vec<Arc<Person>>, Error> {
-    let found: Result<Vec<Option<Arc<Person>>>, _> = desk.directory.people(names).await.into_iter().collect();
-    Ok(found.map_err(Trouble::from)?.into_iter().flatten().collect())
-}
-
-async fn administrators(desk: &Desk) -> Result<Vec<Arc<Person>>, Error> {
-    let mut all = Vec::new();
-    for group in &desk.config.recovery.administrators {
-        if let Some(team) = desk.directory.group(group).await.map_err(Trouble::from)? {
-            all.extend(existing(desk, &team.members).await?);
+/// Those of the names that are users, and whether there may be more. Where `all` are wanted, each has to be known.
+async fn existing(desk: &Desk, names: &[String], all: bool) -> Result<(Vec<Arc<Person>>, bool), Error> {
+    let (mut users, mut partial) = (Vec::new(), false);
+    for found in desk.directory.people(names).await {
+        match found {
+            Ok(user) => users.extend(user),
+            Err(silent) if all => return Err(Trouble::from(silent).into()),
+            Err(_) => partial = true,
         }
     }
-    all.extend(desk.directory.by_uid(0).await.map_err(Trouble::from)?);
-    Ok(all)
+    Ok((users, partial))
+}
+
+/// All administrators; where enforcement ends, which takes nobody's way in, those that can be looked up, and whether there may be more.
+async fn administrators(desk: &Desk, all: bool) -> Result<(Vec<Arc<Person>>, bool), Error> {
+    let (mut users, mut partial) = (Vec::new(), false);
+    for group in &desk.config.recovery.administrators {
+        match desk.directory.group(group).await {
+            Ok(Some(team)) => {
+                let (members, more) = existing(desk, &team.members, all).await?;
+                users.extend(members);
+                partial |= more;
+            }
+            Ok(None) => {}
+            Err(silent) if all => return Err(Trouble::from(silent).into()),
+            Err(_) => partial = true,
+        }
+    }
+    users.extend(desk.directory.by_uid(0).await.map_err(Trouble::from)?);
+    Ok((users, partial))
 }
 
 /// What changes; nothing where that does not fit `room`, and nothing is changed then.
@@ -126,7 +158,7 @@ async fn carry_out(
             Ok(mut plan) => {
                 let told = plan.fitting(room);
                 if told.is_some() {
-                    plan.write(tx, &asker, wanted.enforced)?;
+                    plan.write(tx, &asker, &wanted)?;
                 }
                 Ok(Ok(told))
             }
@@ -160,11 +192,11 @@ impl Plan {
             users.insert(person.uid, crate::engine::desk::stored(view, person)?);
         }
         let mut groups: Vec<Subject> = wanted.groups.iter().map(|group| group.subject.clone()).collect();
-        for name in &wanted.gone {
+        for Gone { name, why } in &wanted.gone {
             let found = enforced_by_name(view, name)?;
             // Of a group that nobody can look up a delegate can't be told whether it is in reach.
             if found.is_empty() || !(standing.root || standing.administrator) {
-                return Ok(Err(Error::NoSuchSubject { name: name.clone() }));
+                return Ok(Err(why.clone()));
             }
             groups.extend(found);
         }
@@ -179,7 +211,8 @@ impl Plan {
         (told.iter().map(weight).sum::<usize>() <= room).then_some(told)
     }
 
-    fn write(&mut self, tx: &Tx<'_>, asker: &Asker, enforced: bool) -> Result<(), StoreError> {
+    fn write(&mut self, tx: &Tx<'_>, asker: &Asker, wanted: &Wanted) -> Result<(), StoreError> {
+        let enforced = wanted.enforced;
         let event = if enforced { "enforced" } else { "enforcement_ended" };
         for stored in self.users.iter_mut().filter(|stored| stored.account.enforced != enforced) {
             stored.account.enforced = enforced;
@@ -189,6 +222,11 @@ impl Plan {
         for group in &self.groups {
             if tx.set_group_enforced(group, enforced)? {
                 tx.audit(&asker.entry(event, None, Some(format!("group {}", group.name))))?;
+            }
+        }
+        for group in wanted.groups.iter().filter(|group| enforced && group.subject.kind == SubjectKind::DomainGroup) {
+            for member in group.members.iter().filter(|member| domain::counts_on_doubt(member)) {
+                tx.keep_groups(member.uid, &member.name, std::slice::from_ref(&group.subject.name), &[])?;
             }
         }
         Ok(())
@@ -212,7 +250,9 @@ fn group_target(desk: &Desk, asker: &Asker, wanted: &Wanted, group: &Wanting) ->
     let listed = |person: &Person| group.members.iter().any(|member| member.uid == person.uid);
     let is_in = |person: &Person| within(person) || listed(person);
     let own = asker.person.as_deref().is_some_and(|person| person.partial || is_in(person));
-    let reaches = wanted.concerned.values().any(|person| is_in(person) && (desk.is_administrator(person) || person.partial));
+    // Whoever can't be looked up may be one of them.
+    let unknown = group.partial || wanted.partial;
+    let reaches = unknown || wanted.concerned.values().any(|person| is_in(person) && (desk.is_administrator(person) || person.partial));
     Target::Group { own, administrators: reaches || desk.config.recovery.administrators.contains(&group.subject.name) }
 }
 

@@ -1,97 +1,111 @@
 //! Enforcement through a domain group while its domain can't say who is in it.
 //!
 //! A domain that is away keeps nobody local out, and a list of groups does not show that it is short: getgrouplist(3) leaves out what a source that
-//! fails would have said. So, where a domain group is enforced, it has to be there when it matters: a local user without a second step, of whom no
-//! other group asks for one, counts as its member for as long as it can't be looked up. Nobody is kept out by that, since the setup is offered in the
-//! login. Where no domain group is enforced, nothing is asked.
+//! fails would have said. So whoever was seen in an enforced domain group counts as its member until a domain that answers says otherwise: it knows
+//! the group, and the user is neither in its list of members nor has it in the list of groups. What was seen is in the store, so that neither
+//! a restart nor a power cut without the network is a way round. Members that the domain lists are noted as the group is enforced.
+//!
+//! Whoever was never seen in the group counts as none of its members. To hold everybody local for one would refuse keys, scripts and file shares to
+//! people who have nothing to do with the domain, for as long as it is away; and it would win little, since who has the password can set the second
+//! step up, too. What stays open is the first login of a new member while the domain is away.
+//!
+//! Nobody is kept out for good by it: root never counts on such a doubt, nor does an account with passwordless login, which could not set it up; and
+//! an administrator can end the enforcement of a group that nobody can look up. Where no domain group is enforced, nothing is asked.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use log::{info, warn};
 
 use crate::core::account::Account;
 use crate::core::enforcement::SubjectKind;
+use crate::engine::desk::Desk;
 use crate::engine::directory::{Directory, Person};
-use crate::engine::store::{StoreError, Subject, View};
+use crate::engine::store::{GROUPS_KEPT, StoreError, Subject, View};
 
-/// So many groups are looked for: a domain fails as a whole.
-const LOOKED_FOR: u32 = 8;
+/// What a person's list of groups has beside what was seen before.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Enforced domain groups that are seen for the first time.
+    new: Vec<String>,
+    /// Those that were seen before, where it matters.
+    missing: Vec<String>,
+}
 
-/// The enforced domain groups that matter for this person.
+/// Whether it may be kept of a person that a domain group was seen: root never counts on a doubt, and a domain's own user is known in whole or not at all.
+#[must_use]
+pub fn counts_on_doubt(person: &Person) -> bool {
+    person.kind == SubjectKind::LocalUser && person.uid != 0
+}
+
+/// Compares the two; `undecided`: nothing else asks the person for a second step.
 ///
 /// # Errors
 /// The store's.
-pub fn in_question(view: &View<'_>, person: &Person, account: &Account) -> Result<Vec<String>, StoreError> {
-    let matters = person.kind == SubjectKind::LocalUser && !account.is_enabled() && !account.recovered;
-    if !matters || !view.enforces_groups()? {
-        return Ok(Vec::new());
+pub fn seen(view: &View<'_>, person: &Person, account: &Account, undecided: bool) -> Result<Seen, StoreError> {
+    if !counts_on_doubt(person) || !view.enforces_groups()? {
+        return Ok(Seen::default());
     }
-    let before = Subject { kind: SubjectKind::DomainGroup, name: String::new() };
-    let groups = view.enforced_groups(Some(&before), LOOKED_FOR)?.into_iter();
-    Ok(groups.filter(|group| group.kind == SubjectKind::DomainGroup).map(|group| group.name).collect())
-}
-
-/// The first of `groups` of which it is not known now who is in it.
-pub async fn unknown(directory: &Directory, person: &Person, groups: Vec<String>) -> Option<String> {
-    for group in groups {
-        if person.partial || !matches!(directory.group(&group).await, Ok(Some(_))) {
-            return Some(group);
+    let (before, mut new) = (view.seen_in(person.uid, &person.name)?, Vec::new());
+    for group in person.groups.iter().filter(|group| group.kind == SubjectKind::DomainGroup && !before.contains(&group.name)) {
+        if view.is_group_enforced(&Subject { kind: group.kind, name: group.name.clone() })? {
+            new.push(group.name.clone());
         }
     }
-    None
+    new.truncate(GROUPS_KEPT.saturating_sub(before.len()));
+    let matters = undecided && !account.is_enabled() && !account.recovered && !account.passwordless;
+    let listed = |name: &String| person.groups.iter().any(|group| group.kind == SubjectKind::DomainGroup && group.name == *name);
+    let missing = before.into_iter().filter(|name| matters && !listed(name)).collect();
+    Ok(Seen { new, missing })
+}
+
+/// Keeps what was seen, and gives the group as whose member the person counts though the list lacks it.
+pub async fn settle(desk: &Desk, directory: &Directory, person: &Person, seen: Seen) -> Option<String> {
+    let Seen { new, missing } = seen;
+    let (mut counts, mut left) = (None, Vec::new());
+    for group in missing {
+        if has_left(desk, directory, person, &group).await {
+            left.push(group);
+        } else {
+            counts.get_or_insert(group);
+        }
+    }
+    if !new.is_empty() || !left.is_empty() {
+        let (uid, name) = (person.uid, person.name.clone());
+        let kept = desk.store.write(move |tx| tx.keep_groups(uid, &name, &new, &left)).await;
+        // It is found out again at the next login.
+        kept.unwrap_or_else(|e| warn!("in which enforced groups of the domain {} is, is not kept: {e}", person.name));
+    }
+    counts
+}
+
+/// Whether the domain answers, and knows the person no more in a group.
+async fn has_left(desk: &Desk, directory: &Directory, person: &Person, group: &str) -> bool {
+    let team = match person.partial {
+        false => directory.group(group).await.ok().flatten(),
+        true => None,
+    };
+    desk.silent.note(group, team.is_none());
+    team.is_some_and(|team| !team.members.contains(&person.name))
+}
+
+/// The enforced groups that can't be looked up: each is logged once, and not at each login.
+#[derive(Debug, Default)]
+pub struct SilentGroups(Mutex<BTreeSet<String>>);
+
+impl SilentGroups {
+    fn note(&self, group: &str, silent: bool) {
+        let mut groups = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent && groups.insert(group.into()) {
+            warn!(
+                "the domain group {group}, which has to have a second step, can't be looked up now: whoever was seen in it counts as its member \
+                 (`twostep enforce --off --group {group}` would end that)"
+            );
+        } else if !silent && groups.remove(group) {
+            info!("the domain group {group} can be looked up again");
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::directory::{Entry, Key, Nss, Silent, Team};
-
-    /// Of its groups it knows `sales`, or fails.
-    struct Domain {
-        fails: bool,
-    }
-
-    impl Nss for Domain {
-        fn user(&self, _: &Key) -> Result<Option<Entry>, Silent> {
-            Ok(None)
-        }
-
-        /// Short, and without a word, where it fails.
-        fn groups_of(&self, _: &str, _: u32) -> Result<Vec<(u32, String)>, Silent> {
-            Ok(Vec::new())
-        }
-
-        fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
-            let team = Team { name: name.into(), kind: SubjectKind::DomainGroup, members: vec![] };
-            if self.fails { Err(Silent("no connection".into())) } else { Ok((name == "sales").then_some(team)) }
-        }
-
-        fn users(&self) -> Result<Vec<String>, Silent> {
-            Ok(Vec::new())
-        }
-
-        fn groups(&self) -> Result<Vec<String>, Silent> {
-            Ok(Vec::new())
-        }
-    }
-
-    async fn asked(fails: bool, partial: bool, groups: &[&str]) -> Option<String> {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("passwd"), "alice:x:1001:1001::/:/bin/sh\n").unwrap();
-        std::fs::write(folder.path().join("group"), "alice:x:1001:\n").unwrap();
-        let directory = Directory::of(folder.path().into(), Domain { fails });
-        let alice = directory.by_name("alice").await.unwrap().unwrap();
-        assert!(!alice.partial && alice.groups.len() == 1, "the short list looks whole");
-        let alice = Person { partial, ..(*alice).clone() };
-        unknown(&directory, &alice, groups.iter().map(|group| (*group).into()).collect()).await
-    }
-
-    #[tokio::test]
-    async fn a_local_user_counts_as_a_member_of_an_enforced_group_whose_domain_is_away() {
-        assert_eq!(asked(true, false, &["sales"]).await.as_deref(), Some("sales"), "it fails at once");
-        assert_eq!(asked(false, true, &["sales"]).await.as_deref(), Some("sales"), "it was too slow for the user's groups");
-        assert_eq!(asked(false, false, &["sales", "guests"]).await.as_deref(), Some("guests"), "it knows no such group now");
-    }
-
-    #[tokio::test]
-    async fn where_the_domain_answers_or_no_group_of_it_is_enforced_nothing_changes() {
-        assert_eq!(asked(false, false, &["sales"]).await, None);
-        assert_eq!(asked(true, true, &[]).await, None);
-    }
-}
+mod tests;

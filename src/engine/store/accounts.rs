@@ -246,6 +246,7 @@ impl Tx<'_> {
     /// Any [`StoreError`] of the storage.
     pub fn forget(&self, uid: u32) -> Result<(), StoreError> {
         self.revoke_all(uid)?;
+        self.forget_groups(uid)?;
         self.run("DELETE FROM accounts WHERE uid = ?", [uid])?;
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! | authenticators, enforced groups, delegations | both together, without what was revoked |
 //! | trusted devices | dropped |
 //! | denied requests that are still to be told | now |
+//! | groups that a local user was seen in | both together; now where both have some |
 //! | audit | both together; now where both have an entry |
 //!
 //! The result is built beside and takes the database's place by one rename; what was in force before is kept among the backups.
@@ -172,9 +173,8 @@ impl Merge<'_> {
             audit::entry(row)?;
             self.copy("INSERT OR REPLACE INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row, 8)
         })?;
-        self.rows(former, "SELECT key, value FROM meta WHERE key = 'believed_clock' ORDER BY key", |row| {
-            self.copy("INSERT OR REPLACE INTO meta VALUES (?, ?)", row, 2)
-        })
+        let sql = "SELECT key, value FROM meta WHERE key = 'believed_clock' OR key BETWEEN 'member/' AND 'member0' ORDER BY key";
+        self.rows(former, sql, |row| self.copy("INSERT OR REPLACE INTO meta VALUES (?, ?)", row, 2))
     }
 
     fn revocations(&self, former: &Connection) -> Result<(), StoreError> {

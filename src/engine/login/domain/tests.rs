@@ -1,0 +1,243 @@
+//! A NAS in a domain whose controller comes and goes; over the socket, as root.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::core::enforcement::SubjectKind;
+use crate::core::peer::Peer;
+use crate::engine::account::AccountInterface;
+use crate::engine::admin::AdminInterface;
+use crate::engine::desk::{Desk, Parts};
+use crate::engine::directory::{Directory, Entry, Key, Nss, Silent, Team};
+use crate::engine::login::LoginInterface;
+use crate::engine::mail::Mailer;
+use crate::engine::root::RootChannel;
+use crate::engine::store::{Options, SealingKey, Store, Stored, Subject};
+use crate::proto::privileged::Channel;
+use crate::proto::server::Server;
+use crate::sys::clock;
+
+/// How the domain is.
+#[derive(Clone, Copy, PartialEq)]
+enum Link {
+    /// It answers.
+    Up,
+    /// Each question fails.
+    Down,
+    /// It keeps quiet: there is no such group, and nobody is in any.
+    Quiet,
+}
+
+/// It has the group `sales`.
+#[derive(Clone)]
+struct Domain {
+    link: Link,
+    /// Who has it in the list of groups.
+    has: &'static [&'static str],
+    /// Whom it lists as members.
+    lists: &'static [&'static str],
+}
+
+impl Nss for Domain {
+    fn user(&self, _: &Key) -> Result<Option<Entry>, Silent> {
+        if self.link == Link::Down { Err(Silent("no connection".into())) } else { Ok(None) }
+    }
+
+    fn groups_of(&self, name: &str, _: u32) -> Result<Vec<(u32, String)>, Silent> {
+        match self.link {
+            Link::Up if self.has.contains(&name) => Ok(vec![(70_000, "sales".into())]),
+            Link::Up | Link::Quiet => Ok(Vec::new()),
+            Link::Down => Err(Silent("no connection".into())),
+        }
+    }
+
+    fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
+        let members = self.lists.iter().map(|name| (*name).to_owned()).collect();
+        match self.link {
+            Link::Up => Ok((name == "sales").then(|| Team { name: name.into(), kind: SubjectKind::DomainGroup, members })),
+            Link::Quiet => Ok(None),
+            Link::Down => Err(Silent("no connection".into())),
+        }
+    }
+
+    fn users(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+
+    fn groups(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+}
+
+/// Root, alice and bob. The engine starts anew for each state of the domain, so that what it knows it has from its store.
+struct Nas(tempfile::TempDir);
+
+struct Running {
+    line: BufReader<UnixStream>,
+    desk: Arc<Desk>,
+}
+
+fn sales() -> Subject {
+    Subject { kind: SubjectKind::DomainGroup, name: "sales".into() }
+}
+
+fn store(folder: &Path) -> Store {
+    Store::open(Options::new(folder.into(), clock::wall), SealingKey::from_slice(&[1; 32]))
+}
+
+impl Nas {
+    /// Where `sales` is enforced.
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let people = "root:x:0:0::/:/bin/sh\nalice:x:1001:1001::/:/bin/sh\nbob:x:1002:1002::/:/bin/sh\n";
+        std::fs::write(folder.path().join("passwd"), people).unwrap();
+        std::fs::write(folder.path().join("group"), "root:x:0:\nalice:x:1001:\nbob:x:1002:\n").unwrap();
+        let store = store(folder.path());
+        store.write(|tx| tx.set_group_enforced(&sales(), true)).await.unwrap();
+        store.close().await;
+        Self(folder)
+    }
+
+    async fn start(&self, link: Link, has: &'static [&'static str], lists: &'static [&'static str]) -> Running {
+        let folder = self.0.path();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let (root, channel) = RootChannel::new(Channel::new(theirs).unwrap(), mpsc::channel(1).0);
+        tokio::spawn(async move {
+            let _root = ours;
+            let _ended = channel.run().await;
+        });
+        let (config, store) = (Config::default(), store(folder));
+        let mailer = Mailer::new(&config.mail, None);
+        let directory = Directory::of(folder.into(), Domain { link, has, lists });
+        let desk = Desk::open(Parts { store, directory, root, config, mailer, host: "NAS".into(), moment: clock::moment, owner: 0 }).await;
+        let socket = folder.join("socket");
+        // Of the engine before.
+        let _ = std::fs::remove_file(&socket);
+        let server = Server::new(|_| Ok(Peer { pid: 1, uid: 0, gid: 0, groups: vec![] }))
+            .interface(LoginInterface(Arc::clone(&desk)))
+            .interface(AccountInterface(Arc::clone(&desk)))
+            .interface(AdminInterface(Arc::clone(&desk)));
+        tokio::spawn(server.serve(UnixListener::bind(&socket).unwrap()));
+        Running { line: BufReader::new(UnixStream::connect(socket).await.unwrap()), desk }
+    }
+
+    /// What becomes of each one's login by password, and of one by key.
+    async fn logins(&self, link: Link, has: &'static [&'static str], lists: &'static [&'static str]) -> [[String; 2]; 3] {
+        let mut engine = self.start(link, has, lists).await;
+        let told = [engine.logins("root").await, engine.logins("alice").await, engine.logins("bob").await];
+        engine.end().await;
+        told
+    }
+}
+
+impl Running {
+    /// The reply's parameters, or the error's name.
+    async fn call(&mut self, method: &str, parameters: Value) -> Value {
+        let call = json!({ "method": format!("io.twostep.{method}"), "parameters": parameters });
+        self.line.get_mut().write_all(format!("{call}\0").as_bytes()).await.unwrap();
+        let mut frame = vec![];
+        self.line.read_until(0, &mut frame).await.unwrap();
+        let mut reply: Value = serde_json::from_slice(frame.strip_suffix(b"\0").unwrap()).unwrap();
+        if reply["error"].is_string() { reply["error"].take() } else { reply["parameters"].take() }
+    }
+
+    async fn logins(&mut self, user: &str) -> [String; 2] {
+        let started = self.call("Login.Start", json!({ "user": user, "service": "sshd" })).await;
+        let status = self.call("Account.Status", json!({ "user": user })).await;
+        [&started["decision"], &status["status"]].map(|word| word.as_str().unwrap().to_owned())
+    }
+
+    async fn enforce(&mut self, groups: &[&str], enforced: bool) -> Value {
+        self.call("Admin.Enforce", json!({ "users": [], "groups": groups, "enforced": enforced })).await
+    }
+
+    async fn end(self) {
+        self.desk.store.clone().close().await;
+    }
+}
+
+fn free() -> [String; 2] {
+    ["not_required", "disabled"].map(String::from)
+}
+
+fn held() -> [String; 2] {
+    ["setup_required", "incomplete"].map(String::from)
+}
+
+#[tokio::test]
+async fn while_the_domain_is_away_those_who_were_seen_in_the_group_are_held_and_nobody_else() {
+    let nas = Nas::new().await;
+    assert_eq!(nas.logins(Link::Up, &["root", "alice"], &[]).await, [held(), held(), free()]);
+    for link in [Link::Down, Link::Quiet] {
+        assert_eq!(nas.logins(link, &["root", "alice"], &[]).await, [free(), held(), free()], "root is never held on a doubt");
+    }
+    assert_eq!(nas.logins(Link::Up, &["alice"], &[]).await, [free(), held(), free()]);
+}
+
+#[tokio::test]
+async fn whoever_was_never_seen_in_the_group_gets_in_as_before() {
+    let nas = Nas::new().await;
+    assert_eq!(nas.logins(Link::Down, &["alice"], &["alice"]).await, [free(), free(), free()]);
+}
+
+#[tokio::test]
+async fn whoever_has_left_the_group_is_free_once_the_domain_says_so() {
+    let nas = Nas::new().await;
+    assert_eq!(nas.logins(Link::Up, &["alice", "bob"], &[]).await, [free(), held(), held()]);
+    assert_eq!(
+        nas.logins(Link::Up, &["bob"], &["alice"]).await,
+        [free(), held(), held()],
+        "alice's list is short, and the domain lists her"
+    );
+    assert_eq!(nas.logins(Link::Up, &["bob"], &[]).await, [free(), free(), held()]);
+    assert_eq!(nas.logins(Link::Down, &[], &[]).await, [free(), free(), held()]);
+}
+
+#[tokio::test]
+async fn nobody_is_held_who_could_not_set_it_up() {
+    let nas = Nas::new().await;
+    assert_eq!(nas.logins(Link::Up, &["alice", "bob"], &[]).await, [free(), held(), held()]);
+    let store = store(nas.0.path());
+    let passwordless = store.write(|tx| {
+        let mut stored = Stored::new(1001, "alice");
+        stored.account.passwordless = true;
+        tx.save(&stored)
+    });
+    passwordless.await.unwrap();
+    store.close().await;
+    assert_eq!(nas.logins(Link::Down, &[], &[]).await, [free(), free(), held()]);
+}
+
+#[tokio::test]
+async fn members_that_the_domain_lists_are_known_from_the_enforcement_on() {
+    let nas = Nas::new().await;
+    let mut engine = nas.start(Link::Up, &[], &["alice"]).await;
+    engine.enforce(&["sales"], true).await;
+    engine.end().await;
+    assert_eq!(nas.logins(Link::Down, &[], &[]).await, [free(), held(), free()]);
+}
+
+#[tokio::test]
+async fn an_administrator_ends_what_is_enforced_on_a_group_that_nobody_can_look_up() {
+    for link in [Link::Down, Link::Quiet] {
+        let nas = Nas::new().await;
+        assert_eq!(nas.logins(Link::Up, &["alice"], &[]).await[1], held());
+        let mut engine = nas.start(link, &[], &[]).await;
+        assert_eq!(engine.logins("alice").await, held());
+        assert!(engine.enforce(&["sales"], false).await["changed"].is_array());
+        assert_eq!(engine.logins("alice").await, free());
+        let unknown = if link == Link::Down { "io.twostep.Admin.StorageFailed" } else { "io.twostep.Admin.NoSuchSubject" };
+        assert_eq!(engine.enforce(&["sales"], false).await, unknown, "it is not enforced any more");
+        assert_eq!(engine.enforce(&["guests"], true).await, unknown, "only an end goes by the name alone");
+        engine.end().await;
+        // What was seen counts no more, also where the domain is still away.
+        assert_eq!(nas.logins(link, &[], &[]).await, [free(), free(), free()]);
+    }
+}
