@@ -10,14 +10,17 @@
 //! until it is back. A stranger has a small share of the places ([`places`]). Files have threads of their own, so that local users log in also
 //! while all places hang. Names are canonicalised here: whatever is counted or bound later is bound to uid
 //! **and** name.
+//!
+//! Groups are looked up in the same way where logins want to know them ([`Directory::teams`]); an administrator's call asks each time.
 
 mod files;
+mod known;
 mod places;
 mod system;
 
-use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::warn;
@@ -26,11 +29,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use self::files::Files;
-use self::places::Places;
+pub use self::known::Answer;
+use self::known::{Asked, Known, Room, Tell, Whole};
+use self::places::{Place, Places};
 use self::system::System;
 use crate::core::enforcement::SubjectKind;
 use crate::core::policy::Standing;
-use crate::core::time::Monotonic;
 use crate::sys::clock;
 
 /// How long what may take.
@@ -46,10 +50,10 @@ struct Limits {
 
 const LIMITS: Limits = Limits { longest: Duration::from_secs(5), brief: Duration::from_secs(2), fresh: Duration::from_secs(10) };
 
-/// So many answers are kept, and so many look-ups may be under way; half of them in each map of [`Known`].
-const KEPT: usize = 2048;
-/// So many look-ups may root, granted peers and the engine itself begin where strangers may begin no more.
-const LEFT_TO_OTHERS: usize = 256;
+/// Of users.
+const PEOPLE: Room = Room { kept: 2048, left_to_others: 256 };
+/// Of groups, which may be large, and of which only those are kept that logins ask for.
+const TEAMS: Room = Room { kept: 256, left_to_others: 32 };
 /// Of many look-ups for one caller so many are under way.
 const TOGETHER: usize = 64;
 /// So many threads ask NSS at once; those that hang are lost for a while.
@@ -108,7 +112,7 @@ pub struct Team {
 pub struct Silent(pub String);
 
 /// A user or nobody, or no answer.
-pub type Found = Result<Option<Arc<Person>>, Silent>;
+pub type Found = Answer<Person>;
 
 /// What is asked of NSS; each call may block for long.
 pub trait Nss: Send + Sync + 'static {
@@ -163,57 +167,6 @@ pub enum Key {
     Uid(u32),
 }
 
-/// A look-up, from when on, and what it came to as soon as that is known.
-#[derive(Clone)]
-struct Asked {
-    at: Monotonic,
-    /// Begun for a stranger, who may have no place left.
-    by_stranger: bool,
-    answer: watch::Receiver<Option<Found>>,
-}
-
-impl Asked {
-    /// Whether nobody has to ask anew: an answer that still counts, or one that a thread is still waiting for.
-    fn stands(&self, now: Monotonic, fresh: Duration) -> bool {
-        match &*self.answer.borrow() {
-            Some(Ok(_)) => now - self.at < fresh,
-            Some(Err(_)) => false,
-            None => true,
-        }
-    }
-
-    /// Answered with all that there is to know.
-    fn is_whole(&self) -> bool {
-        matches!(&*self.answer.borrow(), Some(Ok(person)) if person.as_ref().is_none_or(|person| !person.partial))
-    }
-}
-
-/// The latest look-ups, in two maps: a full one takes the other's place, so that what may go is not looked for at each look-up.
-#[derive(Default)]
-struct Known {
-    new: HashMap<Key, Asked>,
-    old: HashMap<Key, Asked>,
-}
-
-impl Known {
-    /// The one of this key that stands, for a stranger or for somebody else.
-    fn get(&self, key: &Key, now: Monotonic, fresh: Duration, stranger: bool) -> Option<&Asked> {
-        let stands = |asked: &&Asked| asked.stands(now, fresh) && (stranger || !asked.by_stranger || asked.is_whole());
-        self.new.get(key).filter(stands).or_else(|| self.old.get(key).filter(stands))
-    }
-
-    /// Whether there is a place; strangers leave some to others. Answers make room, a look-up that is under way does not: nobody may ask the same
-    /// beside it.
-    fn has_room(&mut self, stranger: bool) -> bool {
-        let most = if stranger { KEPT / 2 - LEFT_TO_OTHERS } else { KEPT / 2 };
-        if self.new.len() >= most {
-            let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.new));
-            self.new.extend(old.into_iter().filter(|(_, asked)| asked.answer.borrow().is_none()));
-        }
-        self.new.len() < most
-    }
-}
-
 /// See the module; cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
@@ -225,7 +178,8 @@ pub struct Directory {
     /// Those of them that strangers may take, all together.
     strangers_file_places: Arc<Semaphore>,
     nss_places: Places,
-    known: Arc<Mutex<Known>>,
+    people: Arc<Mutex<Known<Key, Person>>>,
+    teams: Arc<Mutex<Known<String, Team>>>,
     /// Whose look-ups these are, where it is nobody whom the engine trusts to ask.
     stranger: Option<u32>,
 }
@@ -252,7 +206,8 @@ impl Directory {
             file_places: places(FILE_THREADS),
             strangers_file_places: places(FILE_THREADS - 1),
             nss_places: Places::new(AT_ONCE),
-            known: Arc::default(),
+            people: Arc::new(Mutex::new(Known::new(PEOPLE))),
+            teams: Arc::new(Mutex::new(Known::new(TEAMS))),
             stranger: None,
         }
     }
@@ -317,6 +272,38 @@ impl Directory {
         self.ask(self.limits.longest, move || nss.group(&name)).await
     }
 
+    /// The groups of these names that NSS knows, in that order, for a login: asked for together, and within the time for a local user's domain groups.
+    /// As of a user, an answer counts for a while.
+    pub async fn teams(&self, names: &[String]) -> Vec<Answer<Team>> {
+        // A stranger who asked for more at a time would be refused the rest.
+        let together = if self.stranger.is_some() { places::SHARE } else { TOGETHER };
+        let mut found = vec![Err(late()); names.len()];
+        let all = async {
+            let (mut asked, mut names) = (JoinSet::new(), names.iter().cloned().enumerate());
+            loop {
+                for (place, name) in names.by_ref().take(together.saturating_sub(asked.len())) {
+                    let directory = self.clone();
+                    asked.spawn(async move { (place, directory.team(name).await) });
+                }
+                let Some(answered) = asked.join_next().await else { break };
+                if let Ok((place, team)) = answered
+                    && let Some(slot) = found.get_mut(place)
+                {
+                    *slot = team;
+                }
+            }
+        };
+        // What is known by then counts; the others are as they were.
+        let _late = timeout(self.limits.brief, all).await;
+        found
+    }
+
+    /// Whether these are the look-ups of somebody whom the engine does not trust to ask.
+    #[must_use]
+    pub fn is_strangers(&self) -> bool {
+        self.stranger.is_some()
+    }
+
     /// All users or groups of one kind. Domain subjects are those that NSS enumerates; most domains don't let it.
     ///
     /// # Errors
@@ -336,7 +323,24 @@ impl Directory {
     }
 
     async fn person(&self, key: Key, files: Option<Arc<Files>>) -> Found {
-        let mut asked = self.asked(key, files)?;
+        let of = key.clone();
+        self.shared(&self.people, key, move |directory, tell| directory.look_up(of, files, tell)).await
+    }
+
+    async fn team(&self, name: String) -> Answer<Team> {
+        let Some(nss) = self.nss.clone() else { return Ok(None) };
+        let of = name.clone();
+        self.shared(&self.teams, name, move |directory, tell| directory.look_up_team(nss, of, tell)).await
+    }
+
+    /// What the look-up of this key comes to that is under way or still counts, or a new one.
+    async fn shared<K: Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
+        &self,
+        known: &Mutex<Known<K, T>>,
+        key: K,
+        look_up: impl FnOnce(Self, Tell<T>) -> F,
+    ) -> Answer<T> {
+        let mut asked = self.asked(known, key, look_up)?;
         let answered = timeout(self.limits.longest + self.limits.brief, asked.answer.wait_for(Option::is_some)).await;
         match answered {
             Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
@@ -345,26 +349,31 @@ impl Directory {
         }
     }
 
-    /// The look-up of this key that is under way or still counts, or a new one.
-    fn asked(&self, key: Key, files: Option<Arc<Files>>) -> Result<Asked, Silent> {
+    fn asked<K: Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
+        &self,
+        known: &Mutex<Known<K, T>>,
+        key: K,
+        look_up: impl FnOnce(Self, Tell<T>) -> F,
+    ) -> Result<Asked<T>, Silent> {
         let now = clock::monotonic();
-        let mut known = self.known();
+        // A map of answers is consistent after any panic.
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked) = known.get(&key, now, self.limits.fresh, self.stranger.is_some()) {
             let hangs = asked.answer.borrow().is_none() && now - asked.at > self.limits.longest;
             return if hangs { Err(late()) } else { Ok(asked.clone()) };
         }
         if !known.has_room(self.stranger.is_some()) {
-            return Err(Silent("too many look-ups of users are under way; try again".into()));
+            return Err(Silent("too many look-ups are under way; try again".into()));
         }
         let (tell, answer) = watch::channel(None);
         let asked = Asked { at: now, by_stranger: self.stranger.is_some(), answer };
-        known.new.insert(key.clone(), asked.clone());
+        known.new.insert(key, asked.clone());
         // A task of its own, so that whoever asked first may hang up.
-        tokio::spawn(self.clone().look_up(key, files, tell));
+        tokio::spawn(look_up(self.clone(), tell));
         Ok(asked)
     }
 
-    async fn look_up(self, key: Key, files: Option<Arc<Files>>, tell: watch::Sender<Option<Found>>) {
+    async fn look_up(self, key: Key, files: Option<Arc<Files>>, tell: Tell<Person>) {
         let files = match files {
             Some(files) => files,
             None => match self.read_files().await {
@@ -377,8 +386,7 @@ impl Directory {
             return drop(tell.send_replace(Some(Ok(Some(Arc::new(person))))));
         }
         let Some(nss) = self.nss.clone() else { return drop(tell.send_replace(Some(Ok(None)))) };
-        let place = timeout(self.limits.longest, self.nss_places.take(self.stranger)).await;
-        let place = match place.unwrap_or_else(|_| Err(late())) {
+        let place = match self.place().await {
             Ok(place) => place,
             Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
         };
@@ -388,6 +396,22 @@ impl Directory {
             drop(place);
             tell.send_replace(Some(found));
         });
+    }
+
+    async fn look_up_team(self, nss: Arc<dyn Nss>, name: String, tell: Tell<Team>) {
+        let place = match self.place().await {
+            Ok(place) => place,
+            Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
+        };
+        spawn_blocking(move || {
+            let found = nss.group(&name).map(|team| team.map(Arc::new));
+            drop(place);
+            tell.send_replace(Some(found));
+        });
+    }
+
+    async fn place(&self) -> Result<Place, Silent> {
+        timeout(self.limits.longest, self.nss_places.take(self.stranger)).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// A local user counts as the files say; a domain that is away keeps nobody local out.
@@ -405,11 +429,6 @@ impl Directory {
             }
         }
         Person { uid: entry.uid, name: entry.name, kind: SubjectKind::LocalUser, groups, partial }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // A map of answers is consistent after any panic.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks NSS on a thread, where there is a place.
@@ -656,6 +675,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn logins_that_want_to_know_the_same_groups_ask_once_and_for_all_of_them_together() {
+        let domain = Domain::new(true);
+        let back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let groups = hung("group", 8);
+        let (one, other) = tokio::join!(directory.teams(&groups), directory.teams(&groups));
+        assert!(one.iter().chain(&other).all(Result::is_err));
+        assert_eq!(domain.asked(), 8, "one after the other would have got no further than the first");
+        drop(back);
+        while directory.teams(&groups).await.iter().any(Result::is_err) {
+            tokio::task::yield_now().await;
+        }
+        let asked = domain.asked();
+        assert_eq!(directory.teams(&groups).await.len(), 8);
+        assert_eq!(domain.asked(), asked, "an answer counts for a while");
+    }
+
+    #[tokio::test]
+    async fn a_stranger_who_wants_to_know_groups_takes_his_share_and_no_more() {
+        let domain = Domain::new(true);
+        let back = Back(Arc::clone(&domain));
+        let (_folder, directory) = joined(&domain);
+        let mallory = stranger(&directory, 1002);
+        assert!(mallory.teams(&hung("group", 8)).await.iter().all(Result::is_err));
+        assert_eq!(domain.asked(), places::SHARE);
+        drop(back);
+        while mallory.teams(&hung("group", 8)).await.iter().any(Result::is_err) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
     async fn a_share_comes_back_with_the_domain() {
         let domain = Domain::new(true);
         let back = Back(Arc::clone(&domain));
@@ -673,10 +724,10 @@ mod tests {
 
     #[test]
     fn root_does_not_rely_on_a_look_up_that_a_stranger_has_begun() {
-        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (mut known, now) = (Known::<Key, Person>::new(PEOPLE), clock::monotonic());
         let (tell, answer) = watch::channel(None);
         known.new.insert(Key::Uid(7), Asked { at: now, by_stranger: true, answer });
-        let stands = |known: &Known, stranger: bool| known.get(&Key::Uid(7), now, LIMITS.fresh, stranger).is_some();
+        let stands = |known: &Known<Key, Person>, stranger: bool| known.get(&Key::Uid(7), now, LIMITS.fresh, stranger).is_some();
         assert!(stands(&known, true) && !stands(&known, false), "it may be refused for want of a place");
         let carol = |partial| Person { uid: 7, name: "carol".into(), kind: SubjectKind::LocalUser, groups: vec![], partial };
         tell.send_replace(Some(Ok(Some(Arc::new(carol(true))))));
@@ -687,7 +738,7 @@ mod tests {
 
     #[test]
     fn a_full_cache_keeps_the_latest_answers_and_all_that_is_under_way() {
-        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (mut known, now) = (Known::<Key, Person>::new(PEOPLE), clock::monotonic());
         let mut ask = |uid: u32, answer: Option<Found>| {
             let (tell, answer) = watch::channel(answer);
             assert!(known.has_room(false));
@@ -695,21 +746,21 @@ mod tests {
             tell
         };
         let hung = ask(0, None);
-        let last = u32::try_from(3 * KEPT).unwrap();
+        let last = u32::try_from(3 * PEOPLE.kept).unwrap();
         for uid in 1..=last {
             ask(uid, Some(Ok(None)));
         }
         let stands = |uid: u32| known.get(&Key::Uid(uid), now, LIMITS.fresh, false).is_some();
         assert!(stands(0) && stands(last) && !stands(1));
-        assert!(known.new.len() + known.old.len() <= KEPT);
+        assert!(known.new.len() + known.old.len() <= PEOPLE.kept);
         hung.send_replace(Some(Err(late())));
     }
 
     #[test]
     fn a_cache_full_of_hung_look_ups_takes_no_more_and_loses_none() {
-        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (mut known, now) = (Known::<Key, Person>::new(PEOPLE), clock::monotonic());
         let (_tell, answer) = watch::channel(None);
-        let all = u32::try_from(KEPT).unwrap();
+        let all = u32::try_from(PEOPLE.kept).unwrap();
         for uid in 0..all {
             assert!(known.has_room(false));
             known.new.insert(Key::Uid(uid), Asked { at: now, by_stranger: false, answer: answer.clone() });
@@ -720,7 +771,7 @@ mod tests {
 
     #[test]
     fn strangers_whose_look_ups_hang_leave_room_for_others() {
-        let (mut known, now) = (Known::default(), clock::monotonic());
+        let (mut known, now) = (Known::<Key, Person>::new(PEOPLE), clock::monotonic());
         let (_tell, answer) = watch::channel(None);
         let mut by_strangers = 0;
         while known.has_room(true) {

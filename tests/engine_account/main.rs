@@ -503,7 +503,11 @@ fn whoever_was_seen_in_an_enforced_group_of_a_domain_that_is_away_sets_it_up_and
     service.confirm_new_code(&started["setup"]);
     service.call("Account.FinishSetup", json!({ "setup": started["setup"] }));
     assert_eq!(service.start()["decision"], "verify");
-    let engine = engine.restart_with(move |tx| tx.set_group_enforced(&group(SubjectKind::DomainGroup, "sales"), false).map(drop));
+    let other = move |tx: &Tx<'_>| {
+        tx.set_group_enforced(&group(SubjectKind::DomainGroup, "sales"), false)?;
+        tx.set_group_enforced(&group(SubjectKind::LocalGroup, "guests"), true).map(drop)
+    };
+    let engine = engine.restart_with(other);
     let mut service = engine.alice();
     assert_eq!(service.call("Login.Start", bob)["decision"], "not_required", "without a domain group nothing changes");
 }

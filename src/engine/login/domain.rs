@@ -62,14 +62,8 @@ pub fn seen(view: &View<'_>, person: &Person, account: &Account, undecided: bool
 /// Keeps what was seen, and gives the group as whose member the person counts though the list lacks it.
 pub async fn settle(desk: &Desk, directory: &Directory, person: &Person, seen: Seen) -> Option<String> {
     let Seen { new, missing } = seen;
-    let (mut counts, mut left) = (None, Vec::new());
-    for group in missing {
-        if has_left(desk, directory, person, &group).await {
-            left.push(group);
-        } else {
-            counts.get_or_insert(group);
-        }
-    }
+    let left = left(desk, directory, person, &missing).await;
+    let counts = missing.into_iter().find(|group| !left.contains(group));
     if !new.is_empty() || !left.is_empty() {
         let (uid, name) = (person.uid, person.name.clone());
         let kept = desk.store.write(move |tx| tx.keep_groups(uid, &name, &new, &left)).await;
@@ -79,14 +73,24 @@ pub async fn settle(desk: &Desk, directory: &Directory, person: &Person, seen: S
     counts
 }
 
-/// Whether the domain answers, and knows the person no more in a group.
-async fn has_left(desk: &Desk, directory: &Directory, person: &Person, group: &str) -> bool {
-    let team = match person.partial {
-        false => directory.group(group).await.ok().flatten(),
-        true => None,
+/// Those of the groups that the domain knows now, and whose member the person is not. The list of groups lacks them.
+async fn left(desk: &Desk, directory: &Directory, person: &Person, groups: &[String]) -> Vec<String> {
+    let teams = match person.partial {
+        false => directory.teams(groups).await,
+        true => vec![Ok(None); groups.len()],
     };
-    desk.silent.note(group, team.is_none());
-    team.is_some_and(|team| !team.members.contains(&person.name))
+    let mut left = Vec::new();
+    for (group, team) in groups.iter().zip(teams) {
+        let team = team.ok().flatten();
+        // A stranger who asks too much at once is refused, and says nothing of the domain.
+        if !directory.is_strangers() {
+            desk.silent.note(group, team.is_none());
+        }
+        if team.is_some_and(|team| !team.members.contains(&person.name)) {
+            left.push(group.clone());
+        }
+    }
+    left
 }
 
 /// The enforced groups that can't be looked up: each is logged once, and not at each login.

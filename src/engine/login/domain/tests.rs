@@ -1,7 +1,9 @@
 //! A NAS in a domain whose controller comes and goes; over the socket, as root.
 
+use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -79,12 +81,16 @@ impl Nss for Domain {
 struct Nas(tempfile::TempDir);
 
 struct Running {
-    line: BufReader<UnixStream>,
+    line: Line,
     desk: Arc<Desk>,
 }
 
 fn sales() -> Subject {
     Subject { kind: SubjectKind::DomainGroup, name: "sales".into() }
+}
+
+fn peer(uid: u32) -> Peer {
+    Peer { pid: 1, uid, gid: uid, groups: vec![] }
 }
 
 fn store(folder: &Path) -> Store {
@@ -105,6 +111,10 @@ impl Nas {
     }
 
     async fn start(&self, link: Link, has: &'static [&'static str], lists: &'static [&'static str]) -> Running {
+        self.start_with(Domain { link, has, lists }, |_| Ok(peer(0))).await
+    }
+
+    async fn start_with(&self, nss: impl Nss, whoever_calls: fn(BorrowedFd<'_>) -> std::io::Result<Peer>) -> Running {
         let folder = self.0.path();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
@@ -115,17 +125,21 @@ impl Nas {
         });
         let (config, store) = (Config::default(), store(folder));
         let mailer = Mailer::new(&config.mail, None);
-        let directory = Directory::of(folder.into(), Domain { link, has, lists });
+        let directory = Directory::of(folder.into(), nss);
         let desk = Desk::open(Parts { store, directory, root, config, mailer, host: "NAS".into(), moment: clock::moment, owner: 0 }).await;
         let socket = folder.join("socket");
         // Of the engine before.
         let _ = std::fs::remove_file(&socket);
-        let server = Server::new(|_| Ok(Peer { pid: 1, uid: 0, gid: 0, groups: vec![] }))
+        let server = Server::new(whoever_calls)
             .interface(LoginInterface(Arc::clone(&desk)))
             .interface(AccountInterface(Arc::clone(&desk)))
             .interface(AdminInterface(Arc::clone(&desk)));
         tokio::spawn(server.serve(UnixListener::bind(&socket).unwrap()));
-        Running { line: BufReader::new(UnixStream::connect(socket).await.unwrap()), desk }
+        Running { line: self.line().await, desk }
+    }
+
+    async fn line(&self) -> Line {
+        Line(BufReader::new(UnixStream::connect(self.0.path().join("socket")).await.unwrap()))
     }
 
     /// What becomes of each one's login by password, and of one by key.
@@ -137,25 +151,30 @@ impl Nas {
     }
 }
 
-impl Running {
+/// A connection.
+struct Line(BufReader<UnixStream>);
+
+impl Line {
     /// The reply's parameters, or the error's name.
     async fn call(&mut self, method: &str, parameters: Value) -> Value {
         let call = json!({ "method": format!("io.twostep.{method}"), "parameters": parameters });
-        self.line.get_mut().write_all(format!("{call}\0").as_bytes()).await.unwrap();
+        self.0.get_mut().write_all(format!("{call}\0").as_bytes()).await.unwrap();
         let mut frame = vec![];
-        self.line.read_until(0, &mut frame).await.unwrap();
+        self.0.read_until(0, &mut frame).await.unwrap();
         let mut reply: Value = serde_json::from_slice(frame.strip_suffix(b"\0").unwrap()).unwrap();
         if reply["error"].is_string() { reply["error"].take() } else { reply["parameters"].take() }
     }
+}
 
+impl Running {
     async fn logins(&mut self, user: &str) -> [String; 2] {
-        let started = self.call("Login.Start", json!({ "user": user, "service": "sshd" })).await;
-        let status = self.call("Account.Status", json!({ "user": user })).await;
+        let started = self.line.call("Login.Start", json!({ "user": user, "service": "sshd" })).await;
+        let status = self.line.call("Account.Status", json!({ "user": user })).await;
         [&started["decision"], &status["status"]].map(|word| word.as_str().unwrap().to_owned())
     }
 
     async fn enforce(&mut self, groups: &[&str], enforced: bool) -> Value {
-        self.call("Admin.Enforce", json!({ "users": [], "groups": groups, "enforced": enforced })).await
+        self.line.call("Admin.Enforce", json!({ "users": [], "groups": groups, "enforced": enforced })).await
     }
 
     async fn end(self) {
@@ -240,4 +259,73 @@ async fn an_administrator_ends_what_is_enforced_on_a_group_that_nobody_can_look_
         // What was seen counts no more, also where the domain is still away.
         assert_eq!(nas.logins(link, &[], &[]).await, [free(), free(), free()]);
     }
+}
+
+/// A domain that says at once in which groups somebody is, and nothing of a group before it is dropped.
+struct Hung(Arc<Gate>);
+
+#[derive(Default)]
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    asked: AtomicUsize,
+}
+
+/// Dropped, it opens the gate, so that no thread is left hanging.
+struct Opens(Arc<Gate>);
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        *self.0.open.lock().unwrap() = true;
+        self.0.opened.notify_all();
+    }
+}
+
+impl Nss for Hung {
+    fn user(&self, _: &Key) -> Result<Option<Entry>, Silent> {
+        Ok(None)
+    }
+
+    fn groups_of(&self, _: &str, _: u32) -> Result<Vec<(u32, String)>, Silent> {
+        Ok(Vec::new())
+    }
+
+    fn group(&self, _: &str) -> Result<Option<Team>, Silent> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        drop(self.0.opened.wait_while(self.0.open.lock().unwrap(), |open| !*open).unwrap());
+        Ok(None)
+    }
+
+    fn users(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+
+    fn groups(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_for_the_own_status_takes_no_more_than_a_strangers_share_of_the_domain() {
+    let nas = Nas::new().await;
+    let groups: Vec<String> = (0..8).map(|n| format!("group{n}")).collect();
+    let store = store(nas.0.path());
+    let seen = store.write(move |tx| {
+        for name in &groups {
+            tx.set_group_enforced(&Subject { kind: SubjectKind::DomainGroup, name: name.clone() }, true)?;
+        }
+        tx.keep_groups(1001, "alice", &groups, &[])
+    });
+    seen.await.unwrap();
+    store.close().await;
+    let gate = Arc::<Gate>::default();
+    let _opens = Opens(Arc::clone(&gate));
+    let engine = nas.start_with(Hung(Arc::clone(&gate)), |_| Ok(peer(1001))).await;
+    let mut lines = [nas.line().await, nas.line().await, nas.line().await, nas.line().await];
+    let [one, two, three, four] = &mut lines;
+    let ask = async |line: &mut Line| line.call("Account.Status", json!({})).await["status"].clone();
+    let told = tokio::join!(ask(one), ask(two), ask(three), ask(four));
+    assert_eq!([told.0, told.1, told.2, told.3], ["incomplete"; 4]);
+    assert_eq!(gate.asked.load(Ordering::SeqCst), 2);
+    engine.end().await;
 }
