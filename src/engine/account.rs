@@ -63,8 +63,7 @@ impl Interface for AccountInterface {
         match call {
             Call::Status { user } => {
                 let caller = caller(desk, peer, kind, user.as_deref(), None).await?;
-                let directory = desk.directory.asked_by(&caller.rank, peer.uid);
-                Ok(Reply::Status(status(desk, &directory, caller.person).await?))
+                Ok(Reply::Status(status(desk, &caller.directory, caller.person).await?))
             }
             Call::WaitPairing { setup } => pairing::wait(desk, peer, setup, replies).await,
             Call::BeginSetup { .. }
@@ -99,6 +98,8 @@ impl Interface for AccountInterface {
 struct Caller {
     rank: Standing,
     kind: AccountCall,
+    /// With the caller's share of it.
+    directory: Directory,
     person: Arc<Person>,
     own: bool,
     /// The generation of the account for which a recently verified login vouches that is named.
@@ -139,7 +140,7 @@ async fn caller(desk: &Desk, peer: &Peer, kind: AccountCall, user: Option<&str>,
     let person = person.filter(|person| is_account(&person.name)).ok_or(Error::NoSuchAccount {})?;
     let vouched = vouched(desk, &person, login).await;
     let owner = owner(&rank, peer, person.uid);
-    Ok(Caller { rank, kind, person, own, vouched, owner, by: by(peer) })
+    Ok(Caller { rank, kind, directory, person, own, vouched, owner, by: by(peer) })
 }
 
 async fn vouched(desk: &Desk, person: &Person, login: Option<&Secret>) -> Option<u64> {

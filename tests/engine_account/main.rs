@@ -512,6 +512,28 @@ fn whoever_was_seen_in_an_enforced_group_of_a_domain_that_is_away_sets_it_up_and
     assert_eq!(service.call("Login.Start", bob)["decision"], "not_required", "without a domain group nothing changes");
 }
 
+#[test]
+fn while_an_enforced_group_of_the_domain_is_not_known_nobody_turns_off_what_it_may_ask_for() {
+    let sales = || Subject { kind: SubjectKind::DomainGroup, name: "sales".into() };
+    let engine = Engine::with(granted(), move |tx| tx.set_group_enforced(&sales(), true).map(drop));
+    let mut alice = engine.alice();
+    // She was never seen in it, and may be in it all the same: her list of groups would look like this.
+    assert_eq!(alice.status()["status"], "disabled");
+    let passwordless = |on| json!({ "password": PASSWORD, "passwordless": on });
+    assert_eq!(alice.refused("Account.SetPasswordless", passwordless(true)).0, "StorageFailed");
+    alice.call("Account.SetPasswordless", passwordless(false));
+    let (_, codes) = alice.set_up();
+    let login = alice.verified(&codes[0]);
+    let (error, told) = alice.refused("Account.Disable", json!({ "password": PASSWORD, "login": login }));
+    assert!(error == "StorageFailed" && told["reason"].as_str().unwrap().contains("sales"), "{error} {told}");
+    assert_eq!(alice.status()["status"], "enabled");
+    let engine = engine.restart_with(move |tx| tx.set_group_enforced(&sales(), false).map(drop));
+    let mut alice = engine.alice();
+    let login = alice.verified(&codes[1]);
+    alice.call("Account.Disable", json!({ "password": PASSWORD, "login": login }));
+    alice.call("Account.SetPasswordless", passwordless(true));
+}
+
 fn enforced(tx: &Tx<'_>) -> Result<(), StoreError> {
     let mut stored = Stored::new(alice(), "alice");
     stored.account.enforced = true;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::desk::{Desk, Trouble, enforcing_groups, stored};
-use super::super::login::normal;
 use super::super::login::phone::reconsider;
+use super::super::login::{domain, normal};
 use super::super::store::{StoreError, Stored, Tx};
 use super::{Answer, Caller, DONE, admit, caller, check_password, is_password, tell, whole};
 use crate::core::account::{Account, Refusal};
@@ -48,13 +48,14 @@ async fn others(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Reply> {
     let from = async |user: Option<String>, login: Option<Secret>| caller(desk, peer, kind, user.as_deref(), login.as_ref()).await;
     match call {
         Call::SetPasswordless { user, password, passwordless } => {
-            let deed = Deed::about("passwordless", if passwordless { "on" } else { "off" });
+            let deed = Deed { enforced_forbids: passwordless, ..Deed::about("passwordless", if passwordless { "on" } else { "off" }) };
             let act = move |by: &mut Hand<'_, '_>| Ok(by.stored.account.set_passwordless(passwordless, by.by_group)?);
             change(desk, from(user, None).await?, Some(password), deed, act).await
         }
         Call::Disable { user, password, login } => {
             let act = |by: &mut Hand<'_, '_>| Ok(by.stored.account.disable(by.by_group)?);
-            change(desk, from(user, login).await?, Some(password), Deed::plain("disabled"), act).await
+            let deed = Deed { enforced_forbids: true, ..Deed::plain("disabled") };
+            change(desk, from(user, login).await?, Some(password), deed, act).await
         }
         Call::RemoveTrustedDevice { user, id } => {
             let id = known(id)?;
@@ -78,19 +79,21 @@ async fn others(desk: &Arc<Desk>, peer: &Peer, call: Call) -> Answer<Reply> {
     }
 }
 
-/// Names what is done, for the audit trail.
+/// What is done, as the audit trail names it.
 struct Deed {
     event: &'static str,
     detail: Option<String>,
+    /// Not for whom enforcement reaches.
+    enforced_forbids: bool,
 }
 
 impl Deed {
     fn plain(event: &'static str) -> Self {
-        Self { event, detail: None }
+        Self { event, detail: None, enforced_forbids: false }
     }
 
     fn about(event: &'static str, detail: &str) -> Self {
-        Self { event, detail: Some(detail.into()) }
+        Self { event, detail: Some(detail.into()), enforced_forbids: false }
     }
 }
 
@@ -144,9 +147,10 @@ where
         if let Some(password) = password {
             check_password(&desk, (&caller.person.name, caller.owner), &caller.by, password).await?;
         }
+        let in_none_of = if deed.enforced_forbids { Some(not_a_member_of(&desk, &caller).await?) } else { None };
         let entry = caller.entry((desk.moment)().wall, deed.event, deed.detail);
         let (told, uid) = (entry.clone(), caller.person.uid);
-        let done = desk.store.write(move |tx| match commit(tx, &caller, act) {
+        let done = desk.store.write(move |tx| match commit(tx, &caller, in_none_of.as_deref(), act) {
             Ok(()) => tx.audit(&entry).map(Ok),
             Err(Stop::Refused(failure)) => Ok(Err(failure)),
             Err(Stop::Store(e)) => Err(e),
@@ -159,15 +163,35 @@ where
     .await
 }
 
-fn commit(tx: &Tx<'_>, caller: &Caller, act: impl FnOnce(&mut Hand<'_, '_>) -> Result<(), Stop>) -> Result<(), Stop> {
+/// The enforced domain groups that the caller's account is certainly in none of.
+async fn not_a_member_of(desk: &Desk, caller: &Caller) -> Result<Vec<String>, Error> {
+    let person = Arc::clone(&caller.person);
+    let groups = desk.store.read(move |view| domain::unlisted(view, &person)).await?;
+    Ok(domain::left(desk, &caller.directory, &caller.person, &groups).await)
+}
+
+/// `in_none_of`: enforcement forbids the deed, and may come from any enforced domain group but these.
+fn commit(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    in_none_of: Option<&[String]>,
+    act: impl FnOnce(&mut Hand<'_, '_>) -> Result<(), Stop>,
+) -> Result<(), Stop> {
     let stored = stored(tx, &caller.person)?;
     // Again, in the very commit: it may have been turned on while the password was checked.
     caller.allowed(&stored.account).map_err(|denied| Stop::Refused(Error::from(denied).into()))?;
-    // Where the domain gave no answer, any enforced group may be one of theirs.
-    let by_group = caller.person.partial && tx.enforces_groups()? || !enforcing_groups(tx, &caller.person)?.is_empty();
+    let by_group = !enforcing_groups(tx, &caller.person)?.is_empty();
     let before = stored.account.clone();
     let mut hand = Hand { tx, stored, by_group };
     act(&mut hand)?;
+    if let Some(in_none_of) = in_none_of.filter(|_| !before.recovered) {
+        let unlisted = domain::unlisted(tx, &caller.person)?;
+        if let Some(group) = unlisted.into_iter().find(|group| !in_none_of.contains(group)) {
+            let reason =
+                format!("whether the domain group {group}, which has to have a second step, has this account can't be looked up now");
+            return Err(Stop::Refused(Error::StorageFailed { reason }.into()));
+        }
+    }
     if hand.stored.account != before {
         tx.save(&hand.stored)?;
     }

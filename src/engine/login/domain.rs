@@ -54,9 +54,27 @@ pub fn seen(view: &View<'_>, person: &Person, account: &Account, undecided: bool
     }
     new.truncate(GROUPS_KEPT.saturating_sub(before.len()));
     let matters = undecided && !account.is_enabled() && !account.recovered && !account.passwordless;
-    let listed = |name: &String| person.groups.iter().any(|group| group.kind == SubjectKind::DomainGroup && group.name == *name);
-    let missing = before.into_iter().filter(|name| matters && !listed(name)).collect();
+    let missing = before.into_iter().filter(|name| matters && !is_listed(person, name)).collect();
     Ok(Seen { new, missing })
+}
+
+/// The enforced domain groups that a person's list of groups lacks: for a change that enforcement forbids, the domain has to say of each that the
+/// person is not in it.
+///
+/// # Errors
+/// The store's.
+pub fn unlisted(view: &View<'_>, person: &Person) -> Result<Vec<String>, StoreError> {
+    if !view.enforces_groups()? {
+        return Ok(Vec::new());
+    }
+    let before = Subject { kind: SubjectKind::DomainGroup, name: String::new() };
+    let most = u32::try_from(GROUPS_KEPT).unwrap_or(u32::MAX);
+    let groups = view.enforced_groups(Some(&before), most)?.into_iter().filter(|group| group.kind == SubjectKind::DomainGroup);
+    Ok(groups.map(|group| group.name).filter(|name| !is_listed(person, name)).collect())
+}
+
+fn is_listed(person: &Person, name: &str) -> bool {
+    person.groups.iter().any(|group| group.kind == SubjectKind::DomainGroup && group.name == name)
 }
 
 /// Keeps what was seen, and gives the group as whose member the person counts though the list lacks it.
@@ -74,7 +92,7 @@ pub async fn settle(desk: &Desk, directory: &Directory, person: &Person, seen: S
 }
 
 /// Those of the groups that the domain knows now, and whose member the person is not. The list of groups lacks them.
-async fn left(desk: &Desk, directory: &Directory, person: &Person, groups: &[String]) -> Vec<String> {
+pub async fn left(desk: &Desk, directory: &Directory, person: &Person, groups: &[String]) -> Vec<String> {
     let teams = match person.partial {
         false => directory.teams(groups).await,
         true => vec![Ok(None); groups.len()],
