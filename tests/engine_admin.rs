@@ -506,6 +506,24 @@ fn a_renamed_user_gets_a_second_step_again_after_an_administrator_has_let_the_ol
 }
 
 #[test]
+fn helping_the_second_name_of_a_number_leaves_the_first_ones_second_step_alone() {
+    let mut nas = Nas::start(&format!("{PASSWD}operator:x:2003:100::/:/bin/sh\n"), GROUP);
+    let mut root = nas.root();
+    enrol(&mut root, "erin");
+    assert_eq!(refused(&mut root, "Admin.DisableFor", json!({ "user": "operator" })), "StorageFailed");
+    assert_eq!(decision(&mut root, "erin"), Decision::Verify);
+    drop(root);
+    // Once erin is gone, what was stored for her is in nobody's use.
+    restart(&mut nas, |folder| {
+        let passwd = folder.join("etc/passwd");
+        fs::write(&passwd, fs::read_to_string(&passwd).unwrap().replace("erin:x:2003:100::/:/bin/sh\n", "")).unwrap();
+    });
+    let mut root = nas.root();
+    let Empty {} = call(&mut root, "Admin.DisableFor", json!({ "user": "operator" }));
+    assert_eq!(decision(&mut root, "operator"), Decision::NotRequired);
+}
+
+#[test]
 fn a_restored_backup_does_not_lock_the_recovered_admin_out() {
     let nas = nas();
     nas.after_the_tour();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use log::info;
 
-use super::desk::{Desk, Trouble};
+use super::desk::{Desk, Trouble, namesake};
 use super::directory::Person;
 use super::login::phone::{reconsider, reconsider_all};
 use super::store::{AuditEntry, Lookup, StoreError, Stored, Subject, Tx, View};
@@ -69,7 +69,13 @@ impl Interface for AdminInterface {
             }
             Call::DisableFor { user } => {
                 let person = find(&desk, &user).await?;
-                done(whole(help(desk, asker, AdminCall::DisableFor, person, disable_for)).await?)
+                let namesake = namesake(&desk, &person).await.map_err(Error::from)?;
+                let act = move |tx: &Tx<'_>, asker: &Asker, standing: &Standing, person: &Person| match namesake {
+                    // What is stored is the other's, who still needs it.
+                    Some(name) => Err(StoreError::IdentityTaken { uid: person.uid, name }),
+                    None => disable_for(tx, asker, standing, person),
+                };
+                done(whole(help(desk, asker, AdminCall::DisableFor, person, act)).await?)
             }
             Call::Unlock { user } => {
                 let person = find(&desk, &user).await?;
@@ -200,7 +206,7 @@ async fn help(
     asker: Asker,
     call: AdminCall,
     person: Arc<Person>,
-    act: fn(&Tx<'_>, &Asker, &Standing, &Person) -> Helped,
+    act: impl FnOnce(&Tx<'_>, &Asker, &Standing, &Person) -> Helped + Send + 'static,
 ) -> Result<(), Error> {
     let target = asker.target(&desk, &person);
     let user = person.name.clone();
@@ -234,7 +240,7 @@ fn disable_for(tx: &Tx<'_>, asker: &Asker, standing: &Standing, person: &Person)
     Ok(Ok(()))
 }
 
-/// Makes way for a person whose uid or name is stored for somebody who was deleted or renamed.
+/// Makes way for a person whose uid or name is stored for somebody who was deleted or renamed, and has neither any more: see [`namesake`].
 fn forget(tx: &Tx<'_>, asker: &Asker, person: &Person) -> Helped {
     while let Lookup::Other(gone) = tx.account(person.uid, &person.name)? {
         tx.forget(gone.uid)?;

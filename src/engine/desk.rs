@@ -296,6 +296,19 @@ pub fn stored_as(view: &View<'_>, uid: u32, name: &str) -> Result<Stored, StoreE
     }
 }
 
+/// Whoever else is stored for this person's number, and still has it: two accounts of one uid, of which only one can be stored. Who was stored and is
+/// gone is nobody.
+///
+/// # Errors
+/// Where that can't be known now.
+pub async fn namesake(desk: &Desk, person: &Person) -> Result<Option<String>, Trouble> {
+    let uid = person.uid;
+    let stored = desk.store.read(move |view| view.account_by_uid(uid)).await?;
+    let Some(other) = stored.filter(|stored| stored.name != person.name) else { return Ok(None) };
+    let found = desk.directory.by_name(&other.name).await?;
+    Ok(found.filter(|found| found.uid == uid && found.name == other.name).map(|found| found.name.clone()))
+}
+
 /// The enforced groups of a person.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use log::{error, info};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::desk::{Desk, stored};
+use super::desk::{Desk, Trouble, namesake, stored};
 use super::directory::Person;
 use super::login::phone::reconsider_all;
 use super::root::News;
@@ -66,6 +66,7 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
         Ok(None) => return failed(&format!("{account} was brought back by the button, but there is no such user")),
         Err(e) => return failed(&format!("{account} was brought back by the button: {}", e.0)),
     };
+    // Their second step is not the press's to remove (Q30).
     match namesake(desk, &person).await {
         Ok(None) => {}
         Ok(Some(other)) => {
@@ -75,7 +76,7 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
             );
             return true;
         }
-        Err(reason) => return failed(&format!("{account} was brought back by the button: {reason}")),
+        Err(Trouble::Storage(reason)) => return failed(&format!("{account} was brought back by the button: {reason}")),
     }
     match write(desk, person, *press).await {
         Ok(true) => {
@@ -87,15 +88,6 @@ async fn suspend(desk: &Desk, Recovered { account, press }: &Recovered) -> bool 
         Err(e) => return failed(&format!("{account} was brought back by the button, but its second step is not off yet: {e}")),
     }
     true
-}
-
-/// Whoever else has this number in this machine's user list, and is stored: their second step is not the press's to remove (Q30).
-async fn namesake(desk: &Desk, person: &Arc<Person>) -> Result<Option<String>, String> {
-    let uid = person.uid;
-    let stored = desk.store.read(move |view| view.account_by_uid(uid)).await.map_err(|e| e.to_string())?;
-    let Some(other) = stored.filter(|stored| stored.name != person.name) else { return Ok(None) };
-    let found = desk.directory.by_name(&other.name).await.map_err(|silent| silent.0)?;
-    Ok(found.filter(|found| found.uid == uid).map(|found| found.name.clone()))
 }
 
 async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, StoreError> {
