@@ -85,6 +85,12 @@ impl<T> Sessions<T> {
         self.entries.get(name).map(|entry| &entry.session)
     }
 
+    /// Who has opened it.
+    #[must_use]
+    pub fn owner(&self, name: &str) -> Option<Owner> {
+        self.entries.get(name).map(|entry| entry.owner)
+    }
+
     /// All, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.session))

@@ -105,6 +105,8 @@ pub struct Setup {
     available: Methods,
     /// The latest offer.
     pairing: Option<Pairing>,
+    /// How many were made.
+    pairings: u32,
     /// Those that have scanned one.
     phones: Vec<Phone>,
     /// The method that was confirmed first.
@@ -186,6 +188,7 @@ impl Setup {
             email: None,
             available,
             pairing: None,
+            pairings: 0,
             phones: Vec::new(),
             first: None,
         }

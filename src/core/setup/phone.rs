@@ -6,6 +6,9 @@ use crate::core::pairing::{self, Next, PairFault, Pairing, Phone, Presented};
 use crate::core::passcode::Answer;
 use crate::core::time::{BootTime, Wall};
 
+/// So many pairings are offered in one setup: two for each phone and method, and some slips.
+const OFFERS: u32 = 32;
+
 /// A phone that takes a pairing, beside what it says of itself.
 pub struct Taker<'a> {
     /// What it is called where its key is new to the account.
@@ -22,7 +25,8 @@ impl Setup {
     /// Offers a pairing for `method`, in the place of the last one; `in_force` phones are there already.
     ///
     /// # Errors
-    /// `NoSuchSetup` in one that is about something else, `MethodUnavailable` where no phone reaches us, or too many are paired.
+    /// `NoSuchSetup` in one that is about something else, `MethodUnavailable` where no phone reaches us, too many are paired, or too many were
+    /// offered.
     pub fn offer_pairing(
         &mut self,
         method: Method,
@@ -42,6 +46,10 @@ impl Setup {
         if in_force + self.phones.iter().filter(|phone| !phone.known).count() >= PER_ACCOUNT || self.phones.len() >= PER_ACCOUNT {
             return Err(unavailable(format!("{PER_ACCOUNT} phones are paired: remove one first")));
         }
+        if self.pairings >= OFFERS {
+            return Err(unavailable("too many pairings were offered in this setup: begin it anew".into()));
+        }
+        self.pairings += 1;
         Ok(self.pairing.insert(Pairing::offer(method, drawn, now, self.until)))
     }
 
@@ -285,6 +293,13 @@ mod tests {
         confirm_code(&mut setup);
         let done = setup.finish(&account, at(3)).unwrap();
         assert_eq!((done.phones.len(), done.account.preferred), (0, Some(Method::SecurityCode)));
+    }
+
+    #[test]
+    fn one_setup_offers_so_many_pairings_and_no_more() {
+        let mut setup = begin(&Account::default());
+        let offers = (0..100).map(|_| setup.offer_pairing(Method::QrCode, ("P".into(), PairingSecret::new([7; 32])), 0, at(1)).is_ok());
+        assert_eq!(offers.filter(|offered| *offered).count(), 32);
     }
 
     #[test]

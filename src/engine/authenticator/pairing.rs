@@ -9,6 +9,7 @@ use super::proof::Phone;
 use super::{Answer, Error, nonce, whole};
 use crate::core::authenticator::{PublicKey, is_name};
 use crate::core::pairing::{Confirmed, Next, PairFault, Presented, State};
+use crate::core::sessions::Owner;
 use crate::core::setup::{Setup, Taker};
 use crate::engine::desk::{Desk, random, stored_as, token};
 use crate::engine::login::phone::reconsider;
@@ -54,17 +55,18 @@ pub async fn pair(desk: &Arc<Desk>, pairing: &str, given: Given) -> Answer<Paire
     Ok(whole(async move { take(&desk, &pairing, setup, given).await }).await?)
 }
 
-/// The turn of an open setup.
-async fn turn(desk: &Desk, name: &str) -> Option<OwnedMutexGuard<Setup>> {
+/// The turn of an open setup, and who has opened that: in whose share of the audit trail is what phones do about it.
+async fn turn(desk: &Desk, name: &str) -> Option<(OwnedMutexGuard<Setup>, Owner)> {
     let open = desk.setups().get(name).cloned()?;
     let setup = Arc::clone(&open).lock_owned().await;
+    let setups = desk.setups();
     // It may have ended while this waited.
-    let is_there = desk.setups().get(name).is_some_and(|there| Arc::ptr_eq(there, &open));
-    is_there.then_some(setup)
+    let is_there = setups.get(name).is_some_and(|there| Arc::ptr_eq(there, &open));
+    setups.owner(name).filter(|_| is_there).map(|owner| (setup, owner))
 }
 
 async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<Paired, Error> {
-    let mut setup = turn(desk, &name).await.ok_or(Error::NoSuchPairing {})?;
+    let (mut setup, owner) = turn(desk, &name).await.ok_or(Error::NoSuchPairing {})?;
     let (uid, user, moment) = (setup.uid, setup.user.clone(), (desk.moment)());
     let look = desk.store.read(move |view| Ok((view.authenticators(uid)?, stored_as(view, uid, &user)?.account)));
     let (stored, account) = look.await?;
@@ -80,7 +82,7 @@ async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<
         Ok(taken) => taken,
         Err(fault) => {
             if fault == PairFault::InvalidProof {
-                note(desk, &setup, "pairing_forged", None);
+                note(desk, (&setup, owner), "pairing_forged", None);
             }
             // It may be void by now.
             desk.phones.changed(uid);
@@ -88,7 +90,7 @@ async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<
         }
     };
     let key = setup.phone(&id).map(|phone| phone.key.clone()).ok_or(Error::NoSuchPairing {})?;
-    note(desk, &setup, "phone_scanned", Some(word.clone()));
+    note(desk, (&setup, owner), "phone_scanned", Some(word.clone()));
     let until = moment.boot + setup.left(moment.boot);
     desk.phones.leave(&name, |phone| setup.phone(phone).is_some());
     let newcomer = Newcomer { setup: name, uid, key, until, generation: account.generation };
@@ -103,9 +105,9 @@ async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<
     Ok(Paired { authenticator: id, account: setup.user.clone(), host: desk.host.clone(), next, number, code, nonce })
 }
 
-fn note(desk: &Desk, setup: &Setup, event: &str, detail: Option<String>) {
+fn note(desk: &Desk, (setup, owner): (&Setup, Owner), event: &str, detail: Option<String>) {
     let (at, user, by) = ((desk.moment)().wall, Some(setup.user.clone()), "phone".into());
-    desk.note(AuditEntry { at, event: event.into(), user, by, detail, ..AuditEntry::default() });
+    desk.note_of(owner, AuditEntry { at, event: event.into(), user, by, detail, ..AuditEntry::default() });
 }
 
 /// A phone's user has compared the number.
@@ -114,7 +116,7 @@ pub async fn confirm(desk: &Desk, phone: &Phone, said: (bool, Option<&str>)) -> 
         Some(name) => turn(desk, name).await,
         None => None,
     };
-    let Some(mut setup) = setup else { return Ok(PairingConfirmed { outcome: PairingOutcome::Expired }) };
+    let Some((mut setup, owner)) = setup else { return Ok(PairingConfirmed { outcome: PairingOutcome::Expired }) };
     let boot = (desk.moment)().boot;
     // What is said again is not written down again.
     let open = setup.pairing().is_some_and(|pairing| matches!(pairing.state(boot), State::Approve(_) | State::TypeCode));
@@ -126,8 +128,8 @@ pub async fn confirm(desk: &Desk, phone: &Phone, said: (bool, Option<&str>)) -> 
     };
     match outcome {
         _ if !open => {}
-        PairingOutcome::Denied => note(desk, &setup, "pairing_denied", None),
-        PairingOutcome::WrongNumber => note(desk, &setup, "pairing_wrong_number", None),
+        PairingOutcome::Denied => note(desk, (&setup, owner), "pairing_denied", None),
+        PairingOutcome::WrongNumber => note(desk, (&setup, owner), "pairing_wrong_number", None),
         PairingOutcome::Paired | PairingOutcome::Expired => {}
     }
     desk.phones.changed(phone.uid);
@@ -137,7 +139,7 @@ pub async fn confirm(desk: &Desk, phone: &Phone, said: (bool, Option<&str>)) -> 
 /// A phone wants to be forgotten. With an account's last phone go the methods that need one.
 pub async fn unpair(desk: &Arc<Desk>, phone: Phone) -> Result<(), Error> {
     if let Some(name) = &phone.setup
-        && let Some(mut setup) = turn(desk, name).await
+        && let Some((mut setup, _)) = turn(desk, name).await
     {
         setup.unpair(&phone.id);
     }

@@ -181,6 +181,29 @@ fn five_forged_pairings_void_the_offer() {
 }
 
 #[test]
+fn whoever_scans_again_and_again_fills_the_own_share_of_the_audit_trail_and_no_more() {
+    let mut town = Town::new();
+    let (mut alice, mut phone) = (town.engine.alice(), Phone::new("phone"));
+    let mut last = json!(null);
+    for _ in 0..5 {
+        last = alice.call("Account.BeginSetup", json!({ "password": PASSWORD }))["setup"].clone();
+        for _ in 0..20 {
+            let offered = alice.call("Account.OfferPairing", json!({ "setup": last, "method": "qr_code" }));
+            let mut forged = phone.presents(&Scanned::read(&offered["uri"]));
+            forged["mac"] = json!("A".repeat(43));
+            assert_eq!(town.carrier.refused("Authenticator.Pair", forged).0, "InvalidProof");
+            phone.pair(&mut town.carrier, &offered["uri"]);
+        }
+    }
+    // What is only noted is written with the next decision.
+    alice.finish(&last);
+    let events = town.engine.audit();
+    let left = events.iter().filter(|event| ["pairing_forged", "phone_scanned"].contains(&event.as_str())).count();
+    // A minute gives room for one more.
+    assert!((50..100).contains(&left), "{left}");
+}
+
+#[test]
 fn a_phone_that_is_not_in_force_decides_nothing() {
     let mut town = Town::new();
     let mut alice = Alice::with_phone(&mut town);
