@@ -23,7 +23,7 @@ const LOGIN: &str = "AG5hcwBzM2NyZXQ=";
 
 /// What the server does that not every server does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub enum Manner {
     Good,
     /// It knows no STARTTLS.
     Open,
@@ -38,7 +38,7 @@ enum Manner {
 }
 
 /// A mail server on loopback.
-struct Server {
+pub struct Server {
     port: u16,
     /// Each line that a client has said, mails included.
     lines: Receiver<String>,
@@ -49,7 +49,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(security: MailSecurity, manner: Manner) -> Self {
+    pub fn start(security: MailSecurity, manner: Manner) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (authority, config) = certificates(folder.path());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -67,7 +67,7 @@ impl Server {
         Self { port, lines, authority, gate, _folder: folder }
     }
 
-    fn scene(&self, security: MailSecurity) -> Scene {
+    pub fn scene(&self, security: MailSecurity) -> Scene {
         let mut scene = Scene::default();
         scene.config.mail.host = Some("localhost".into());
         scene.config.mail.port = Some(self.port);
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// The next mail, and the code in it.
-    fn mail(&self) -> (String, String) {
+    pub fn mail(&self) -> (String, String) {
         let mut mail = String::new();
         loop {
             let line = self.lines.recv_timeout(SOON).expect("a mail");

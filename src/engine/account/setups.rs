@@ -233,6 +233,7 @@ async fn change_address(desk: &Desk, open: &Open) -> Result<(), Error> {
         tx.audit(&entry).map(Ok)
     });
     changed.await??;
+    reconsider(desk, open.setup.uid).await;
     tell(&told);
     Ok(())
 }

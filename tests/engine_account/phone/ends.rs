@@ -1,8 +1,10 @@
 //! What ends a request, and who is told: the phone that shows it, and the login that waits for it.
 
 use serde_json::json;
+use twostep::config::MailSecurity;
 
 use super::*;
+use crate::mail::{Manner, Server};
 
 /// Alice's login asks her phone, which shows it; what happens then to her account ends both at once, and the phone's word comes too late.
 fn ended_by(happens: impl FnOnce(&mut Town, &mut Alice)) {
@@ -57,6 +59,22 @@ fn a_change_that_comes_into_force_ends_what_was_asked_before_it() {
         let change = vouched(alice);
         let setup = alice.api.call("Account.BeginChange", change)["setup"].clone();
         alice.api.call("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD }));
+    });
+}
+
+#[test]
+fn a_new_recovery_address_ends_what_was_asked_before_it() {
+    let server = Server::start(MailSecurity::None, Manner::Good);
+    let mut scene = scene(NumberEntry::Compare);
+    scene.config.mail = server.scene(MailSecurity::None).config.mail;
+    let mut town = Town::of(scene);
+    let alice = Alice::with_phone(&mut town);
+    ended_in((town, alice), |_, alice| {
+        let mut address = vouched(alice);
+        address["recovery_email"] = json!("al@example.net");
+        let setup = alice.api.call("Account.SetRecoveryEmail", address)["setup"].clone();
+        let confirmed = alice.api.call("Account.ConfirmRecoveryEmail", json!({ "setup": setup, "code": server.mail().1 }));
+        assert_eq!(confirmed["outcome"], "confirmed");
     });
 }
 
