@@ -91,9 +91,10 @@ impl<T> Sessions<T> {
         self.entries.get(name).map(|entry| entry.owner)
     }
 
-    /// All, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
-        self.entries.iter().map(|(name, entry)| (name.as_str(), &entry.session))
+    /// All of one owner, by name, the oldest first.
+    pub fn of(&self, owner: Owner) -> impl Iterator<Item = (&str, &T)> {
+        let names = self.order.range((owner, 0)..=(owner, u64::MAX)).map(|(_, name)| name.as_str());
+        names.filter_map(|name| self.get(name).map(|session| (name, session)))
     }
 
     /// Ends one.

@@ -12,9 +12,10 @@
 //! replaces what somebody has just put in force, and beginning a setup harms nobody else's.
 //!
 //! A setup cut off is resumed with its own name. Where a login began it, the next login of the same account, service and address is given a new
-//! one in its place, and the name of the former is void: who comes now may be somebody else behind the same address, who must be led neither to
-//! scan a secret that another has seen, nor to put another's mailbox or phone into force. All that goes over is what the newcomer proves to
-//! have: see [`offer`]. A login whose address is not known goes on with nothing.
+//! one that follows it: who comes now may be somebody else behind the same address, who must be led neither to scan a secret that another has
+//! seen, nor to put another's mailbox or phone into force. All that goes over is what the newcomer proves to have: see [`offer`]. Once a code is
+//! confirmed in the new one, the name of the former is void. Until then that goes on, since nobody can tell a line that was cut from a second
+//! terminal, or from an editor that logs in three times. A login whose address is not known goes on with nothing.
 //!
 //! A pairing has a life of its own inside it: see [`pairing`](super::pairing). The method that was confirmed first is the one asked for first.
 //!
@@ -99,8 +100,10 @@ pub struct Setup {
     generation: u64,
     until: BootTime,
     offer: Option<Offer>,
-    /// What was offered before the line was cut, the latest last.
+    /// What was offered in the setups that this one follows, the latest last.
     earlier: Vec<Offer>,
+    /// Their names.
+    former: Vec<String>,
     email: Option<NewAddress>,
     available: Methods,
     /// The latest offer.
@@ -185,6 +188,7 @@ impl Setup {
             until,
             offer: None,
             earlier: Vec::new(),
+            former: Vec::new(),
             email: None,
             available,
             pairing: None,
@@ -239,16 +243,22 @@ impl Setup {
         self.purpose
     }
 
-    /// Takes the place of `cut_off`, where both were begun by logins of the same account, service and known address; tells whether it did.
-    pub fn replace(&mut self, cut_off: &Self, now: BootTime) -> bool {
+    /// Follows the setup `name`, where both were begun by logins of the same account, service and known address; tells whether it does.
+    pub fn follow(&mut self, (name, cut_off): (&str, &Self), now: BootTime) -> bool {
         let (Authority::Login(next), Authority::Login(first)) = (&self.authority, &cut_off.authority) else { return false };
         let same = (first.uid, &first.user, &first.service, &first.remote) == (next.uid, &next.user, &next.service, &next.remote);
         let honest = next.remote.is_some() && !next.claimed && !first.claimed;
-        let replaces = same && honest && cut_off.generation == self.generation && !cut_off.is_over(now);
-        if replaces {
+        let follows = same && honest && cut_off.generation == self.generation && !cut_off.is_over(now);
+        if follows {
+            self.former.push(name.into());
             self.remember(cut_off);
         }
-        replaces
+        follows
+    }
+
+    /// The names of those that it follows, which are void from now on: a code was confirmed here.
+    pub fn takes_over(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.former)
     }
 
     /// Whether a Security Code was offered before the line was cut.
@@ -597,16 +607,16 @@ mod tests {
     }
 
     #[test]
-    fn a_setup_cut_off_is_replaced_by_the_next_login_from_the_same_place_only() {
+    fn a_setup_cut_off_is_followed_by_that_of_the_next_login_from_the_same_place_only() {
         let cut = at_login(origin("192.0.2.7"), 0);
-        let replaces = |origin: Origin, seconds| at_login(origin, seconds).replace(&cut, at(seconds));
-        assert!(!replaces(origin("192.0.2.8"), 100));
-        assert!(!replaces(Origin { claimed: true, ..origin("192.0.2.7") }, 100));
-        assert!(!replaces(Origin { user: "bob".into(), ..origin("192.0.2.7") }, 100));
-        assert!(replaces(origin("192.0.2.7"), 100) && !replaces(origin("192.0.2.7"), 600));
+        let follows = |origin: Origin, seconds| at_login(origin, seconds).follow(("A", &cut), at(seconds));
+        assert!(!follows(origin("192.0.2.8"), 100));
+        assert!(!follows(Origin { claimed: true, ..origin("192.0.2.7") }, 100));
+        assert!(!follows(Origin { user: "bob".into(), ..origin("192.0.2.7") }, 100));
+        assert!(follows(origin("192.0.2.7"), 100) && !follows(origin("192.0.2.7"), 600));
         let nowhere = Origin { remote: None, ..origin("") };
-        assert!(!at_login(nowhere.clone(), 1).replace(&at_login(nowhere, 0), at(1)), "no address is no place to know somebody by");
-        assert!(!at_login(origin("192.0.2.7"), 1).replace(&with_code(&enforced()), at(1)), "a password began this one");
+        assert!(!at_login(nowhere.clone(), 1).follow(("A", &at_login(nowhere, 0)), at(1)), "no address is no place to know somebody by");
+        assert!(!at_login(origin("192.0.2.7"), 1).follow(("A", &with_code(&enforced())), at(1)), "a password began this one");
     }
 
     #[test]
@@ -615,7 +625,7 @@ mod tests {
         let scanned = cut.offer_security_code([1; 20]).secret().to_vec();
         let typed = code(&cut, 60);
         let mut setup = at_login(origin("192.0.2.7"), 60);
-        assert!(setup.replace(&cut, at(60)) && setup.was_cut_off());
+        assert!(setup.follow(("A", &cut), at(60)) && setup.was_cut_off());
         setup.offer_security_code([2; 20]);
         let (outcome, hint) = setup.confirm_security_code(&typed, time(60));
         assert!(outcome == Confirmation::Confirmed && hint.unwrap().contains("scanned before counts"));
@@ -631,7 +641,7 @@ mod tests {
         confirm_code(&mut before);
         let known = before.offer.as_ref().unwrap().enrolment.secret().to_vec();
         let mut setup = at_login(origin("192.0.2.7"), 60);
-        assert!(setup.replace(&before, at(60)));
+        assert!(setup.follow(("A", &before), at(60)));
         let progress = setup.progress(&enforced());
         assert_eq!((progress.ready, progress.recovery_email), (Methods::NONE, None));
         assert_eq!(setup.finish(&enforced(), at(60)).unwrap_err(), Refusal::SecurityCodeMissing, "what another confirmed does not count");
@@ -648,7 +658,7 @@ mod tests {
         confirm_code(&mut cut);
         let (used, next) = (code(&cut, 0), code(&cut, 30));
         let mut setup = at_login(origin("192.0.2.7"), 5);
-        assert!(setup.replace(&cut, at(5)));
+        assert!(setup.follow(("A", &cut), at(5)));
         setup.offer_security_code([2; 20]);
         let (outcome, hint) = setup.confirm_security_code(&used, time(5));
         assert!(outcome == Confirmation::Wrong && hint.unwrap().contains("already used"));
@@ -664,7 +674,7 @@ mod tests {
             setup.offer_security_code([n; 20]);
             typed.push(code(&setup, 0));
             let mut next = at_login(origin("192.0.2.7"), n.into());
-            assert!(next.replace(&setup, at(n.into())));
+            assert!(next.follow(("A", &setup), at(n.into())));
             setup = next;
         }
         setup.offer_security_code([7; 20]);

@@ -13,7 +13,7 @@ use log::info;
 use tokio::sync::OwnedMutexGuard;
 
 use super::clocks::trust_clock;
-use super::desk::{Desk, OpenLogin, OpenSetup, Trouble, draw, enforcing_groups, now, owner, stored};
+use super::desk::{Desk, OpenLogin, Trouble, draw, enforcing_groups, now, owner, stored};
 use super::directory::{Directory, Person};
 use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
@@ -245,22 +245,18 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box
     })
 }
 
-/// The setup that an enforced account has to finish first, in the place of one that was cut off; and what its user should know of that.
+/// The setup that an enforced account has to finish first, and what its user should know where it follows one that was begun a moment ago.
 fn setup(desk: &Desk, owner: Owner, origin: Origin, (by, stored): (String, &Stored)) -> Result<(Secret, u64, Option<&'static str>), Error> {
     let (now, uid) = ((desk.moment)(), origin.uid);
     let resumed = entry(now.wall, &origin, "setup_resumed", by, None);
     let mut setup = Setup::at_login(origin, &stored.account, desk.facilities(), now.boot);
-    let mut setups = desk.setups();
-    // One that is being answered for right now is not cut off.
-    let replaced = |open: &OpenSetup, setup: &mut Setup| open.try_lock().is_ok_and(|before| setup.replace(&before, now.boot));
-    let void: Vec<String> = setups.iter().filter(|(_, open)| replaced(open, &mut setup)).map(|(name, _)| name.to_owned()).collect();
-    void.iter().for_each(|name| drop(setups.close(name)));
-    drop(setups);
-    if !void.is_empty() {
-        desk.note(resumed);
+    let mut follows = false;
+    for (name, open) in desk.setups().of(owner) {
+        // One that is being answered for right now is not cut off.
+        follows |= open.try_lock().is_ok_and(|before| setup.follow((name, &before), now.boot));
     }
-    for name in &void {
-        desk.phones.leave(name, |_| false);
+    if follows {
+        desk.note_of(owner, resumed);
     }
     let (expires_in, notice) = (setup.expires_in(now.boot), setup.was_cut_off().then_some(notice::CUT_OFF));
     let opened = desk.open_setup(owner, setup)?;

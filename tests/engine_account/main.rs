@@ -458,9 +458,6 @@ fn a_setup_that_was_cut_off_hands_the_next_login_nothing_that_another_has_confir
     let scanned = service.confirm_new_code(&before["setup"]);
     let next = from(&mut service, Some("192.0.2.7"));
     assert!(next["notice"].as_str().unwrap().contains("somebody knows your password"), "{next}");
-    for method in ["Account.SetupStatus", "Account.OfferSecurityCode", "Account.FinishSetup"] {
-        assert_eq!(service.refused(method, json!({ "setup": before["setup"] })).0, "NoSuchSetup", "{method}");
-    }
     let setup = &next["setup"];
     assert_eq!(service.refused("Account.FinishSetup", json!({ "setup": setup })).0, "SecurityCodeMissing");
     let offered = service.call("Account.OfferSecurityCode", json!({ "setup": setup }));
@@ -468,8 +465,30 @@ fn a_setup_that_was_cut_off_hands_the_next_login_nothing_that_another_has_confir
     // Whoever has scanned it proves that, and needs no second scan.
     let typed = service.call("Account.ConfirmSecurityCode", json!({ "setup": setup, "code": code(&scanned, 1) }));
     assert_eq!(typed["outcome"], "confirmed", "{typed}");
+    for method in ["Account.SetupStatus", "Account.OfferSecurityCode", "Account.FinishSetup"] {
+        assert_eq!(service.refused(method, json!({ "setup": before["setup"] })).0, "NoSuchSetup", "{method}");
+    }
     service.call("Account.FinishSetup", json!({ "setup": setup }));
     assert_eq!(service.status()["status"], "enabled");
+}
+
+#[test]
+fn whoever_logs_in_twice_from_one_address_goes_on_in_either_terminal() {
+    let engine = Engine::with(granted(), enforced);
+    let mut service = engine.alice();
+    let login = json!({ "user": "alice", "service": "sshd", "remote": "192.0.2.7" });
+    let first = service.call("Login.Start", login.clone())["setup"].clone();
+    let offered = service.call("Account.OfferSecurityCode", json!({ "setup": first }));
+    // An editor that connects three times while she scans.
+    let others: Vec<Value> = (0..3).map(|_| service.call("Login.Start", login.clone())["setup"].clone()).collect();
+    for other in &others {
+        service.call("Account.OfferSecurityCode", json!({ "setup": other }));
+    }
+    let typed = code(offered["secret"].as_str().unwrap(), 0);
+    assert_eq!(service.call("Account.ConfirmSecurityCode", json!({ "setup": first, "code": typed }))["outcome"], "confirmed");
+    service.call("Account.FinishSetup", json!({ "setup": first }));
+    assert_eq!(service.refused("Account.FinishSetup", json!({ "setup": others[2] })).0, "AlreadyEnabled");
+    assert_eq!(service.call("Login.Start", login)["decision"], "verify");
 }
 
 #[test]

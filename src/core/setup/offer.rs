@@ -99,9 +99,14 @@ impl Setup {
         self.first.get_or_insert(Method::SecurityCode);
     }
 
-    /// Remembers what was offered in `cut_off`.
+    /// Remembers what was offered in `cut_off`, each secret once, with all that was typed of it.
     pub(super) fn remember(&mut self, cut_off: &Self) {
-        self.earlier.extend(cut_off.earlier.iter().chain(&cut_off.offer).map(Offer::cut_off));
+        for offer in cut_off.earlier.iter().chain(&cut_off.offer) {
+            match self.earlier.iter_mut().find(|known| known.enrolment.secret() == offer.enrolment.secret()) {
+                Some(known) => known.marks.extend(&offer.marks),
+                None => self.earlier.push(offer.cut_off()),
+            }
+        }
         let surplus = self.earlier.len().saturating_sub(EARLIER);
         self.earlier.drain(..surplus);
     }

@@ -289,7 +289,7 @@ mod tests {
         let mut before = Setup::at_login(origin.clone(), &account, PHONE, at(0));
         pair(&mut before, &phone, Method::QrCode, "P");
         let mut setup = Setup::at_login(origin, &account, PHONE, at(2));
-        assert!(setup.replace(&before, at(2)));
+        assert!(setup.follow(("A", &before), at(2)));
         confirm_code(&mut setup);
         let done = setup.finish(&account, at(3)).unwrap();
         assert_eq!((done.phones.len(), done.account.preferred), (0, Some(Method::SecurityCode)));

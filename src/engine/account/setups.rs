@@ -255,8 +255,19 @@ fn confirm_code(desk: &Desk, mut open: Open, code: &Secret) -> Answer<Reply> {
     let confirmed = open.setup.confirm_security_code(code.expose(), time);
     if confirmed.0 != Confirmation::Confirmed {
         desk.note_of(open.owner, open.entry("setup_code_wrong", None));
+    } else {
+        end_former(desk, &mut open.setup);
     }
     Ok(Reply::Confirmed(confirmed.into()))
+}
+
+/// Whoever has confirmed a code goes on here: the setups that this one follows are void, and whoever waits for a phone in one waits in vain.
+fn end_former(desk: &Desk, setup: &mut Setup) {
+    for name in setup.takes_over() {
+        drop(desk.setups().close(&name));
+        desk.phones.leave(&name, |_| false);
+    }
+    desk.phones.changed(setup.uid);
 }
 
 /// Puts all of a setup into force, in one commit.
