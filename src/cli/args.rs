@@ -108,7 +108,7 @@ pub enum Command {
         /// A group; may be given several times.
         #[arg(long = "group", value_name = "GROUP")]
         groups: Vec<String>,
-        /// Stop enforcing it.
+        /// Stop enforcing it. A group that is gone, or that can't be looked up, is named as `list` has it.
         #[arg(long)]
         off: bool,
         /// Show what would change, and change nothing.
