@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -14,7 +15,7 @@ use twostep::core::recovery::Phase;
 use twostep::core::time::{BootTime, Wall};
 use twostep::proto::secret::Secret;
 use twostep::supervisor::hooks::{self, Outcome, Report};
-use twostep::supervisor::password::DefaultPassword;
+use twostep::supervisor::password::{DefaultPassword, NoStableAddress};
 use twostep::supervisor::recovery::{AccountState, Now, PreparedHash, Published, Recovery, RecoveryError, StartAction, WindowEnd};
 use twostep::sys::atomic_file::{Disk, RealDisk, Step};
 use twostep::sys::crypt;
@@ -119,7 +120,7 @@ impl Nas {
     }
 
     fn daemon_on(&self, disk: impl Disk + 'static) -> Recovery {
-        Recovery::open_on(Arc::new(disk), self.paths(), self.config()).unwrap()
+        Recovery::open_on(Arc::new(disk), self.paths(), self.config(), Box::new(sticker)).unwrap()
     }
 
     fn pressed(&self) -> Recovery {
@@ -148,9 +149,12 @@ impl Nas {
     }
 }
 
+fn sticker() -> Result<DefaultPassword, NoStableAddress> {
+    Ok(DefaultPassword { password: Secret::new(PASSWORD.into()), interface: None, origin: "test".into() })
+}
+
 fn prepared(daemon: &Recovery) -> PreparedHash {
-    let password = DefaultPassword { password: Secret::new(PASSWORD.into()), interface: None, origin: "test".into() };
-    daemon.prepare(&password).unwrap()
+    daemon.prepare(&sticker().unwrap()).unwrap()
 }
 
 #[test]
@@ -221,7 +225,7 @@ fn a_record_that_could_not_be_kept_is_tried_again_within_the_window() {
 fn a_password_that_must_be_changed_is_marked_so() {
     let nas = Nas::new();
     let config = config::Recovery { must_change_password: true, ..nas.config() };
-    let mut daemon = Recovery::open(nas.paths(), config).unwrap();
+    let mut daemon = Recovery::open(nas.paths(), config, Box::new(sticker)).unwrap();
     daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
     assert!(nas.text("shadow").contains(&format!("admin:{}:0:::14:::\n", nas.field())));
 }
@@ -362,6 +366,58 @@ fn whoever_gave_admin_a_password_of_its_own_keeps_it() {
     assert!(daemon.last().unwrap().outcome.contains("password of its own"));
     daemon.turn_off(&fired(), "asked for").unwrap();
     assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn setting_the_default_password_again_makes_it_nobodys_own() {
+    for lock in ["", "!"] {
+        let nas = Nas::new();
+        let mut daemon = nas.pressed();
+        let again = crypt::hash(PASSWORD, crypt::Method::Sha512).unwrap().hash;
+        nas.set_password(&format!("{lock}{}", *again));
+        let shown = daemon.account_state(&fired()).unwrap();
+        let state = if lock.is_empty() { AccountState::Recovered { until: Some(Wall(FIRED + 3600)) } } else { AccountState::Disabled };
+        assert_eq!(shown, state);
+        assert_eq!(nas.daemon().window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+        assert_eq!(nas.field(), "!");
+    }
+}
+
+#[test]
+fn where_nobody_can_tell_whose_password_it_is_the_window_stays_undecided() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    nas.set_password("$6$some$hash");
+    let no_address = || Err(NoStableAddress { reason: "there is no network interface".into() });
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(no_address)).unwrap();
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    assert!(matches!(daemon.account_state(&fired()).unwrap(), AccountState::Recovered { .. }), "not taken over yet");
+    let error = daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap_err();
+    assert!(matches!(error, RecoveryError::Undecided(_)), "{error}");
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR))), "asked again in a minute");
+    assert_eq!((nas.field().as_str(), nas.daemon().last().unwrap().phase), ("$6$some$hash", Phase::Recovered));
+}
+
+/// A status is asked for often, and a hash is slow on a small board.
+#[test]
+fn a_hash_that_was_judged_is_not_judged_again_for_each_status() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let find = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        sticker()
+    };
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(find)).unwrap();
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    daemon.account_state(&fired()).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "what the press set is known");
+    nas.set_password("$6$own$hash");
+    for _ in 0..3 {
+        assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Active);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -516,7 +572,7 @@ fn another_account_configured_since_does_not_leave_the_first_one_on() {
     let nas = Nas::new();
     drop(nas.pressed());
     let config = config::Recovery { account: "operator".into(), ..nas.config() };
-    let mut daemon = Recovery::open(nas.paths(), config).unwrap();
+    let mut daemon = Recovery::open(nas.paths(), config, Box::new(sticker)).unwrap();
     daemon.at_start(&at("one", 200, FIRED)).unwrap();
     let done = daemon.fire("reset", prepared(&daemon), &at("one", 300, FIRED)).unwrap();
     assert_eq!((done.account.as_str(), done.created, nas.field().as_str()), ("operator", true, "!"));
@@ -551,7 +607,7 @@ fn a_configuration_that_would_break_passwd_or_open_root_is_refused() {
     for (change, key) in changes {
         let mut config = nas.config();
         change(&mut config);
-        assert!(Recovery::open(nas.paths(), config).err().unwrap().to_string().contains(key));
+        assert!(Recovery::open(nas.paths(), config, Box::new(sticker)).err().unwrap().to_string().contains(key));
     }
 }
 

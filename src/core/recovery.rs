@@ -138,7 +138,7 @@ pub struct Record {
 /// What the account's password field says about the default password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordIs {
-    /// It is set (perhaps locked with `!`, which an unlock would bring back).
+    /// It is set (perhaps locked with `!`, which an unlock would bring back), by the press or by somebody since.
     Default,
     /// Another one is set.
     Other,
@@ -151,17 +151,21 @@ pub enum PasswordIs {
 }
 
 impl PasswordIs {
-    /// Judges the password field by the hash that the press set.
-    #[must_use]
-    pub fn of(field: Option<&[u8]>, set: &PasswordHash) -> Self {
-        let Some(field) = field else { return Self::Missing };
+    /// Judges the password field by the hash that the press set. A salt makes each hash of one password another: of a hash that the press
+    /// did not set, `gives` says whether the default password gives it all the same.
+    ///
+    /// # Errors
+    /// Where `gives` can't tell.
+    pub fn of<E>(field: Option<&[u8]>, set: &PasswordHash, gives: impl FnOnce(&[u8]) -> Result<bool, E>) -> Result<Self, E> {
+        let Some(field) = field else { return Ok(Self::Missing) };
         let unlocked = field.iter().position(|&b| b != OFF[0]).map_or(&[][..], |start| &field[start..]);
-        match unlocked {
+        Ok(match unlocked {
             hash if hash == set.expose().as_bytes() => Self::Default,
             b"" if field.is_empty() => Self::Empty,
             b"" | b"*" => Self::Off,
+            hash if gives(hash)? => Self::Default,
             _ => Self::Other,
-        }
+        })
     }
 }
 
@@ -197,6 +201,8 @@ pub fn decide(record: &Record, password: PasswordIs, now: &Now) -> Wish {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -268,9 +274,15 @@ mod tests {
         }
     }
 
+    /// Another hash of the default password is `$y$j9T$other$hash`; asked of any other, it is no hash of it.
+    fn is(field: &[u8]) -> PasswordIs {
+        let gives = |hash: &[u8]| Ok::<_, Infallible>(hash == b"$y$j9T$other$hash");
+        let Ok(is) = PasswordIs::of(Some(field), &hash(), gives);
+        is
+    }
+
     #[test]
     fn the_default_password_counts_as_set_even_behind_a_lock() {
-        let is = |field: &[u8]| PasswordIs::of(Some(field), &hash());
         assert_eq!(is(b"$y$j9T$salt$hash"), PasswordIs::Default);
         assert_eq!(is(b"!$y$j9T$salt$hash"), PasswordIs::Default);
         assert_eq!(is(b"$y$j9T$salt$hasH"), PasswordIs::Other);
@@ -279,7 +291,15 @@ mod tests {
         for off in [&b"!"[..], b"!!", b"*", b"!*"] {
             assert_eq!(is(off), PasswordIs::Off);
         }
-        assert_eq!(PasswordIs::of(None, &hash()), PasswordIs::Missing);
+        assert_eq!(PasswordIs::of(None, &hash(), |_| Err("asked")), Ok(PasswordIs::Missing));
+    }
+
+    #[test]
+    fn the_default_password_set_again_is_nobodys_own() {
+        assert_eq!(is(b"$y$j9T$other$hash"), PasswordIs::Default);
+        assert_eq!(is(b"!$y$j9T$other$hash"), PasswordIs::Default);
+        assert_eq!(PasswordIs::of(Some(b"$y$j9T$other$hash"), &hash(), |_| Err("no address")), Err("no address"));
+        assert_eq!(PasswordIs::of(Some(b"$y$j9T$salt$hash"), &hash(), |_| Err("asked")), Ok(PasswordIs::Default), "that one is known");
     }
 
     #[test]

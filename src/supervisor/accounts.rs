@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::core::recovery::PasswordIs;
 use crate::core::shadow::{self, NewAccount, PasswordHash};
 use crate::core::time::Wall;
 use crate::sys::atomic_file::{self, Disk, FileError, LockError};
@@ -211,14 +210,14 @@ impl Accounts {
         Ok(entry.map(|entry| entry.uid))
     }
 
-    /// What the account's password field says about the default password with this hash.
+    /// The account's password field in shadow; none where passwd or shadow has no such account.
     ///
     /// # Errors
     /// Where the files cannot be read.
-    pub fn password_is(&self, account: &str, set: &PasswordHash) -> Result<PasswordIs, AccountsError> {
+    pub fn password_field(&self, account: &str) -> Result<Option<Zeroizing<Vec<u8>>>, AccountsError> {
         let (passwd, shadow) = (self.read("passwd")?, self.read_shadow()?);
-        let field = shadow::passwd_entry(&passwd, account).and_then(|_| shadow::shadow_entry(&shadow, account)).map(|entry| entry.password);
-        Ok(PasswordIs::of(field, set))
+        let entry = shadow::passwd_entry(&passwd, account).and_then(|_| shadow::shadow_entry(&shadow, account));
+        Ok(entry.map(|entry| Zeroizing::new(entry.password.to_vec())))
     }
 
     /// Whether the account is there and can log in.

@@ -30,9 +30,13 @@ use crate::sys::atomic_file::{self, Disk, FileError, RealDisk};
 use crate::sys::clock;
 use crate::sys::crypt::{self, CryptError};
 
+use self::judgement::Judgement;
+
+pub use self::judgement::FindDefault;
 pub use self::outcome::{AccountState, Done, LastPress, Published, RecoveryError, StartAction, WindowEnd};
 pub use crate::core::recovery::Now;
 
+mod judgement;
 mod outcome;
 
 /// How long after a failed turning-off it is tried again.
@@ -86,6 +90,7 @@ pub struct Recovery {
     paths: Paths,
     config: config::Recovery,
     disk: Arc<dyn Disk>,
+    judgement: Judgement,
     record: Option<Record>,
     retry: Option<BootTime>,
     /// Why the configuration leaves in doubt which account it is.
@@ -94,19 +99,19 @@ pub struct Recovery {
 
 impl Recovery {
     /// Reads the record. One that cannot be read is set aside (`recovery.json.bad`) and logged: the button works without it. The folders of
-    /// `paths` exist already.
+    /// `paths` exist already. `find` gives the default password, for comparison with what somebody has set since a press.
     ///
     /// # Errors
     /// Where the configuration cannot work.
-    pub fn open(paths: Paths, config: config::Recovery) -> Result<Self, RecoveryError> {
-        Self::open_on(Arc::new(RealDisk), paths, config)
+    pub fn open(paths: Paths, config: config::Recovery, find: FindDefault) -> Result<Self, RecoveryError> {
+        Self::open_on(Arc::new(RealDisk), paths, config, find)
     }
 
     /// As [`Self::open`], on this disk.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_on(disk: Arc<dyn Disk>, paths: Paths, config: config::Recovery) -> Result<Self, RecoveryError> {
+    pub fn open_on(disk: Arc<dyn Disk>, paths: Paths, config: config::Recovery, find: FindDefault) -> Result<Self, RecoveryError> {
         let fit = |key, value: &str, fits: fn(&str) -> bool| match fits(value) {
             true => Ok(()),
             false => Err(RecoveryError::Config { key, value: value.into() }),
@@ -115,7 +120,7 @@ impl Recovery {
         fit("recovery.shell", &config.shell, shadow::is_path_field)?;
         fit("recovery.home", &config.home, shadow::is_path_field)?;
         let record = read_record(&*disk, &paths);
-        Ok(Self { paths, config, disk, record, retry: None, doubt: None })
+        Ok(Self { paths, config, disk, judgement: Judgement::new(find), record, retry: None, doubt: None })
     }
 
     /// For a configuration that leaves in doubt which account it is, and why: no press is carried out, and of all accounts only that of an open
@@ -199,8 +204,14 @@ impl Recovery {
         atomic_file::read(&*self.disk, &self.paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press))
     }
 
-    fn has_own_password(&self, record: &Record) -> bool {
-        self.accounts().password_is(&record.account, &record.hash).is_ok_and(|password| password == PasswordIs::Other)
+    fn has_own_password(&mut self, record: &Record) -> bool {
+        self.password_is(record).is_ok_and(|password| password == PasswordIs::Other)
+    }
+
+    /// What the account's password is now, by the default password as it is now.
+    fn password_is(&mut self, record: &Record) -> Result<PasswordIs, RecoveryError> {
+        let field = self.accounts().password_field(&record.account)?;
+        self.judgement.afresh(field.as_ref().map(|field| field.as_slice()), &record.hash)
     }
 
     /// When [`Self::window_ended`] is to be called; none without an open window, unless something of its end is still to be done.
@@ -243,21 +254,24 @@ impl Recovery {
     ///
     /// # Errors
     /// Where the account files cannot be read.
-    pub fn account_state(&self, now: &Now) -> Result<AccountState, RecoveryError> {
-        let accounts = self.accounts();
-        let open = self.open_record().filter(|record| record.account == self.config.account);
-        match accounts.state(&self.config.account, now.wall)? {
-            State::Missing => Ok(AccountState::Missing),
-            State::Disabled => Ok(AccountState::Disabled),
-            State::Active => match open {
-                Some(record) if accounts.password_is(&record.account, &record.hash)? != PasswordIs::Other => {
-                    let rest = record.window.ends - now.boot;
-                    let until = Wall(now.wall.0.saturating_add(i64::try_from(rest.as_secs()).unwrap_or(i64::MAX)));
-                    Ok(AccountState::Recovered { until: (now.wall >= shadow::EARLIEST).then_some(until) })
-                }
-                _ => Ok(AccountState::Active),
-            },
+    pub fn account_state(&mut self, now: &Now) -> Result<AccountState, RecoveryError> {
+        match self.accounts().state(&self.config.account, now.wall)? {
+            State::Missing => return Ok(AccountState::Missing),
+            State::Disabled => return Ok(AccountState::Disabled),
+            State::Active => {}
         }
+        let field = self.accounts().password_field(&self.config.account)?;
+        let Some(record) = self.record.as_ref().filter(|record| record.phase == Phase::Recovered && record.account == self.config.account)
+        else {
+            return Ok(AccountState::Active);
+        };
+        // What can't be told is not yet taken over.
+        if matches!(self.judgement.remembered(field.as_ref().map(|field| field.as_slice()), &record.hash), Ok(PasswordIs::Other)) {
+            return Ok(AccountState::Active);
+        }
+        let rest = record.window.ends - now.boot;
+        let until = Wall(now.wall.0.saturating_add(i64::try_from(rest.as_secs()).unwrap_or(i64::MAX)));
+        Ok(AccountState::Recovered { until: (now.wall >= shadow::EARLIEST).then_some(until) })
     }
 
     /// The last press, for status and for the engine's start.
@@ -295,13 +309,13 @@ impl Recovery {
         if former.account == self.config.account {
             return Some(former);
         }
-        let ended = match self.accounts().password_is(&former.account, &former.hash) {
+        let ended = match self.password_is(&former) {
             Ok(PasswordIs::Other) => Ok(()),
             Ok(_) => {
                 let unpublished = self.unpublish();
                 self.turn_off_account(&former.account, now).and(unpublished)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         if let Err(error) = ended {
             log::error!("{} still has the default password of an earlier press: {error}", former.account);
@@ -347,8 +361,10 @@ impl Recovery {
         };
         self.with_reserve(AccountsError::is_full, || accounts.bring_back(&wanted)).or_else(|error| {
             // The last step, the folder's sync, may fail with the account already on: then its window must run.
-            match accounts.password_is(&record.account, &record.hash) {
-                Ok(PasswordIs::Default) => Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] }),
+            match accounts.password_field(&record.account) {
+                Ok(Some(field)) if field.as_slice() == record.hash.expose().as_bytes() => {
+                    Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] })
+                }
                 _ => Err(error),
             }
         })
@@ -388,12 +404,17 @@ impl Recovery {
         ends
     }
 
-    /// What is to be done about the open window.
+    /// What is to be done about the open window. Whose password it is counts at the window's end alone, so only then it is hashed.
     fn wish(&mut self, now: &Now) -> Result<Wish, RecoveryError> {
-        let Some(record) = &self.record else { return Ok(Wish::Nothing) };
-        let password = self.accounts().password_is(&record.account, &record.hash);
-        let decision = password.map(|password| recovery::decide(record, password, now)).map_err(RecoveryError::from);
-        self.or_again(decision, now)
+        let Some(record) = self.record.clone() else { return Ok(Wish::Nothing) };
+        let password = match record.window.rest(now) {
+            None => self.password_is(&record),
+            Some(_) => {
+                let field = self.accounts().password_field(&record.account).map_err(RecoveryError::from);
+                field.map(|field| Judgement::at_a_glance(field.as_ref().map(|field| field.as_slice()), &record.hash))
+            }
+        };
+        self.or_again(password.map(|password| recovery::decide(&record, password, now)), now)
     }
 
     fn end_window(&mut self, wish: Wish, now: &Now) -> Result<WindowEnd, RecoveryError> {

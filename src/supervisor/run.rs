@@ -27,9 +27,9 @@ use super::buttons::{ButtonEvent, Buttons};
 use super::child::{Keeper, Spec, Tell};
 use super::feedback::Pattern;
 use super::guesses::Guesses;
-use super::password::DefaultPassword;
+use super::password::{self, DefaultPassword};
 use super::password_worker::Judge;
-use super::recovery::Recovery;
+use super::recovery::{FindDefault, Recovery};
 use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
@@ -136,7 +136,7 @@ async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future
 
 /// The last press. By a configuration that is in doubt or can't work, an open window still ends, and nothing else is done.
 fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
-    let open = |machine: &Machine| Recovery::open(machine.paths.clone(), machine.config.recovery.clone());
+    let open = |machine: &Machine| Recovery::open(machine.paths.clone(), machine.config.recovery.clone(), finder(machine));
     let opened = match open(machine) {
         Ok(recovery) if machine.certain => return Ok(recovery),
         Err(refused) => {
@@ -151,6 +151,12 @@ fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
     let recovery = opened.in_doubt(machine.fault.as_deref().and_then(|fault| fault.lines().next()).unwrap_or_default());
     recovery.account().clone_into(&mut machine.config.recovery.account);
     Ok(recovery)
+}
+
+/// Finds the default password, at whatever time.
+fn finder(machine: &Machine) -> FindDefault {
+    let (config, board, root) = (machine.config.recovery.clone(), machine.board.clone(), machine.paths.root.clone());
+    Box::new(move || password::resolve(&config, &board, &root))
 }
 
 /// Where no engine runs there is nobody to tell.

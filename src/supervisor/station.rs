@@ -39,8 +39,8 @@ pub struct Station {
     recovery: Mutex<Recovery>,
     /// When the open window's end has to be looked at.
     window: watch::Sender<Option<BootTime>>,
-    /// What [`account`](Self::account) saw last.
-    seen: Mutex<Seen>,
+    /// What [`account`](Self::account) saw last; none before anybody looked.
+    seen: Mutex<Option<Seen>>,
     events: broadcast::Sender<wire::Event>,
     engine: mpsc::UnboundedSender<Tell>,
     /// Presses that are being carried out.
@@ -67,7 +67,7 @@ impl Station {
             buttons,
             feedback,
             window: watch::Sender::new(recovery.window_ends()),
-            seen: Mutex::new(look(&recovery).unwrap_or((AccountState::Missing, None))),
+            seen: Mutex::new(None),
             recovery: Mutex::new(recovery),
             events: broadcast::Sender::new(EVENTS),
             engine,
@@ -145,7 +145,14 @@ impl Station {
         let station = Arc::clone(self);
         station.under_way.send_modify(|count| *count += 1);
         tokio::spawn(async move {
-            match join(station.with(|_, recovery| recovery.at_start(&recovery::now()))).await {
+            let acted = station.with(|station, recovery| {
+                // While a press that was cut off is carried out, this is what status shows.
+                if let Err(e) = station.look(recovery) {
+                    error!("the account: {e}");
+                }
+                recovery.at_start(&recovery::now())
+            });
+            match join(acted).await {
                 Ok(StartAction::CarriedOut(done)) => station.follow_up(&done),
                 Ok(StartAction::Ended(end)) => station.window_closed(end),
                 Ok(StartAction::Nothing | StartAction::WindowGoesOn(_)) => {}
@@ -187,19 +194,27 @@ impl Station {
     pub async fn account(self: &Arc<Self>) -> Result<Seen, String> {
         let station = Arc::clone(self);
         join(spawn_blocking(move || {
-            let recovery = match station.recovery.try_lock() {
+            let mut recovery = match station.recovery.try_lock() {
                 Ok(recovery) => recovery,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return Ok(station.seen().clone()),
+                Err(TryLockError::WouldBlock) => match station.seen().clone() {
+                    Some(seen) => return Ok(seen),
+                    None => station.lock(),
+                },
             };
-            let seen = look(&recovery)?;
-            station.seen().clone_from(&seen);
-            Ok(seen)
+            station.look(&mut recovery)
         }))
         .await
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn look(&self, recovery: &mut Recovery) -> Result<Seen, String> {
+        let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
+        let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
+        *self.seen() = Some((state, last.clone()));
+        Ok((state, last))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -261,12 +276,6 @@ impl Station {
             outcome
         })
     }
-}
-
-fn look(recovery: &Recovery) -> Result<Seen, String> {
-    let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
-    let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
-    Ok((state, last))
 }
 
 fn run_hooks(machine: &Machine, account: &str) {

@@ -99,6 +99,8 @@ pub enum RecoveryError {
     Intent(FileError),
     /// The account files could not be read or written.
     Accounts(AccountsError),
+    /// Somebody has set a password since, and whether it is the default one can't be told now.
+    Undecided(String),
     /// `recovered` could not be removed.
     Publish(FileError),
 }
@@ -112,6 +114,7 @@ impl fmt::Display for RecoveryError {
             }
             Self::Intent(error) => write!(f, "nothing was done: {error}"),
             Self::Accounts(error) => error.fmt(f),
+            Self::Undecided(reason) => write!(f, "whether the password set since the press is the default one can't be told: {reason}"),
             Self::Publish(error) => error.fmt(f),
         }
     }
