@@ -15,8 +15,9 @@
 //! *Intended* is written before anything is done, so only a power cut or a crash leaves it behind. A press that was reported as failed is
 //! not carried out later, when nobody expects it; and it leaves an open window of an earlier press as it was.
 //!
-//! The window is measured in boot time. After another boot the wall clock says how much of it is left. Where that clock has not moved forward
-//! believably, the account gets the rest once more, for at most [`BLIND_BOOTS`] such boots.
+//! The window is measured in boot time. After another boot the wall clock says how much of it is left, and at least the time since that boot is
+//! over. Where that clock has not even moved forward by so much, the account gets the rest once more, for at most [`BLIND_BOOTS`] such boots: a
+//! board without a battery begins each boot at the same time of day.
 //!
 //! What this does not do: read clocks or files, or keep anything. `supervisor::recovery` does.
 
@@ -97,15 +98,19 @@ impl Window {
         if self.boot_id == now.boot_id && !self.boot_id.is_empty() {
             return (now.boot < self.ends).then(|| self.clone());
         }
-        let believable = self.since >= EARLIEST && now.wall >= self.since;
-        let (passed, blind_boots) = if believable {
-            (Duration::from_secs(now.wall.0.abs_diff(self.since.0)), 0)
-        } else {
-            (Duration::ZERO, self.blind_boots.saturating_add(1))
+        let seen = u64::try_from(now.wall.0.saturating_sub(self.since.0)).ok().map(Duration::from_secs);
+        let (passed, blind_boots) = match seen {
+            Some(passed) if self.since >= EARLIEST && passed >= whole_seconds(now.boot.0) => (passed, 0),
+            _ => (now.boot.0, self.blind_boots.saturating_add(1)),
         };
         let length = self.length.checked_sub(passed).filter(|rest| !rest.is_zero() && blind_boots <= BLIND_BOOTS)?;
         Some(Self { blind_boots, ..Self::open(length, now) })
     }
+}
+
+/// As the wall clock shows it.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs())
 }
 
 /// What recovery.json holds: the last press.
@@ -241,11 +246,31 @@ mod tests {
     #[test]
     fn a_clock_in_doubt_gives_the_rest_again_but_not_forever() {
         let mut window = record(Phase::Recovered).window;
-        for boot in ["two", "three", "four"] {
+        for (boot, left) in [("two", 3580), ("three", 3560), ("four", 3540)] {
             window = window.rest(&at(boot, 20, 0)).unwrap();
-            assert_eq!(window.length, HOUR);
+            assert_eq!(window.length, Duration::from_secs(left), "the time since the boot is over in any case");
         }
         assert_eq!(window.rest(&at("five", 20, 0)), None);
+    }
+
+    #[test]
+    fn a_clock_that_begins_each_boot_at_the_same_time_does_not_extend_the_window_for_ever() {
+        let saved = FIRED + 60;
+        let mut window = record(Phase::Recovered).window;
+        let mut boots = 0;
+        while let Some(rest) = window.rest(&at(&format!("boot {boots}"), 20, saved + 20)) {
+            assert!(rest.length < window.length);
+            window = rest;
+            boots += 1;
+            assert!(boots < 10, "the power is pulled again and again, and the window never ends");
+        }
+        assert_eq!(boots, 1 + BLIND_BOOTS);
+    }
+
+    #[test]
+    fn a_daemon_that_starts_late_in_a_boot_counts_all_of_it() {
+        assert_eq!(record(Phase::Recovered).window.rest(&at("two", 3600, 0)), None);
+        assert_eq!(record(Phase::Recovered).window.rest(&at("two", 3600, FIRED + 5)), None);
     }
 
     #[test]
