@@ -107,7 +107,7 @@ fn press(folder: &Path) -> Outcome<(u64, Duration)> {
         }
         Err("the monitor ended".into())
     });
-    let Empty {} = Client::connect(&socket, PATIENCE)?.call("io.twostep.Recovery.Press", &json!({ "hold_ms": 3200 }))?;
+    let Pressed { .. } = Client::connect(&socket, PATIENCE)?.call("io.twostep.Recovery.Press", &json!({ "hold_ms": 3200 }))?;
     let (held, at) = fired.join().map_err(|_| "the monitor broke off")??;
     let done = published.join().map_err(|_| "the watch broke off")??;
     Ok((held, done - at))

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::process::Command;
 
 use twostep::client::{Client, Error as ClientError};
-use twostep::proto::recovery::{self, AccountState, DefaultPassword, Event, EventKind, Status};
+use twostep::proto::recovery::{self, AccountState, DefaultPassword, Event, EventKind, Pressed, Status};
 use twostep::proto::varlink::{Empty, Info, ServiceError};
 use zlink::futures_util::{Stream, StreamExt};
 use zlink::varlink_service::Proxy as _;
@@ -64,7 +64,7 @@ trait RecoveryProxy {
     async fn monitor(&mut self) -> zlink::Result<impl Stream<Item = zlink::Result<Result<Event, ZlinkError>>>>;
     async fn show_default_password(&mut self) -> zlink::Result<Result<DefaultPassword, ZlinkError>>;
     async fn disable_account(&mut self) -> zlink::Result<Result<Empty, ZlinkError>>;
-    async fn press(&mut self, hold_ms: i64) -> zlink::Result<Result<Empty, ZlinkError>>;
+    async fn press(&mut self, hold_ms: i64) -> zlink::Result<Result<Pressed, ZlinkError>>;
 }
 
 #[derive(Debug, PartialEq, zlink::ReplyError)]
@@ -91,7 +91,7 @@ fn the_zlink_crate_gets_on_with_us() {
         let mut events = pin!(watcher.monitor().await.unwrap());
         let mut seen = Vec::new();
         seen.push(events.next().await.unwrap().unwrap().unwrap().event);
-        caller.press(3200).await.unwrap().unwrap();
+        assert_eq!(caller.press(3200).await.unwrap().unwrap().fired.unwrap().outcome, "recovered");
         for _ in 0..3 {
             seen.push(events.next().await.unwrap().unwrap().unwrap().event);
         }

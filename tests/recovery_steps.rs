@@ -507,6 +507,34 @@ fn a_second_press_cut_off_and_then_refused_still_ends_the_first_ones_window() {
 }
 
 #[test]
+fn a_press_without_a_default_password_leaves_a_record_that_says_so() {
+    let nas = Nas::new();
+    let before = nas.texts();
+    let error = nas.daemon().refused("reset", "there is no default password".into(), &fired());
+    assert!(matches!(error, RecoveryError::NoPassword(_)), "{error}");
+    let mut booted = nas.daemon();
+    let last = booted.last().unwrap();
+    assert_eq!((last.press, last.phase, last.failed, last.at), (1, Phase::Failed, true, Wall(FIRED)));
+    assert_eq!(last.outcome, "refused: there is no default password");
+    assert!(matches!(booted.at_start(&next_boot()).unwrap(), StartAction::Nothing));
+    assert_eq!(nas.texts(), before);
+    let done = booted.fire("reset", prepared(&booted), &next_boot()).unwrap();
+    assert_eq!((done.press, booted.last().unwrap().failed), (2, false));
+}
+
+#[test]
+fn a_press_without_a_default_password_leaves_an_open_window_as_it_was() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    daemon.refused("reset", "there is no default password".into(), &at("one", 500, FIRED + 400));
+    let last = nas.daemon().last().unwrap();
+    assert_eq!((last.press, last.phase, last.failed, last.at), (2, Phase::Recovered, true, Wall(FIRED + 400)));
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!((nas.field().as_str(), daemon.last().unwrap().failed), ("!", false));
+}
+
+#[test]
 fn where_the_intent_cannot_be_kept_nothing_is_done() {
     let nas = Nas::new();
     let before = nas.texts();

@@ -10,7 +10,7 @@ use super::args::RecoveryCall;
 use super::output::{self, Failed};
 use crate::client::{self, Client};
 use crate::core::time::Wall;
-use crate::proto::recovery::{AccountState, DefaultPassword, Error, Event, EventKind, SourceKind, SourceState, Status};
+use crate::proto::recovery::{AccountState, DefaultPassword, Error, Event, EventKind, Pressed, SourceKind, SourceState, Status};
 use crate::proto::varlink::Empty;
 use crate::sys::clock;
 
@@ -36,7 +36,7 @@ pub fn run(command: &RecoveryCall, dir: &Path, json: bool) -> Result<(), Failed>
         RecoveryCall::Monitor => monitor(&mut client, json),
         RecoveryCall::Press { hold } => {
             client.set_time_limit(Some(PATIENCE + Duration::from_millis(hold.unsigned_abs())))?;
-            done(call(&mut client, "Press", &Hold { hold_ms: *hold })?, json, "pressed and released")
+            pressed(call(&mut client, "Press", &Hold { hold_ms: *hold })?, json)
         }
         RecoveryCall::Disable => done(call(&mut client, "DisableAccount", &Empty {})?, json, "the account is off"),
         RecoveryCall::ShowPassword => {
@@ -52,6 +52,19 @@ fn call<R: DeserializeOwned>(client: &mut Client, method: &str, parameters: &imp
 
 fn done(Empty {}: Empty, json: bool, words: &str) -> Result<(), Failed> {
     if json { output::json(&Empty {}) } else { output::line(words) }
+}
+
+/// A press that was refused is a failure of the command, too.
+fn pressed(pressed: Pressed, json: bool) -> Result<(), Failed> {
+    if json {
+        output::json(&pressed)?;
+    }
+    match pressed.fired {
+        Some(press) if press.failed => Err(Failed::Refused(press.outcome)),
+        _ if json => Ok(()),
+        Some(press) => output::line(format!("pressed and released: {}", press.outcome)),
+        None => output::line("pressed and released: it did not fire (too short, or ignored: see `twostep recovery status` and the log)"),
+    }
 }
 
 fn monitor(client: &mut Client, json: bool) -> Result<(), Failed> {

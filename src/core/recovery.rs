@@ -127,7 +127,7 @@ pub struct Record {
     pub source: String,
     /// When the press fired.
     pub fired_at: Wall,
-    /// The hash it set: while it is still there, the default password is set.
+    /// The hash it set: while it is still there, the default password is set. Nobody's where the press was refused before there was one.
     pub hash: PasswordHash,
     /// How far it came.
     pub phase: Phase,
@@ -135,6 +135,9 @@ pub struct Record {
     pub window: Window,
     /// What came of it, for people.
     pub outcome: String,
+    /// Whether the press was refused in an open window, which goes on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
     /// In [`Phase::Intended`]: the press whose window was open. It goes on if this one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Box<Record>>,
@@ -225,8 +228,8 @@ mod tests {
         let now = at("one", 100, FIRED);
         let window = Window::open(HOUR, &now);
         let (account, source) = ("admin".into(), "reset".into());
-        let outcome = String::new();
-        Record { version: VERSION, press: 7, account, source, fired_at: now.wall, hash: hash(), phase, window, outcome, former: None }
+        let (outcome, refused, former) = (String::new(), false, None);
+        Record { version: VERSION, press: 7, account, source, fired_at: now.wall, hash: hash(), phase, window, outcome, refused, former }
     }
 
     #[test]

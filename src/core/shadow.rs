@@ -44,6 +44,12 @@ impl PasswordHash {
         if fits && text.starts_with('$') && text.matches('$').count() >= 3 { Ok(Self(text)) } else { Err(NotAHash) }
     }
 
+    /// A hash that no password gives, of a method that there is not.
+    #[must_use]
+    pub fn of_nobody() -> Self {
+        Self("$none$$".into())
+    }
+
     /// The text of the field.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -56,12 +56,14 @@ pub enum Reply {
     Monitor(Event),
     /// To `ShowDefaultPassword`.
     DefaultPassword(DefaultPassword),
-    /// To `DisableAccount` and `Press`.
+    /// To `DisableAccount`.
     Done(Empty),
+    /// To `Press`.
+    Pressed(Pressed),
 }
 
 impl Reply {
-    /// To `DisableAccount` and `Press`.
+    /// To `DisableAccount`.
     pub const DONE: Self = Self::Done(Empty {});
 }
 
@@ -170,6 +172,17 @@ pub struct Press {
     pub source: String,
     /// What came of it.
     pub outcome: String,
+    /// Whether it was refused; absent where it was not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+}
+
+/// What a press of a simulated button did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pressed {
+    /// The press, carried out or refused; absent where it did not fire.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fired: Option<Press>,
 }
 
 /// What the button did.

@@ -153,24 +153,36 @@ impl Recovery {
     pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
         self.sure()?;
         let former = self.leave_other_account(now);
+        let record = self.begun(source, hash.0, former, now);
+        self.record = Some(record.clone());
+        match self.keep() {
+            Ok(()) => self.carry_out(record, now),
+            Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
+        }
+    }
+
+    /// A press fired, and there is no password that it could set: it is noted as refused. An open window of an earlier press goes on.
+    pub fn refused(&mut self, source: &str, reason: String, now: &Now) -> RecoveryError {
+        let record = self.begun(source, PasswordHash::of_nobody(), self.open_record().cloned(), now);
+        self.refuse(record, RecoveryError::NoPassword(reason), now)
+    }
+
+    fn begun(&self, source: &str, hash: PasswordHash, former: Option<Record>, now: &Now) -> Record {
         let record = Record {
             version: VERSION,
             press: self.next_press(),
             account: self.config.account.clone(),
             source: source.into(),
             fired_at: now.wall,
-            hash: hash.0,
+            hash,
             phase: Phase::Intended,
             window: Window::open(self.config.window, now),
             outcome: "begun".into(),
+            refused: false,
             former: former.map(Box::new),
         };
         audit(&record, "press fired");
-        self.record = Some(record.clone());
-        match self.keep() {
-            Ok(()) => self.carry_out(record, now),
-            Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
-        }
+        record
     }
 
     /// What a start has to do: carry out a press that was cut off, go on with an open window, or end it.
@@ -277,8 +289,8 @@ impl Recovery {
     /// The last press, for status and for the engine's start.
     #[must_use]
     pub fn last(&self) -> Option<LastPress> {
-        let Record { press, account, source, fired_at, phase, outcome, .. } = self.record.clone()?;
-        Some(LastPress { press, account, at: fired_at, source, phase, outcome })
+        let Record { press, account, source, fired_at, phase, outcome, refused, .. } = self.record.clone()?;
+        Some(LastPress { press, account, at: fired_at, source, phase, outcome, failed: refused || phase == Phase::Failed })
     }
 
     fn accounts(&self) -> Accounts {
@@ -372,14 +384,14 @@ impl Recovery {
 
     /// Notes that the press was refused. A window that was open goes on, under the new number. Gives the error back.
     fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
-        let Record { press, former, .. } = record.clone();
+        let Record { press, former, source, fired_at, .. } = record.clone();
         log::error!("press {press} was refused: {error}");
         audit(&record, "refused");
         let outcome = cut(&format!("refused: {error}"));
         match former {
             Some(former) => {
                 let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
-                self.go_on(Record { press, outcome, ..*former }, window, now);
+                self.go_on(Record { press, outcome, source, fired_at, refused: true, ..*former }, window, now);
             }
             None => {
                 self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
@@ -463,7 +475,7 @@ impl Recovery {
         self.retry = None;
         log::info!(target: "audit", "recovery account={account} outcome={outcome:?}");
         if let Some(record) = self.record.as_mut().filter(|record| record.account == account) {
-            (record.phase, record.outcome) = (phase, cut(outcome));
+            (record.phase, record.outcome, record.refused) = (phase, cut(outcome), false);
             self.keep_or_forget();
         }
         self.refill_reserve();

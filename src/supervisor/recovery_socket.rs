@@ -97,8 +97,8 @@ impl RecoveryInterface {
     }
 
     async fn press(&self, hold_ms: u64) -> Result<Reply, Failure<Error>> {
-        self.0.press(Duration::from_millis(hold_ms)).await.map_err(|buttons::NotSimulated| Error::NotSimulated {})?;
-        Ok(Reply::DONE)
+        let fired = self.0.press(Duration::from_millis(hold_ms)).await.map_err(|buttons::NotSimulated| Error::NotSimulated {})?;
+        Ok(Reply::Pressed(wire::Pressed { fired }))
     }
 }
 

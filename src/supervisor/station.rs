@@ -124,17 +124,19 @@ impl Station {
         let source = source.to_owned();
         station.under_way.send_modify(|count| *count += 1);
         tokio::spawn(async move {
-            let prepared = prepared.unwrap_or_else(|| station.prepare());
-            let fired = match join(prepared).await {
-                Ok(hash) => join(station.with(move |_, r| r.fire(&source, hash, &recovery::now()).map_err(|e| e.to_string()))).await,
-                Err(reason) => Err(reason),
-            };
-            match fired {
+            let prepared = join(prepared.unwrap_or_else(|| station.prepare())).await;
+            let fired = station.with(move |station, recovery| {
+                let fired = match prepared {
+                    Ok(hash) => recovery.fire(&source, hash, &recovery::now()),
+                    Err(reason) => Err(recovery.refused(&source, reason, &recovery::now())),
+                };
+                station.look_or_log(recovery);
+                fired
+            });
+            match join(fired).await {
                 Ok(done) => station.follow_up(&done),
-                Err(reason) => {
-                    error!(target: "audit", "recovery outcome=\"failed: {reason}\"");
-                    station.feedback.show(Pattern::Failed);
-                }
+                // Record and log have the reason.
+                Err(_) => station.feedback.show(Pattern::Failed),
             }
             station.under_way.send_modify(|count| *count -= 1);
         });
@@ -147,9 +149,7 @@ impl Station {
         tokio::spawn(async move {
             let acted = station.with(|station, recovery| {
                 // While a press that was cut off is carried out, this is what status shows.
-                if let Err(e) = station.look(recovery) {
-                    error!("the account: {e}");
-                }
+                station.look_or_log(recovery);
                 recovery.at_start(&recovery::now())
             });
             match join(acted).await {
@@ -209,34 +209,50 @@ impl Station {
 
     fn look(&self, recovery: &mut Recovery) -> Result<Seen, String> {
         let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
-        let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome });
+        let last =
+            recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome, failed: last.failed });
         *self.seen() = Some((state, last.clone()));
         Ok((state, last))
+    }
+
+    fn look_or_log(&self, recovery: &mut Recovery) {
+        if let Err(e) = self.look(recovery) {
+            error!("the account: {e}");
+        }
     }
 
     fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Presses the simulated button; answers when what it did is done.
+    /// Presses the simulated button; answers when what it did is done, with the press where it fired.
     ///
     /// # Errors
     /// The board has a real one.
-    pub async fn press(&self, hold: Duration) -> Result<(), NotSimulated> {
+    pub async fn press(&self, hold: Duration) -> Result<Option<wire::Press>, NotSimulated> {
         let mut events = self.listen();
         self.buttons.press(hold).await?;
-        if hold >= self.machine.config.button.hold {
-            let sources = self.buttons.sources();
-            let simulated = sources.iter().find(|(_, kind, _)| *kind == Kind::Simulated).map(|(name, ..)| name.as_str());
-            let over = |event: wire::Event| event.event == wire::EventKind::Released && Some(event.source.as_str()) == simulated;
-            let released = async { while events.recv().await.is_ok_and(|event| !over(event)) {} };
-            // A press that was no press (a stuck button) has no release.
-            let _ = tokio::time::timeout(NOTICED, released).await;
-            let mut under_way = self.under_way.subscribe();
-            // The sender lives as long as we do.
-            let _ = under_way.wait_for(|count| *count == 0).await;
+        if hold < self.machine.config.button.hold {
+            return Ok(None);
         }
-        Ok(())
+        let sources = self.buttons.sources();
+        let simulated = sources.iter().find(|(_, kind, _)| *kind == Kind::Simulated).map(|(name, ..)| name.as_str());
+        let mut fired = false;
+        let released = async {
+            while let Ok(event) = events.recv().await {
+                let own = Some(event.source.as_str()) == simulated;
+                fired |= own && event.event == wire::EventKind::Fired;
+                if own && event.event == wire::EventKind::Released {
+                    break;
+                }
+            }
+        };
+        // A press that was no press (a stuck button) has no release.
+        let _ = tokio::time::timeout(NOTICED, released).await;
+        let mut under_way = self.under_way.subscribe();
+        // The sender lives as long as we do.
+        let _ = under_way.wait_for(|count| *count == 0).await;
+        Ok(self.seen().as_ref().and_then(|(_, last)| last.clone()).filter(|_| fired))
     }
 
     /// What follows a press that brought the account back.

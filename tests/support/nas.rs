@@ -77,7 +77,7 @@ impl Nas {
         let mut recovery = self.recovery();
         let before = call::<Status>(&mut recovery, "Recovery.Status", json!({})).last;
         let recovered = (0..3).any(|_| {
-            let Empty {} = call(&mut recovery, "Recovery.Press", json!({ "hold_ms": 3200 }));
+            let _: Value = call(&mut recovery, "Recovery.Press", json!({ "hold_ms": 3200 }));
             let status: Status = call(&mut recovery, "Recovery.Status", json!({}));
             status.last != before
         });

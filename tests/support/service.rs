@@ -71,7 +71,7 @@ impl Board {
     fn press(&self, held_ms: u64) {
         self.tell(EventKind::Pressed, 0);
         if held_ms >= 3000 {
-            let press = Press { at: Wall(1_700_000_000), source: "reset".into(), outcome: "recovered".into() };
+            let press = Press { at: Wall(1_700_000_000), source: "reset".into(), outcome: "recovered".into(), failed: false };
             *self.state.lock().unwrap() = (AccountState::Recovered, Some(press));
             self.tell(EventKind::Fired, 3000);
         }

@@ -14,7 +14,7 @@ use super::scratch::{self, Folder};
 use super::second_step;
 use crate::client::Client;
 use crate::config::paths::Paths;
-use crate::proto::recovery::{AccountState, DefaultPassword, Event, EventKind, Status};
+use crate::proto::recovery::{AccountState, DefaultPassword, Event, EventKind, Pressed, Status};
 use crate::proto::varlink::Empty;
 use crate::sys::crypt;
 
@@ -71,7 +71,8 @@ fn begin(recovery: &mut Client) -> Step {
 
 fn short_press(recovery: &mut Client) -> Step {
     say("  holding the button for 1 s …")?;
-    let Empty {} = call(recovery, "Press", &Hold { hold_ms: 1000 })?;
+    let Pressed { fired } = call(recovery, "Press", &Hold { hold_ms: 1000 })?;
+    expect(fired.is_none(), "a press of 1 s fired")?;
     let status: Status = call(recovery, "Status", &Empty {})?;
     expect(status.account.state == AccountState::Disabled, "a press of 1 s did something")?;
     say("    nothing: it takes 3 s")
@@ -81,9 +82,11 @@ fn long_press(recovery: &mut Client, paths: &Paths) -> Step {
     say("  holding the button for 3.2 s …")?;
     let mut monitor = Client::connect(&paths.recovery_socket(), PATIENCE).map_err(text)?;
     let watched = thread::spawn(move || watch(&mut monitor));
-    let Empty {} = call(recovery, "Press", &Hold { hold_ms: 3200 })?;
+    let pressed: Pressed = call(recovery, "Press", &Hold { hold_ms: 3200 })?;
     let fired = watched.join().map_err(|_| String::from("the monitor broke off"))??;
     expect(fired >= 3000, "it fired before 3 s were over")?;
+    let carried_out = pressed.fired.ok_or("the press did not fire")?;
+    expect(!carried_out.failed, &carried_out.outcome)?;
     let status: Status = call(recovery, "Status", &Empty {})?;
     expect(status.account.state == AccountState::Recovered, "the account is not back")?;
     let shown: DefaultPassword = call(recovery, "ShowDefaultPassword", &Empty {})?;

@@ -81,6 +81,8 @@ pub struct LastPress {
     pub phase: Phase,
     /// What came of it, for people.
     pub outcome: String,
+    /// Whether it was refused.
+    pub failed: bool,
 }
 
 /// A press was refused, or an account not turned off.
@@ -95,6 +97,8 @@ pub enum RecoveryError {
     },
     /// It is in doubt which account is meant, and this is no end of an open window: what is wrong with the configuration.
     InDoubt(String),
+    /// There is no password that the press could set.
+    NoPassword(String),
     /// The intent could not be kept, so nothing was done.
     Intent(FileError),
     /// The account files could not be read or written.
@@ -114,6 +118,7 @@ impl fmt::Display for RecoveryError {
             }
             Self::Intent(error) => write!(f, "nothing was done: {error}"),
             Self::Accounts(error) => error.fmt(f),
+            Self::NoPassword(reason) => f.write_str(reason),
             Self::Undecided(reason) => write!(f, "whether the password set since the press is the default one can't be told: {reason}"),
             Self::Publish(error) => error.fmt(f),
         }
