@@ -105,3 +105,36 @@ fn a_tour_without_a_folder_leaves_nothing_behind() {
     let folder = said.lines().next().and_then(|line| line.rsplit_once(" in ")).map(|(_, folder)| Path::new(folder)).unwrap();
     assert!(folder.is_absolute() && !folder.exists(), "{} is still there", folder.display());
 }
+
+/// One word of `twostep` to the demo in this folder: its exit code, and what it said on both.
+fn twostep(folder: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(env!("CARGO_BIN_EXE_twostep")).arg("--dir").arg(folder).args(words).output().unwrap();
+    (status.code(), [stdout, stderr].map(|said| String::from_utf8(said).unwrap()).concat())
+}
+
+#[test]
+fn a_press_that_has_no_password_to_set_is_told_and_noted_with_the_way_out() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("nas");
+    let (_up, _) = Up::start(&folder);
+    let (code, said) = twostep(&folder, &["recovery", "status"]);
+    assert!(code == Some(0) && said.contains("armed, hold 3.000 s") && said.contains("no press yet"), "{said}");
+    assert!(!said.contains("))"), "brackets in brackets: {said}");
+
+    let adapters = folder.join("root/sys/class/net");
+    fs::remove_dir_all(&adapters).unwrap();
+    fs::create_dir(&adapters).unwrap();
+    let why = "there is no default password: there is no network interface. Give one in the configuration";
+    let (code, said) = twostep(&folder, &["recovery", "status"]);
+    assert!(code == Some(0) && said.contains("not armed") && said.contains(why), "{said}");
+    let (code, said) = twostep(&folder, &["recovery", "show-password"]);
+    assert!(code == Some(1) && said.starts_with(&format!("twostep: {why}")), "{said}");
+
+    let (code, said) = twostep(&folder, &["recovery", "press"]);
+    assert!(code == Some(1) && said.contains(&format!("refused: {why}")), "{said}");
+    let (_, said) = twostep(&folder, &["recovery", "status"]);
+    assert!(said.contains(&format!("by reset: refused: {why}")), "{said}");
+    let (code, said) = twostep(&folder, &["recovery", "press", "100ms"]);
+    assert!(code == Some(0) && said.contains("did not fire"), "{said}");
+}

@@ -122,6 +122,9 @@ fn words(event: &Event) -> String {
 
 fn describe(status: &Status, now: Wall) -> Vec<String> {
     let mut lines = vec![format!("board    {}", status.board), format!("button   {}", button(status))];
+    for line in status.reason.iter().flat_map(|reason| reason.lines()) {
+        lines.push(format!("         {line}"));
+    }
     for source in &status.sources {
         lines.push(format!("         {} ({}): {}", source.name, kind(source.kind), state(source.state)));
     }
@@ -129,8 +132,8 @@ fn describe(status: &Status, now: Wall) -> Vec<String> {
         lines.push(format!("{:<8} {line}", if i == 0 { "wrong" } else { "" }));
     }
     lines.push(match &status.adapter {
-        Some(adapter) => format!("adapter  {} ({})", adapter.interface, adapter.origin),
-        None => "adapter  none (the default password does not come from one, or can't be made: `twostep recovery show-password`)".into(),
+        Some(adapter) => format!("adapter  {}: {}", adapter.interface, adapter.origin),
+        None => "adapter  none that the default password comes from".into(),
     });
     lines.push(match status.account.name.as_str() {
         "" => "account  in doubt until the configuration is mended".into(),
@@ -145,7 +148,7 @@ fn describe(status: &Status, now: Wall) -> Vec<String> {
 
 fn button(status: &Status) -> String {
     let hold = format!("hold {}.{:03} s", status.hold_ms / 1000, status.hold_ms % 1000);
-    if status.armed { format!("armed, {hold}") } else { format!("not armed: a press does nothing now ({hold})") }
+    if status.armed { format!("armed, {hold}") } else { format!("not armed, a press does nothing now; {hold}") }
 }
 
 fn kind(kind: SourceKind) -> &'static str {

@@ -77,6 +77,9 @@ pub struct Status {
     pub configuration: Option<String>,
     /// Whether a press would fire.
     pub armed: bool,
+    /// Why it is not, and the way out, a line each; absent where it is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The hold that fires, in milliseconds.
     pub hold_ms: u64,
     /// The button's sources.

@@ -37,7 +37,7 @@ pub struct DefaultPassword {
 /// There is no default password that anybody could know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoStableAddress {
-    /// Why, and the way out; without any address.
+    /// Why, and the way out; without any address. The words "there is no default password" come before it.
     pub reason: String,
 }
 
@@ -66,7 +66,7 @@ pub fn resolve(config: &config::Recovery, board: &Board, root: &Path) -> Result<
     }
     let mut origin = first.origin.to_string();
     if first.mac.is_local() {
-        origin.push_str(" (locally administered: it may not be the one on the sticker)");
+        origin.push_str(", locally administered: it may not be the one on the sticker");
     }
     Ok(DefaultPassword { password: fill(&source.template, first.mac), interface: first.interface, origin })
 }

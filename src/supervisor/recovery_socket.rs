@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::buttons;
+use super::password::NoStableAddress;
 use super::recovery::AccountState;
 use super::station::Station;
 use crate::core::gesture::State;
@@ -32,7 +33,7 @@ impl Interface for RecoveryInterface {
             Call::Status {} => Ok(Reply::Status(self.status().await?)),
             Call::Monitor {} => self.monitor(replies).await,
             Call::ShowDefaultPassword {} => {
-                let shown = self.0.default_password().await.map_err(|e| Error::NoStableAddress { reason: e.to_string() })?;
+                let shown = self.0.default_password().await.map_err(|e| Error::NoStableAddress { reason: e.reason })?;
                 let password = shown.password;
                 Ok(Reply::DefaultPassword(wire::DefaultPassword { password, interface: shown.interface, origin: shown.origin }))
             }
@@ -57,12 +58,13 @@ impl RecoveryInterface {
         let sources: Vec<_> = station.buttons.sources().into_iter().map(source).collect();
         let (account, last) = station.account().await.map_err(|reason| Error::AccountsFailed { reason })?;
         let password = station.default_password().await;
-        let armed = password.is_ok() && sources.iter().any(|source| source.state == wire::SourceState::Ready);
+        let obstacles = self.obstacles(&sources, password.as_ref().err());
         let adapter = password.ok().and_then(|p| p.interface.map(|interface| wire::Adapter { interface, origin: p.origin }));
         Ok(wire::Status {
             board: station.machine.board.name.clone(),
             configuration: station.machine.fault.clone(),
-            armed,
+            armed: obstacles.is_empty(),
+            reason: (!obstacles.is_empty()).then(|| obstacles.join("\n")),
             hold_ms: millis(station.machine.config.button.hold),
             sources,
             adapter,
@@ -78,6 +80,37 @@ impl RecoveryInterface {
             },
             last,
         })
+    }
+
+    /// What keeps a press from firing now, and the way out, a line each.
+    fn obstacles(&self, sources: &[wire::Source], no_password: Option<&NoStableAddress>) -> Vec<String> {
+        let mut obstacles: Vec<_> = no_password.map(ToString::to_string).into_iter().collect();
+        if sources.is_empty() {
+            obstacles.push(match (self.0.machine.config.button.enabled, &self.0.machine.fault) {
+                (true, _) => format!(
+                    "the board profile {} has no button: `twostep recovery identify` finds the parts of /etc/twostep/board.toml",
+                    self.0.machine.board.name
+                ),
+                (false, None) => "the configuration switches it off: button.enabled = false".into(),
+                (false, Some(_)) => "it is off, as the configuration says, or until what is wrong there is mended".into(),
+            });
+        } else if sources.iter().all(|source| source.state != wire::SourceState::Ready) {
+            obstacles.extend(sources.iter().map(|source| self.obstacle(source)));
+        }
+        obstacles
+    }
+
+    fn obstacle(&self, source: &wire::Source) -> String {
+        let name = &source.name;
+        match source.state {
+            wire::SourceState::Ready => format!("{name} is ready"),
+            wire::SourceState::Held => format!("{name} is held now"),
+            wire::SourceState::Stuck => format!("{name} counts as stuck until it is released"),
+            wire::SourceState::Missing => match self.0.missing(name) {
+                Some(reason) => format!("{name} is missing: {reason}"),
+                None => format!("{name} is missing"),
+            },
+        }
     }
 
     /// Every event from now on, until the listener hangs up.

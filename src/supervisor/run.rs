@@ -283,9 +283,9 @@ async fn end_of(window: Option<BootTime>) {
 /// Says at the start already whether there is a default password, not only at the press.
 async fn report_password(station: Arc<Station>) {
     match station.default_password().await {
-        Ok(DefaultPassword { interface: Some(interface), origin, .. }) => info!("default password: from {interface} ({origin})"),
+        Ok(DefaultPassword { interface: Some(interface), origin, .. }) => info!("default password: from {interface}, {origin}"),
         Ok(found) => info!("default password: from {}", found.origin),
-        Err(e) => error!("there is no default password, a press will be refused: {e}"),
+        Err(e) => error!("a press will be refused: {e}"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Whatever may wait for a disk, a lock or a hash runs on a thread, and to its end, also where the one who asked for it has gone.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Station {
     window: watch::Sender<Option<BootTime>>,
     /// What [`account`](Self::account) saw last; none before anybody looked.
     seen: Mutex<Option<Seen>>,
+    /// Why a source is missing, by its name.
+    missing: Mutex<BTreeMap<String, String>>,
     events: broadcast::Sender<wire::Event>,
     engine: mpsc::UnboundedSender<Tell>,
     /// Presses that are being carried out.
@@ -68,6 +71,7 @@ impl Station {
             feedback,
             window: watch::Sender::new(recovery.window_ends()),
             seen: Mutex::new(None),
+            missing: Mutex::default(),
             recovery: Mutex::new(recovery),
             events: broadcast::Sender::new(EVENTS),
             engine,
@@ -80,8 +84,21 @@ impl Station {
         self.events.subscribe()
     }
 
+    /// Why this source is missing, where it is.
+    #[must_use]
+    pub fn missing(&self, source: &str) -> Option<String> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned()
+    }
+
     /// Tells whoever listens.
     pub fn publish(&self, event: wire::Event) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (event.event, &event.detail) {
+            (wire::EventKind::Missing, Some(reason)) => drop(missing.insert(event.source.clone(), reason.clone())),
+            (wire::EventKind::Ready, _) => drop(missing.remove(&event.source)),
+            _ => {}
+        }
+        drop(missing);
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

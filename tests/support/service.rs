@@ -10,8 +10,8 @@ use tokio::sync::{Notify, broadcast, oneshot};
 use twostep::core::peer::Peer;
 use twostep::core::time::Wall;
 use twostep::proto::recovery::{
-    Account, AccountState, Adapter, Call, DESCRIPTION, DefaultPassword, Error, Event, EventKind, NAME, Owner, Press, Reply, Source,
-    SourceKind, SourceState, Status, authorise,
+    Account, AccountState, Adapter, Call, DESCRIPTION, DefaultPassword, Error, Event, EventKind, NAME, Owner, Press, Pressed, Reply,
+    Source, SourceKind, SourceState, Status, authorise,
 };
 use twostep::proto::secret::Secret;
 use twostep::proto::server::{Identify, Limits, Server};
@@ -55,6 +55,7 @@ impl Board {
             board: "simulated".into(),
             configuration: None,
             armed: true,
+            reason: None,
             hold_ms: 3000,
             sources: vec![Source { name: "reset".into(), kind: SourceKind::Simulated, state: SourceState::Ready }],
             adapter: Some(Adapter { interface: "eth0".into(), origin: "simulated".into() }),
@@ -142,7 +143,8 @@ impl Interface for Board {
             Call::Press { hold_ms: 1 } => Err(Error::AccountsFailed { reason: "no space left".into() }.into()),
             Call::Press { hold_ms } => {
                 self.press(hold_ms);
-                Ok(Reply::DONE)
+                let fired = self.state.lock().unwrap().1.clone().filter(|_| hold_ms >= 3000);
+                Ok(Reply::Pressed(Pressed { fired }))
             }
         }
     }
