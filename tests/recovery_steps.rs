@@ -16,7 +16,7 @@ use twostep::core::time::{BootTime, Wall};
 use twostep::proto::secret::Secret;
 use twostep::supervisor::hooks::{self, Outcome, Report};
 use twostep::supervisor::password::{DefaultPassword, NoStableAddress};
-use twostep::supervisor::recovery::{AccountState, Now, PreparedHash, Published, Recovery, RecoveryError, StartAction, WindowEnd};
+use twostep::supervisor::recovery::{AccountState, Now, PreparedHash, Published, Recovery, RecoveryError, StartAction, WindowEnd, tally};
 use twostep::sys::atomic_file::{Disk, RealDisk, Step};
 use twostep::sys::crypt;
 
@@ -177,6 +177,48 @@ fn after_a_press_the_default_password_lets_admin_in() {
     assert!(!nas.paths().faillock.join("admin").exists() && nas.paths().faillock.join("alice").exists());
     assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
     assert_eq!(daemon.last().unwrap().outcome, "recovered");
+}
+
+#[test]
+fn a_tally_of_failed_logins_is_cleared_where_faillock_conf_keeps_it() {
+    let nas = Nas::new();
+    let kept = nas.folder.path().join("log/faillock");
+    fs::create_dir_all(&kept).unwrap();
+    fs::create_dir_all(nas.paths().faillock_conf().parent().unwrap()).unwrap();
+    fs::write(nas.paths().faillock_conf(), format!("deny = 3\ndir = {}\n", kept.display())).unwrap();
+    for folder in [&kept, &nas.paths().faillock] {
+        fs::write(folder.join("admin"), "tally").unwrap();
+    }
+    drop(nas.pressed());
+    assert!(!kept.join("admin").exists() && !nas.paths().faillock.join("admin").exists());
+}
+
+fn tallies_are_read_only(step: &Step, path: &Path) -> Option<i32> {
+    (*step == Step::Remove && path.ends_with("faillock/admin")).then_some(libc::EROFS)
+}
+
+#[test]
+fn a_tally_that_stays_is_told_with_the_outcome_of_the_press() {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(tallies_are_read_only));
+    daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    let told = daemon.last().unwrap();
+    assert!(!told.failed && told.outcome.starts_with("recovered; but failed logins may still lock the account"), "{told:?}");
+    assert!(told.outcome.contains("ReadWritePaths"), "{told:?}");
+}
+
+#[test]
+fn a_tally_folder_that_is_closed_to_the_daemon_is_foreseen_at_the_start() {
+    let nas = Nas::new();
+    fs::create_dir_all(nas.paths().faillock_conf().parent().unwrap()).unwrap();
+    let conf = |folder: &Path| fs::write(nas.paths().faillock_conf(), format!("dir = {}\n", folder.display())).unwrap();
+    assert_eq!(tally::foresee(&RealDisk, &nas.paths()), None);
+    conf(&nas.folder.path().join("made/later"));
+    assert_eq!(tally::foresee(&RealDisk, &nas.paths()), None);
+    // Where no folder can be, not even root's.
+    conf(Path::new("/dev/null/tallies"));
+    let foreseen = tally::foresee(&RealDisk, &nas.paths()).unwrap();
+    assert!(foreseen.contains("/dev/null/tallies") && foreseen.contains("ReadWritePaths"), "{foreseen}");
 }
 
 /// The intent can be kept, what came of it cannot.

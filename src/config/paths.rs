@@ -64,6 +64,12 @@ impl Paths {
         if real == system.run { system } else { Self::scratch(folder) }
     }
 
+    /// The configuration of pam_faillock.
+    #[must_use]
+    pub fn faillock_conf(&self) -> PathBuf {
+        self.accounts.join("security/faillock.conf")
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn configuration(&self) -> PathBuf {

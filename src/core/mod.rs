@@ -12,6 +12,7 @@ pub mod clock;
 pub mod decision;
 pub mod email;
 pub mod enforcement;
+pub mod faillock;
 pub mod gesture;
 pub mod import;
 pub mod lockout;

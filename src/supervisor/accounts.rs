@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::recovery::tally;
 use crate::core::shadow::{self, NewAccount, PasswordHash};
 use crate::core::time::Wall;
 use crate::sys::atomic_file::{self, Disk, FileError, LockError};
@@ -69,6 +70,8 @@ pub enum Warning {
     NoAdministratorsGroup(Vec<String>),
     /// The configured login shell does not exist, so the account keeps what it has.
     NoShell(String),
+    /// A tally of failed logins stands, and pam_faillock refuses the right password by it.
+    Tally(FileError),
     /// Something beside the account files failed.
     File(FileError),
     /// Something else failed.
@@ -86,6 +89,7 @@ impl fmt::Display for Warning {
                 )
             }
             Self::NoShell(shell) => write!(f, "{shell} is no program: the account keeps its login shell (recovery.shell)"),
+            Self::Tally(error) => write!(f, "failed logins may still lock the account: {error}. {}", tally::WAY_OUT),
             Self::File(error) => error.fmt(f),
             Self::Other(reason) => f.write_str(reason),
         }

@@ -3,7 +3,7 @@
 //! [`Recovery::fire`] does, in this order, each step idempotent:
 //!
 //! 1. the intent, in `recovery.json`: where it cannot be kept, nothing is done, since nobody would turn the account off again after a power cut;
-//! 2. the account files (`accounts`) and pam_faillock's tally;
+//! 2. the account files (`accounts`) and pam_faillock's tally (`tally`);
 //! 3. `recovered` in the run folder;
 //! 5. the stamp `pressed`, which starts the hooks.
 //!
@@ -38,6 +38,7 @@ pub use crate::core::recovery::Now;
 
 mod judgement;
 mod outcome;
+pub mod tally;
 
 /// How long after a failed turning-off it is tried again.
 const RETRY: Duration = Duration::from_secs(60);
@@ -342,14 +343,13 @@ impl Recovery {
             Err(error) => return Err(self.refuse(record, RecoveryError::Accounts(error), now)),
         };
         let window = Window::open(self.config.window, now);
-        let tally = self.paths.faillock.join(&record.account);
+        warnings.extend(tally::clear(&*self.disk, &self.paths, &record.account));
         let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
-        later(atomic_file::remove(&*self.disk, &tally));
         later(self.publish(&record.account, window.ends));
         later(self.renew_stamp(record.press));
         let (press, account, until) = (record.press, record.account.clone(), window.ends);
-        let outcome = if created { "recovered, made anew" } else { "recovered" };
-        self.record = Some(Record { phase: Phase::Recovered, window, outcome: outcome.into(), former: None, ..record });
+        let outcome = outcome::carried_out(created, &warnings);
+        self.record = Some(Record { phase: Phase::Recovered, window, outcome: cut(&outcome), former: None, ..record });
         // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
         let kept = self.keep();
         self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));

@@ -29,7 +29,7 @@ use super::feedback::Pattern;
 use super::guesses::Guesses;
 use super::password::{self, DefaultPassword};
 use super::password_worker::Judge;
-use super::recovery::{FindDefault, Recovery};
+use super::recovery::{FindDefault, Recovery, tally};
 use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
@@ -119,6 +119,9 @@ async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future
     let serving = private.map(|private| tokio::spawn(server.serve(private)));
     station.start();
     tokio::spawn(report_password(Arc::clone(&station)));
+    if let Some(foreseen) = tally::foresee(&RealDisk, &station.machine.paths) {
+        warn!("{foreseen}");
+    }
     systemd::ready();
     ready();
     attend(&station, &mut events, stop).await?;

@@ -24,6 +24,12 @@ pub struct Done {
     pub warnings: Vec<Warning>,
 }
 
+/// What came of a press that was carried out, and what an operator should know of it, for people.
+pub(super) fn carried_out(created: bool, warnings: &[Warning]) -> String {
+    let done = if created { "recovered, made anew" } else { "recovered" };
+    std::iter::once(done.to_owned()).chain(warnings.iter().map(ToString::to_string)).collect::<Vec<_>>().join("; but ")
+}
+
 /// What a start found.
 #[derive(Debug)]
 pub enum StartAction {
