@@ -1,29 +1,50 @@
 //! Other processes: signalled and awaited without mistaking a reused number for the process that had it.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::process::{Command, Output, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
+/// More than a pipe holds: whoever writes more than that before it ends is not read to its end.
+const OUTPUT: usize = 128 << 10;
+
 /// Runs a program of the system's own in an environment of nothing but a search path, and gives what it wrote to its output, a few lines at most.
-/// It is killed after `limit`; then the status says so.
+/// After `limit` it is killed, with what it has started; then the status says so. What it has left running is not waited for, even where that
+/// holds its output open.
 ///
 /// # Errors
 /// Where it can't be started.
 pub fn output_within(mut command: Command, limit: Duration) -> io::Result<Output> {
     command.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn()?;
-    let in_time = Process::open(child.id().cast_signed()).is_ok_and(|process| process.ends_within(limit));
+    let pid = child.id().cast_signed();
+    let in_time = Process::open(pid).is_ok_and(|process| process.ends_within(limit));
     if !in_time {
-        // It may have ended just now; both ways there is nobody left to kill.
-        let _ = child.kill();
+        // It may have ended just now; both ways there is nobody left to kill. Not reaped yet, it keeps its number.
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
     }
-    child.wait_with_output()
+    let status = child.wait()?;
+    let stdout = child.stdout.take().map_or_else(|| Ok(Vec::new()), written)?;
+    Ok(Output { status, stdout, stderr: Vec::new() })
+}
+
+/// What is in the pipe by now. It was written by who has ended, and the pipe may have no end.
+fn written(mut pipe: ChildStdout) -> io::Result<Vec<u8>> {
+    let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
+    fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    // Once, and whole: a secret leaves no shorter copies behind.
+    let mut bytes = Vec::with_capacity(OUTPUT);
+    match pipe.by_ref().take(OUTPUT as u64).read_to_end(&mut bytes) {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(bytes),
+    }
 }
 
 /// A process, held by a pidfd where the kernel has them (Linux 5.3), else by its number.
@@ -105,5 +126,33 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration) -> (Output, Duration) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let begun = crate::sys::clock::monotonic();
+        let output = output_within(command, limit).unwrap();
+        (output, crate::sys::clock::monotonic() - begun)
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_with_its_output_is_not_waited_for() {
+        let (output, took) = shell("echo said; (trap '' HUP; exec sleep 30) & exit 0", Duration::from_secs(20));
+        assert_eq!((output.status.success(), output.stdout.as_slice()), (true, &b"said\n"[..]));
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
+
+    #[test]
+    fn a_program_out_of_time_ends_with_what_it_started() {
+        let (output, took) = shell("sleep 30 & echo $!; wait", Duration::from_secs(1));
+        assert!(!output.status.success() && took < Duration::from_secs(15), "{took:?}");
+        let started: i32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+        assert!(Process::open(started).map_or(true, |process| process.ends_within(Duration::from_secs(10))));
     }
 }
