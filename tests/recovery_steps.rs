@@ -193,6 +193,22 @@ fn a_tally_of_failed_logins_is_cleared_where_faillock_conf_keeps_it() {
     assert!(!kept.join("admin").exists() && !nas.paths().faillock.join("admin").exists());
 }
 
+#[test]
+fn a_home_folder_left_by_a_former_admin_is_told_with_the_way_out() {
+    if !geteuid().is_root() {
+        skipped(Lack::Root, "only root gives folders away");
+        return;
+    }
+    let nas = Nas::new().without_admin();
+    let home = nas.folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(4711), Some(4711)).unwrap();
+    let told = nas.pressed().last().unwrap().outcome;
+    let home = home.display();
+    assert!(told.starts_with(&format!("recovered, made anew; but {home} was left by another account (uid 4711)")), "{told}");
+    assert!(told.ends_with(&format!("chown -hR 1001:1001 {home}")), "{told}");
+}
+
 fn tallies_are_read_only(step: &Step, path: &Path) -> Option<i32> {
     (*step == Step::Remove && path.ends_with("faillock/admin")).then_some(libc::EROFS)
 }

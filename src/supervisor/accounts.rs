@@ -18,11 +18,12 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
 use super::recovery::tally;
@@ -72,6 +73,17 @@ pub enum Warning {
     NoShell(String),
     /// A tally of failed logins stands, and pam_faillock refuses the right password by it.
     Tally(FileError),
+    /// The home folder of an account that was made anew is another's: a former account of that name had another id.
+    ForeignHome {
+        /// The folder.
+        home: String,
+        /// Whose it is.
+        of: u32,
+        /// The account's own ids.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
     /// Something beside the account files failed.
     File(FileError),
     /// Something else failed.
@@ -89,6 +101,9 @@ impl fmt::Display for Warning {
                 )
             }
             Self::NoShell(shell) => write!(f, "{shell} is no program: the account keeps its login shell (recovery.shell)"),
+            Self::ForeignHome { home, of, uid, gid } => {
+                write!(f, "{home} was left by another account (uid {of}) and is not given away unasked: chown -hR {uid}:{gid} {home}")
+            }
             Self::Tally(error) => write!(f, "failed logins may still lock the account: {error}. {}", tally::WAY_OUT),
             Self::File(error) => error.fmt(f),
             Self::Other(reason) => f.write_str(reason),
@@ -185,10 +200,9 @@ impl Accounts {
         if let (Some(old), Some(new)) = (&old.gshadow, &plan.texts.gshadow) {
             self.write("gshadow", old, new)?;
         }
-        if let Some((uid, gid)) = plan.home_of
-            && let Err(error) = atomic_file::make_folder(disk, Path::new(wanted.home), uid, gid)
-        {
-            plan.back.warnings.push(Warning::File(error));
+        if let Some((uid, gid)) = plan.home_of {
+            let made = atomic_file::make_folder(disk, Path::new(wanted.home), uid, gid).err().map(Warning::File);
+            plan.back.warnings.extend(made.or_else(|| foreign_home(wanted.home, uid, gid)));
         }
         let closed = closed_meanwhile(&old, &plan.texts, wanted.account);
         self.write("shadow", &old.shadow, &closed)?;
@@ -276,6 +290,12 @@ fn plan(old: &Texts, wanted: &Wanted<'_>, ids: RangeInclusive<u32>) -> Result<Pl
     plan_membership(&mut plan, wanted, gid);
     plan.texts.shadow = Zeroizing::new(shadow::with_password(&old.shadow, wanted.account, wanted.hash, wanted.changed));
     Ok(plan)
+}
+
+/// Whether the home folder of a new account was there before, as another's. Who is not root (a demo) gives no folder away in any case.
+fn foreign_home(home: &str, uid: u32, gid: u32) -> Option<Warning> {
+    let of = std::fs::symlink_metadata(home).ok()?.uid();
+    (geteuid().is_root() && of != uid).then(|| Warning::ForeignHome { home: home.into(), of, uid, gid })
 }
 
 /// shadow as it stands while passwd is replaced: a former hash of the account must not come to use by that.
