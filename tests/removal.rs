@@ -1,0 +1,54 @@
+//! What the package's removal does to an account that a press has brought back.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A machine whose commands note what they are told; `twostep` says that the account is in this state.
+fn machine(state: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let said = format!(
+        r#"{{"board":"simulated","sources":[{{"name":"reset","state":"ready"}}],"account":{{"name":"admin","state":"{state}"}}}}"#
+    );
+    let twostep = format!("case \"$*\" in *status*) echo '{said}';; esac");
+    for (name, script) in [("twostep", twostep.as_str()), ("pam-auth-update", ""), ("deb-systemd-invoke", "")] {
+        let program = folder.path().join(name);
+        fs::write(&program, format!("#!/bin/sh\necho \"{name} $*\" >> '{}/told'\n{script}\n", folder.path().display())).unwrap();
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+fn remove(machine: &Path, by: &str) -> (Output, String) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/debian/prerm");
+    let mut command = Command::new("sh");
+    command.arg(script).arg("remove").env("PATH", format!("{}:/usr/bin:/bin", machine.display())).env("SUDO_USER", by);
+    (command.output().unwrap(), fs::read_to_string(machine.join("told")).unwrap())
+}
+
+#[test]
+fn an_account_with_the_password_on_the_sticker_does_not_outlive_the_package() {
+    let machine = machine("recovered");
+    let (output, told) = remove(machine.path(), "alice");
+    assert!(output.status.success(), "{output:?}");
+    assert!(told.contains("twostep recovery disable\n"), "{told}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("admin was on with the password on the sticker"), "{output:?}");
+}
+
+#[test]
+fn an_account_with_a_password_of_its_own_stays_on() {
+    for state in ["active", "disabled", "missing"] {
+        let machine = machine(state);
+        let (output, told) = remove(machine.path(), "alice");
+        assert!(output.status.success() && !told.contains("disable"), "{state}: {told}");
+    }
+}
+
+#[test]
+fn who_removes_it_as_the_recovered_account_is_not_thrown_out_halfway() {
+    let machine = machine("recovered");
+    let (output, told) = remove(machine.path(), "admin");
+    assert!(!output.status.success() && !told.contains("disable"), "{told}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("passwd"), "{output:?}");
+}
