@@ -52,7 +52,7 @@ const SEE_ALSO: &str = ".SH FILES\n.TP\n/etc/twostep/twostepd.toml\nThe configur
 .TP\n/etc/twostep/board.toml\nOptional: the board profile that overrides the detected one.\n\
 .TP\n/etc/twostep/recovery.d/\nPrograms that run once after each press.\n\
 .TP\n/var/lib/twostep/key, /var/lib/twostep/key.cred\nThe key that seals the second steps: a backup is worth nothing without it.\n\
-.TP\n/var/lib/twostep/engine/backups/\nBackups: those asked for, one a day by itself, and those before a restore or a new version; the last five of each.\n\
+.TP\n/var/lib/twostep/engine/backups/\nBackups: those asked for, one a day by itself, and those before a restore or a new version; the last five of each, and of those asked for one more.\n\
 .TP\n/var/lib/twostep-web/self-signed.pem\nThe certificate that twostep-web has made, with its key, where none is configured. A new one takes its place 60 days before the end of its 825 days, or for another phone.address: phones' browsers warn once more, and the log tells the new fingerprint. The key stays, until this file is removed.\n\
 .TP\n/run/twostep/twostep.sock, /run/twostep/recovery.sock\nThe sockets (Varlink): for every service, and for root alone.\n\
 .SH SEE ALSO\n.BR twostep (1),\n.BR twostepd (8),\n.BR twostep-web (8),\n.BR logind.conf (5)\n";

@@ -388,6 +388,24 @@ fn a_backup_is_carried_away_and_brought_back_to_a_new_machine_with_its_key() {
 }
 
 #[test]
+fn a_backup_that_can_not_be_put_where_it_is_wanted_pushes_no_good_one_out() {
+    let nas = nas();
+    enrol(&mut nas.root(), "erin");
+    for _ in 0..5 {
+        assert_eq!(twostep(&nas, &["backup"], "").0, Some(0));
+    }
+    let good = twostep(&nas, &["backup", "--list"], "").1;
+    assert_eq!(good.lines().count(), 5, "{good}");
+    for (file, why) in [("/dev/full", "no plain file"), ("/nowhere/mounted/nas.backup", "is the disk mounted?")] {
+        for _ in 0..3 {
+            let (status, _, told) = twostep(&nas, &["backup", "--force", file], "");
+            assert!(status == Some(1) && told.contains(why), "{told}");
+        }
+    }
+    assert_eq!(twostep(&nas, &["backup", "--list"], "").1, good);
+}
+
+#[test]
 fn what_is_no_backup_is_not_restored() {
     let nas = nas();
     let mut root = nas.root();

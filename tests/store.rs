@@ -762,9 +762,15 @@ async fn backups_are_named_in_order_and_a_bounded_number_of_each_kind_is_kept() 
     for kind in [BackupKind::Manual, BackupKind::Automatic, BackupKind::Automatic, BackupKind::Automatic] {
         store.backup(kind).await.unwrap();
     }
+    let manual = |store: &Store| store.backups().unwrap().into_iter().filter(|backup| backup.kind == BackupKind::Manual).count();
+
     assert!(store.backups().unwrap().iter().all(|backup| backup.at == NOW));
     let names: Vec<_> = store.backups().unwrap().into_iter().map(|backup| backup.name).collect();
     assert_eq!(names, ["00000001-20261124T104846Z-manual.db", "00000003-20261124T104846Z-auto.db", "00000004-20261124T104846Z-auto.db"]);
+    for _ in 0..4 {
+        store.backup(BackupKind::Manual).await.unwrap();
+    }
+    assert_eq!(manual(&store), 3, "two, and the one that may still be taken back");
 }
 
 #[tokio::test]

@@ -71,17 +71,35 @@ pub fn make(dir: &Path, file: Option<&Path>, force: bool, json: bool) -> Result<
         // Before a copy is made in vain.
         return Err(refused(&Fault::Exists(file.into())));
     }
+    if let Some(folder) = file.map(folder_of).filter(|folder| !folder.is_dir()) {
+        return Err(Failed::Refused(format!("{}: there is no such folder (is the disk mounted?)", folder.display())));
+    }
     let made: Backup = call(dir, "Backup", &Empty {})?;
     let Some(file) = file else {
         return if json { output::json(&made) } else { output::line(made.name) };
     };
     let file = if file.is_dir() { carry::within(file, &made.name).map_err(|fault| refused(&fault))? } else { file.into() };
-    let size = backups(dir)?.carry_out(&made.name, &file, force).map_err(|fault| refused(&fault))?;
+    let size = carry_out(dir, &made.name, &file, force)?;
     if json {
         return output::json(&json!({ "name": made.name, "file": file.to_string_lossy(), "size": size }));
     }
     output::line(format_args!("{}: a sealed copy of all second steps, {} KiB", file.display(), size.div_ceil(1024)))?;
     output::line(key(&Paths::behind(dir)))
+}
+
+/// A copy that does not come to where it is wanted is taken back: repeated, it would push out the good ones.
+fn carry_out(dir: &Path, name: &str, file: &Path, force: bool) -> Result<u64, Failed> {
+    let backups = backups(dir)?;
+    backups.carry_out(name, file, force).map_err(|fault| {
+        if let Err(left) = backups.remove(name) {
+            output::say(format_args!("{left}; that copy is needed no longer"));
+        }
+        refused(&fault)
+    })
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// What else has to be kept.

@@ -163,6 +163,9 @@ pub(super) fn copy(options: &Options, from: &Connection, kind: Kind) -> Result<S
 }
 
 /// Gives a closed database file that lies on the same file system a backup's name, and drops the oldest of that kind.
+///
+/// Of those that an operator asks for, one more stays until the next is asked for: the command that carries one away removes it again where that
+/// fails, and then none of the good ones is gone for it.
 pub(super) fn adopt(options: &Options, file: &Path, kind: Kind) -> Result<String, StoreError> {
     let folder = folder(&options.folder);
     let sequence = list(&options.folder)?.last().map_or(1, |last| last.sequence + 1);
@@ -175,7 +178,8 @@ pub(super) fn adopt(options: &Options, file: &Path, kind: Kind) -> Result<String
     // What was carried in is removed by whoever did it, unless that was cut off.
     for kind in [kind, Kind::Carried] {
         let same: Vec<_> = all.iter().filter(|backup| backup.kind == kind).collect();
-        for old in &same[..same.len().saturating_sub(options.backups.max(1))] {
+        let kept = options.backups.max(1) + usize::from(kind == Kind::Manual);
+        for old in &same[..same.len().saturating_sub(kept)] {
             place::remove(&folder.join(&old.name))?;
         }
     }
