@@ -388,6 +388,28 @@ fn a_backup_is_carried_away_and_brought_back_to_a_new_machine_with_its_key() {
 }
 
 #[test]
+fn a_script_reads_also_why_somebody_was_not_verified() {
+    let nas = nas();
+    let mut root = nas.root();
+    let app = enrol(&mut root, "erin");
+    enforce(&mut root, &["frank"], &[], true);
+    let verify = |user: &str, lines: &str| {
+        let (status, out, told) = twostep(&nas, &["--json", "verify", user], lines);
+        let outcome: Value = serde_json::from_str(&out).unwrap_or_else(|e| panic!("{e}: {out:?} {told}"));
+        (status, outcome, told)
+    };
+    let (status, outcome, told) = verify("frank", "");
+    assert!(status == Some(1) && outcome["decision"] == "setup_required" && told.contains("twostep setup"), "{outcome} {told}");
+    let wrong = format!("{}\n", wrong_code(&app));
+    let (status, outcome, told) = verify("erin", &wrong.repeat(3));
+    assert!(status == Some(1) && outcome["outcome"] == "wrong" && told.contains("not verified"), "{outcome} {told}");
+    let (status, outcome, _) = verify("erin", &wrong.repeat(3));
+    assert!(status == Some(1) && outcome["outcome"] == "locked" && outcome["retry_after"].is_u64(), "{outcome}");
+    let (status, outcome, _) = verify("erin", "");
+    assert!(status == Some(1) && outcome["decision"] == "locked", "{outcome}");
+}
+
+#[test]
 fn a_backup_that_can_not_be_put_where_it_is_wanted_pushes_no_good_one_out() {
     let nas = nas();
     enrol(&mut nas.root(), "erin");

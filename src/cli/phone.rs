@@ -63,12 +63,14 @@ pub enum Answer {
     Verified,
     /// It has not, or somebody wants to go another way.
     AnotherWay,
+    /// It has not, and nobody is there to go another way.
+    Refused(WaitOutcome),
 }
 
 /// Shows what the phone is asked, and waits for its answer, or for Enter at a terminal.
 ///
 /// # Errors
-/// Where the login is over or locked, or the phone said no and nobody is there to go another way.
+/// Where the phone could not be asked.
 pub fn answer(dir: &Path, login: &Secret, challenge: &Challenge) -> Result<Answer, Failed> {
     show(challenge)?;
     let (waker, woken) = UnixStream::pair()?;
@@ -85,19 +87,25 @@ pub fn answer(dir: &Path, login: &Secret, challenge: &Challenge) -> Result<Answe
         return Ok(Answer::AnotherWay);
     }
     let outcome = told.recv().map_err(|_| Failed::Call(client::Error::Closed))?.map_err(explain)?;
-    let no = |why: &str| {
-        if io::stdin().is_terminal() {
-            output::say(why);
-            Ok(Answer::AnotherWay)
-        } else {
-            Err(Failed::Refused(why.into()))
+    Ok(match outcome {
+        WaitOutcome::Verified => Answer::Verified,
+        WaitOutcome::Denied | WaitOutcome::Expired | WaitOutcome::Waiting if io::stdin().is_terminal() => {
+            output::say(no(outcome));
+            Answer::AnotherWay
         }
-    };
+        _ => Answer::Refused(outcome),
+    })
+}
+
+/// Why a phone's answer lets nobody in.
+#[must_use]
+pub fn no(outcome: WaitOutcome) -> Failed {
     match outcome {
-        WaitOutcome::Verified => Ok(Answer::Verified),
-        WaitOutcome::Denied => no("it was denied on the phone, or the number was wrong"),
-        WaitOutcome::Expired | WaitOutcome::Waiting => no("too late, or another login took its place"),
-        WaitOutcome::Locked => Err(locked(None)),
+        WaitOutcome::Denied => Failed::Refused("it was denied on the phone, or the number was wrong".into()),
+        WaitOutcome::Locked => locked(None),
+        WaitOutcome::Verified | WaitOutcome::Expired | WaitOutcome::Waiting => {
+            Failed::Refused("too late, or another login took its place".into())
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::vec::IntoIter;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::account::PATIENCE;
@@ -42,14 +43,21 @@ pub struct Asked<'a> {
 pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
     let mut client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
     let started = start(&mut client, asked)?;
+    // A script reads what was decided also where that lets nobody in.
+    if json && started.decision != Decision::Verify {
+        output::json(&started)?;
+    }
     match started.decision {
-        Decision::NotRequired if json => output::json(&started),
-        Decision::Trusted if json => output::json(&started),
+        Decision::NotRequired | Decision::Trusted if json => Ok(()),
         Decision::NotRequired => output::line("not required: 2-step verification is off"),
         Decision::Trusted => output::line("trusted device"),
         Decision::Verify => {
-            let answered = answer(&mut client, dir, &started, asked.method)?;
-            if json { output::json(&answered.1) } else { output::line("verified") }
+            let ended = answer(&mut client, dir, &started, asked.method)?.1;
+            if json {
+                output::json(&ended)?;
+            }
+            verdict(&ended)?;
+            if json { Ok(()) } else { output::line("verified") }
         }
         Decision::SetupRequired => Err(Failed::Refused("enforced and not set up: finish `twostep setup` first".into())),
         Decision::Locked => Err(locked(started.retry_after)),
@@ -63,7 +71,10 @@ pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
 pub fn pass(client: &mut Client, dir: &Path, user: &str) -> Result<Secret, Failed> {
     let started = start(client, &Asked { user, service: "twostep", remote: None, method: None })?;
     match started.decision {
-        Decision::Verify => answer(client, dir, &started, None).map(|(login, _)| login),
+        Decision::Verify => {
+            let (login, ended) = answer(client, dir, &started, None)?;
+            verdict(&ended).map(|()| login)
+        }
         Decision::Locked => Err(locked(started.retry_after)),
         _ => Err(Failed::Refused("there is no second step to pass".into())),
     }
@@ -81,8 +92,37 @@ fn start(client: &mut Client, asked: &Asked<'_>) -> Result<Started, Failed> {
     Ok(started)
 }
 
-/// An empty answer means another way: the next of the account's methods.
-fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Method>) -> Result<(Secret, Answered), Failed> {
+/// What a login ended with.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Ended {
+    /// The last answer.
+    Answered(Answered),
+    /// A phone's refusal.
+    Waited(Waited),
+}
+
+impl From<Answered> for Ended {
+    fn from(answered: Answered) -> Self {
+        Self::Answered(answered)
+    }
+}
+
+fn verdict(ended: &Ended) -> Result<(), Failed> {
+    let answered = match ended {
+        Ended::Answered(answered) => answered,
+        Ended::Waited(waited) => return Err(phone::no(waited.outcome)),
+    };
+    match answered.outcome {
+        Outcome::Verified => Ok(()),
+        Outcome::Wrong | Outcome::AlreadyUsed => Err(Failed::Refused("not verified".into())),
+        Outcome::Expired => Err(Failed::Refused("too late: begin again".into())),
+        Outcome::Locked => Err(locked(answered.retry_after)),
+    }
+}
+
+/// What the login ends with: verified, or what no other answer is taken after. An empty one means another way: the next of the account's methods.
+fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Method>) -> Result<(Secret, Ended), Failed> {
     let login = started.login.clone().ok_or_else(|| Failed::Refused("the service gave no login".into()))?;
     let mut method = wanted.or(started.preferred).unwrap_or(Method::SecurityCode);
     let others = others(started, method);
@@ -99,12 +139,13 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
         begun => begun?,
     };
     let mut wrong = 0;
-    while wrong < TRIES {
+    loop {
         let code = if method.is_typed() {
             terminal::ask_secret(&challenge.prompt)?
         } else {
             match phone::answer(dir, &login, &challenge)? {
-                phone::Answer::Verified => return Ok((login, VERIFIED)),
+                phone::Answer::Verified => return Ok((login, VERIFIED.into())),
+                phone::Answer::Refused(outcome) => return Ok((login, Ended::Waited(Waited { outcome }))),
                 phone::Answer::AnotherWay => Secret::default(),
             }
         };
@@ -114,33 +155,34 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
         }
         let parameters = json!({ "login": login, "method": method, "code": code });
         let answered: Answered = client.call("io.twostep.Login.Answer", &parameters).map_err(explain)?;
-        if is_verified(&answered)? {
-            return Ok((login, answered));
+        say(&answered);
+        if matches!(answered.outcome, Outcome::Verified | Outcome::Expired | Outcome::Locked) {
+            return Ok((login, answered.into()));
         }
         if answered.outcome == Outcome::AlreadyUsed {
             // By the phone, perhaps, after somebody went another way.
             let waited: Waited = client.call("io.twostep.Login.Wait", &json!({ "login": login })).map_err(explain)?;
             if waited.outcome == WaitOutcome::Verified {
-                return Ok((login, VERIFIED));
+                return Ok((login, VERIFIED.into()));
             }
         }
         wrong += 1;
+        if wrong == TRIES {
+            return Ok((login, answered.into()));
+        }
     }
-    Err(Failed::Refused("not verified".into()))
 }
 
-/// Says what an answer came to; false where another one may be given.
-fn is_verified(answered: &Answered) -> Result<bool, Failed> {
+/// What an answer came to, to whoever may give another one.
+fn say(answered: &Answered) {
     match (answered.outcome, answered.hint.as_deref()) {
         (Outcome::Wrong, None) => eprintln!("wrong"),
         (Outcome::Wrong, Some(hint)) => output::say(format_args!("wrong: {hint}")),
         (Outcome::AlreadyUsed, hint) => output::say(hint.unwrap_or("already used")),
         (Outcome::Verified, Some(hint)) => output::say(hint),
-        (Outcome::Verified, None) => {}
-        (Outcome::Expired, _) => return Err(Failed::Refused("too late: begin again".into())),
-        (Outcome::Locked, _) => return Err(locked(answered.retry_after)),
+        // What ends it is told by the verdict.
+        (Outcome::Verified | Outcome::Expired | Outcome::Locked, _) => {}
     }
-    Ok(answered.outcome == Outcome::Verified)
 }
 
 /// The methods after `first`, in the order in which they are offered.
