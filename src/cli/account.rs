@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::args::{MethodChange, Whose};
+use super::engine;
 use super::output::{self, Failed};
 use super::phone;
 use super::terminal;
@@ -50,7 +51,7 @@ impl<'a> Account<'a> {
     /// # Errors
     /// Where nobody answers there.
     pub fn open(dir: &'a Path, whose: &'a Whose, json: bool) -> Result<Self, Failed> {
-        let client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
+        let client = engine::connect(dir, PATIENCE)?;
         Ok(Self { client, dir, user: whose.user.as_deref(), json })
     }
 

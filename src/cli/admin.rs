@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::account::PATIENCE;
 use super::args::{Command, ListKind, Role};
+use super::engine;
 use super::output::{self, Failed};
 use crate::client::{self, Client};
 use crate::core::account::Status;
@@ -27,7 +28,7 @@ const IMPORT_CAP: u64 = 32 * 1024;
 /// # Errors
 /// See [`Failed`].
 pub fn run(command: &Command, dir: &Path, json: bool) -> Result<(), Failed> {
-    let mut admin = Admin { client: Client::connect(&dir.join("twostep.sock"), PATIENCE)?, json };
+    let mut admin = Admin { client: engine::connect(dir, PATIENCE)?, json };
     match command {
         Command::List { kind, filter } => admin.list(*kind, filter.as_deref()),
         Command::Enforce { users, groups, off, dry_run } => admin.enforce(users, groups, *off, *dry_run),

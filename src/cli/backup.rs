@@ -10,9 +10,10 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::admin;
+use super::engine;
 use super::output::{self, Failed, date};
 use super::terminal;
-use crate::client::{self, Client};
+use crate::client;
 use crate::config::paths::Paths;
 use crate::core::time::Wall;
 use crate::proto::admin::{Backup, Backups, Error, StartedAnew};
@@ -36,7 +37,7 @@ Starting anew loses what the database held:
 Until they set it up again, everybody is let in by the password alone. The damaged file is kept.";
 
 fn call<R: DeserializeOwned>(dir: &Path, method: &str, parameters: &impl Serialize) -> Result<R, Failed> {
-    let mut client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
+    let mut client = engine::connect(dir, PATIENCE)?;
     client.call(&format!("io.twostep.Admin.{method}"), parameters).map_err(explain)
 }
 

@@ -7,6 +7,7 @@ mod account;
 mod admin;
 pub mod args;
 mod backup;
+mod engine;
 pub mod identify;
 mod output;
 mod pam;

@@ -21,6 +21,8 @@ use crate::proto::varlink::ServiceError;
 pub enum Failed {
     /// The daemon did not answer, or answered with an error.
     Call(client::Error),
+    /// The daemon is there, and its engine is not.
+    NoEngine,
     /// A refusal, in words for people.
     Refused(String),
     /// Standard output can't be written.
@@ -36,7 +38,7 @@ impl Failed {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Call(client::Error::Connect { .. } | client::Error::TimedOut | client::Error::Closed) => ExitCode::from(3),
+            Self::NoEngine | Self::Call(client::Error::Connect { .. } | client::Error::TimedOut | client::Error::Closed) => ExitCode::from(3),
             _ => ExitCode::FAILURE,
         }
     }
@@ -49,6 +51,7 @@ impl fmt::Display for Failed {
                 Some(parameter) => write!(f, "the service takes no such {parameter}"),
                 None => e.fmt(f),
             },
+            Self::NoEngine => f.write_str("the engine did not answer: twostepd's log and `twostep recovery status` say why"),
             Self::Refused(why) => f.write_str(why),
             Self::Output(e) => write!(f, "standard output: {e}"),
             Self::ReaderGone => f.write_str("standard output is closed"),

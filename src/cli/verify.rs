@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::account::PATIENCE;
+use super::engine;
 use super::output::{self, Failed};
 use super::phone;
 use super::terminal;
@@ -41,7 +42,7 @@ pub struct Asked<'a> {
 /// # Errors
 /// Whatever does not.
 pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
-    let mut client = Client::connect(&dir.join("twostep.sock"), PATIENCE)?;
+    let mut client = engine::connect(dir, PATIENCE)?;
     let started = start(&mut client, asked)?;
     // A script reads what was decided also where that lets nobody in.
     if json && started.decision != Decision::Verify {

@@ -1,0 +1,82 @@
+//! What an operator meets at the command `twostep` where something is not as usual.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long a test waits for what must come at once.
+const SOON: Duration = Duration::from_secs(60);
+
+/// An engine that gives these parameters to a call by its method's last word, and nothing to any other.
+fn engine(folder: &Path, replies: &'static [(&'static str, &'static str)]) {
+    let listener = UnixListener::bind(folder.join("twostep.sock")).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || {
+                let mut calls = BufReader::new(stream.unwrap());
+                let mut frame = Vec::new();
+                while calls.read_until(0, &mut frame).is_ok_and(|length| length > 0) {
+                    let call: Value = serde_json::from_slice(&frame[..frame.len() - 1]).unwrap();
+                    let method = call["method"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
+                    let found = replies.iter().find(|(name, _)| *name == method).map_or("{}", |(_, parameters)| parameters);
+                    let parameters: Value = serde_json::from_str(found).unwrap();
+                    // A stream's reply has others after it, which do not come.
+                    let reply = json!({ "parameters": parameters, "continues": call["more"] == true && method == "Audit" });
+                    // Whoever asked may have gone.
+                    let _ = calls.get_mut().write_all(format!("{reply}\0").as_bytes());
+                    frame.clear();
+                }
+            });
+        }
+    });
+}
+
+fn twostep(folder: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_twostep"));
+    command.arg("--dir").arg(folder).args(arguments.split(' ').filter(|word| !word.is_empty()));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// With these lines as its input: its exit code, what it prints, and what it says beside.
+fn run(folder: &Path, arguments: &str, lines: &str) -> (Option<i32>, String, String) {
+    let mut child = twostep(folder, arguments).spawn().unwrap();
+    // One that asks nothing reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// Whether it ends by itself in time.
+fn ends(child: &mut Child, within: Duration) -> bool {
+    let process = twostep::sys::process::Process::open(child.id().cast_signed()).unwrap();
+    let ended = process.ends_within(within);
+    if !ended {
+        child.kill().unwrap();
+    }
+    child.wait().unwrap();
+    ended
+}
+
+#[test]
+fn who_waits_for_an_engine_that_is_down_is_told_so_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // As the supervisor's: it takes callers while there is no engine.
+    let listener = UnixListener::bind(folder.path().join("twostep.sock")).unwrap();
+    let begun = Instant::now();
+    let mut child = twostep(folder.path(), "status").spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains("the engine does not answer; waiting up to 15 s"), "{line}");
+    line.clear();
+    said.read_to_string(&mut line).unwrap();
+    assert!(line.contains("the engine did not answer") && line.contains("twostep recovery status"), "{line}");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
+    drop(listener);
+}
