@@ -80,3 +80,38 @@ fn who_waits_for_an_engine_that_is_down_is_told_so_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
     drop(listener);
 }
+
+#[test]
+fn an_address_that_no_code_can_be_mailed_to_is_not_passed_over_in_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    engine(folder.path(), &[("BeginSetup", r#"{ "setup": "s", "available": ["security_code"], "expires_in": 600 }"#)]);
+    let (_, _, told) = run(folder.path(), "setup --email alice@example.org", "password\n");
+    assert!(told.contains("no codes can be mailed to alice@example.org: no mail server is configured"), "{told}");
+}
+
+#[test]
+fn the_recovery_address_of_an_enabled_account_is_changed_by_a_mailed_code() {
+    let folder = tempfile::tempdir().unwrap();
+    engine(
+        folder.path(),
+        &[
+            ("Status", r#"{ "user": "alice", "status": "disabled", "methods": [], "enforced": false, "recovery_codes_left": 0,
+                "passwordless": false, "trusted_devices": [], "authenticators": [] }"#),
+            ("SetRecoveryEmail", r#"{ "setup": "s" }"#),
+            ("ConfirmRecoveryEmail", r#"{ "outcome": "confirmed" }"#),
+        ],
+    );
+    let (status, out, told) = run(folder.path(), "email alice@example.org", "password\n123456\n");
+    assert!(status == Some(0) && told.contains("Code from the e-mail"), "{told}");
+    assert_eq!(out, "codes are mailed to alice@example.org from now on\n");
+}
+
+#[test]
+fn passwordless_login_is_turned_on_and_off() {
+    let folder = tempfile::tempdir().unwrap();
+    engine(folder.path(), &[]);
+    for state in ["on", "off"] {
+        let (status, out, told) = run(folder.path(), &format!("passwordless {state}"), "password\n");
+        assert_eq!((status, out), (Some(0), format!("passwordless login is {state}\n")), "{told}");
+    }
+}

@@ -17,7 +17,7 @@ use super::verify;
 use crate::client::{self, Client};
 use crate::core::account::{Method, Status};
 use crate::core::setup::Confirmation;
-use crate::proto::account::{AccountStatus, Begun, Confirmed, Error, Finished, Pairing, RecoveryCodes, SecurityCode};
+use crate::proto::account::{AccountStatus, Begun, Confirmed, Error, Finished, Pairing, RecoveryCodes, SecurityCode, Setting};
 use crate::proto::secret::Secret;
 use crate::proto::varlink::Empty;
 
@@ -91,6 +91,9 @@ impl<'a> Account<'a> {
             output::line(format_args!("This NAS offers: {}", output::titles(&begun.available)))?;
         }
         let mailed = email.is_some() && begun.available.contains(&Method::EmailCode);
+        if let Some(address) = email.filter(|_| !mailed) {
+            output::say(format_args!("no codes can be mailed to {address}: no mail server is configured (mail.host in twostepd.toml); going on without"));
+        }
         self.go_through(&begun.setup, &Wanted { mailed, phone: method, code: true })
     }
 
@@ -102,6 +105,29 @@ impl<'a> Account<'a> {
         let (password, login) = self.authorise(false)?;
         let begun: Begun = self.call("BeginChange", &self.with(json!({ "password": password, "login": login })))?;
         self.go_through(&begun.setup, &Wanted { mailed: false, phone: method, code: method.is_none() })
+    }
+
+    /// `twostep email`: another recovery address, in force once its code is confirmed.
+    ///
+    /// # Errors
+    /// See [`Failed`]; the former address stays.
+    pub fn email(&mut self, address: &str) -> Result<(), Failed> {
+        let (password, login) = self.authorise(false)?;
+        let parameters = self.with(json!({ "password": password, "login": login, "recovery_email": address }));
+        let begun: Setting = self.call("SetRecoveryEmail", &parameters)?;
+        let confirmed = self.confirm("ConfirmRecoveryEmail", &begun.setup, "Code from the e-mail", false);
+        self.or_cancelled(&begun.setup, confirmed)?;
+        self.done(&format!("codes are mailed to {address} from now on"))
+    }
+
+    /// `twostep passwordless`.
+    ///
+    /// # Errors
+    /// See [`Failed`].
+    pub fn passwordless(&mut self, on: bool) -> Result<(), Failed> {
+        let password = terminal::ask_secret("Password")?;
+        let Empty {} = self.call("SetPasswordless", &self.with(json!({ "password": password, "passwordless": on })))?;
+        self.done(if on { "passwordless login is on" } else { "passwordless login is off" })
     }
 
     /// `twostep disable`.
@@ -202,6 +228,10 @@ impl<'a> Account<'a> {
 
     fn go_through(&mut self, setup: &Secret, wanted: &Wanted) -> Result<(), Failed> {
         let done = self.steps(setup, wanted);
+        self.or_cancelled(setup, done)
+    }
+
+    fn or_cancelled(&mut self, setup: &Secret, done: Result<(), Failed>) -> Result<(), Failed> {
         if done.is_err() {
             // What is not cancelled expires by itself.
             let _ = self.call::<Empty>("CancelSetup", &json!({ "setup": setup }));

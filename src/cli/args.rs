@@ -77,6 +77,21 @@ pub enum Command {
         #[command(flatten)]
         whose: Whose,
     },
+    /// Have codes mailed to this address from now on, once a mailed code has been confirmed; the second step is on already.
+    Email {
+        /// The recovery e-mail address.
+        address: String,
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Turn passwordless login on or off; 2-step verification and passwordless login exclude each other.
+    Passwordless {
+        /// Which.
+        #[arg(value_enum)]
+        state: OnOff,
+        #[command(flatten)]
+        whose: Whose,
+    },
     /// Ask for the second step of a login, as a login service does; exit code 0 lets in.
     Verify {
         /// Who logs in; the password was accepted already.
@@ -225,6 +240,15 @@ pub enum MethodChange {
     Disable,
     /// Ask for it first.
     Prefer,
+}
+
+/// See [`Command::Passwordless`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// From now on.
+    On,
+    /// No longer.
+    Off,
 }
 
 /// See [`Command::List`].

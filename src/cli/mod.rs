@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use self::account::Account;
-use self::args::{Args, Command, Pam, Recovery, Whose};
+use self::args::{Args, Command, OnOff, Pam, Recovery, Whose};
 use self::output::Failed;
 use self::verify::Asked;
 
@@ -43,6 +43,10 @@ pub fn main() -> ExitCode {
         Command::Codes(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.codes()),
         Command::Devices { whose, remove } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.devices(remove.as_deref())),
         Command::Method { what, method, whose } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.method(*what, *method)),
+        Command::Email { address, whose } => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.email(address)),
+        Command::Passwordless { state, whose } => {
+            Account::open(&args.dir, whose, args.json).and_then(|mut a| a.passwordless(*state == OnOff::On))
+        }
         Command::Export => Account::open(&args.dir, &OWN, args.json).and_then(|mut a| a.export()),
         Command::Backup { list: true, .. } => backup::list(&args.dir, args.json),
         Command::Backup { file, force, list: false } => backup::make(&args.dir, file.as_deref(), *force, args.json),
