@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 use twostep::client::Client;
 use twostep::core::time::Monotonic;
-use twostep::proto::recovery::{Event, EventKind};
+use twostep::proto::recovery::{Event, EventKind, Pressed};
 use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
 

@@ -145,12 +145,20 @@ pub fn restore(dir: &Path, which: &Path, json: bool) -> Result<(), Failed> {
         if let Err(fault) = folder.remove(&name) {
             output::say(format_args!("{fault}; it is needed no longer"));
         }
-        restored?;
+        restored.map_err(|failed| in_words_of(which, &name, failed))?;
     } else {
         let name = which.to_str().ok_or_else(|| refused(&Fault::NotPlain(which.into())))?;
         let Empty {} = call(dir, "Restore", &json!({ "name": name }))?;
     }
     if json { output::json(&Empty {}) } else { output::line("restored; trusted devices are asked again") }
+}
+
+/// Whoever named a file hears of that one, not of the name that it had on its way.
+fn in_words_of(file: &Path, carried: &str, failed: Failed) -> Failed {
+    match failed {
+        Failed::Refused(reason) => Failed::Refused(reason.replace(carried, &file.to_string_lossy())),
+        other => other,
+    }
 }
 
 /// A name for what is carried in: the engine takes its form for a backup, and the oldest of all.
