@@ -118,3 +118,33 @@ fn passwordless_login_is_turned_on_and_off() {
         assert_eq!((status, out), (Some(0), format!("passwordless login is {state}\n")), "{told}");
     }
 }
+
+#[test]
+fn a_list_of_nothing_says_so_to_people_and_nothing_to_scripts() {
+    let folder = tempfile::tempdir().unwrap();
+    engine(
+        folder.path(),
+        &[("List", r#"{ "subjects": [] }"#), ("ListDelegations", r#"{ "delegations": [] }"#), ("Audit", r#"{ "entries": [] }"#)],
+    );
+    for (arguments, words) in [("list", "none"), ("list --filter x", "none of that name"), ("delegate", "nobody holds"), ("audit", "nothing was")] {
+        let (status, out, told) = run(folder.path(), arguments, "");
+        assert!(status == Some(0) && out.starts_with(words), "{arguments}: {out} {told}");
+        let (status, out, told) = run(folder.path(), &format!("--json {arguments}"), "");
+        assert_eq!((status, out.as_str()), (Some(0), ""), "{arguments}: {told}");
+    }
+}
+
+#[test]
+fn a_stream_ends_with_whoever_reads_it_also_while_nothing_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    engine(folder.path(), &[("Audit", r#"{ "entries": [{ "id": 1, "at": 0, "event": "enabled", "by": "root" }] }"#)]);
+    let mut child = twostep(folder.path(), "audit --follow").spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("enabled"), "{line}");
+    // The reader, as `head` does, has gone with that.
+    assert!(ends(&mut child, SOON), "it still waits for somebody to read");
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(told, "");
+}

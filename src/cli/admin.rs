@@ -70,12 +70,14 @@ impl Admin {
         if let Some(filter) = filter {
             parameters["filter"] = filter.into();
         }
+        let mut none = true;
         for page in self.client.call_more::<Subjects>("io.twostep.Admin.List", &parameters)? {
             for subject in page.map_err(explain)?.subjects {
+                none = false;
                 if self.json { output::json(&subject)? } else { output::line(row(&subject))? }
             }
         }
-        Ok(())
+        self.or_say(none, if filter.is_some() { "none of that name" } else { "none" })
     }
 
     fn enforce(&mut self, users: &[String], groups: &[String], off: bool, dry_run: bool) -> Result<(), Failed> {
@@ -92,11 +94,11 @@ impl Admin {
     }
 
     fn delegate(&mut self, subject: &str, role: Role, granted: bool) -> Result<(), Failed> {
-        let role = match role {
-            Role::SystemManagement => "system_management",
-            Role::AccessManagement => "access_management",
+        let (role, title) = match role {
+            Role::SystemManagement => ("system_management", "System Management"),
+            Role::AccessManagement => ("access_management", "Access Management"),
         };
-        let words = if granted { format!("{subject} holds {role}") } else { format!("{subject} no longer holds {role}") };
+        let words = if granted { format!("{subject} holds {title}") } else { format!("{subject} no longer holds {title}") };
         self.done("Delegate", &json!({ "subject": subject, "role": role, "granted": granted }), &words)
     }
 
@@ -105,7 +107,12 @@ impl Admin {
         for delegation in &all.delegations {
             if self.json { output::json(delegation)? } else { output::line(format_args!("{}  {}", delegation.subject, delegation.role))? }
         }
-        Ok(())
+        self.or_say(all.delegations.is_empty(), "nobody holds a delegated role")
+    }
+
+    /// A person is told that there is nothing; a script sees it.
+    fn or_say(&self, none: bool, words: &str) -> Result<(), Failed> {
+        if none && !self.json { output::line(words) } else { Ok(()) }
     }
 
     fn audit(&mut self, user: Option<&str>, limit: u32, follow: bool) -> Result<(), Failed> {
@@ -115,7 +122,8 @@ impl Admin {
         }
         if !follow {
             let entries: Entries = self.call("Audit", &parameters)?;
-            return entries.entries.iter().try_for_each(|entry| show(entry, self.json));
+            entries.entries.iter().try_for_each(|entry| show(entry, self.json))?;
+            return self.or_say(entries.entries.is_empty(), "nothing was decided yet");
         }
         self.client.set_time_limit(None)?;
         for page in self.client.call_more::<Entries>("io.twostep.Admin.Audit", &parameters)? {

@@ -149,7 +149,7 @@ pub enum Command {
         #[arg(value_enum)]
         role: Option<Role>,
         /// Take it back.
-        #[arg(long)]
+        #[arg(long, requires = "role")]
         revoke: bool,
     },
     /// Show what was decided and by whom, newest first.
@@ -342,6 +342,16 @@ mod tests {
         assert_eq!(phone_method("login-approval"), Ok(Method::LoginApproval));
         assert_eq!(phone_method("qr_code"), Ok(Method::QrCode));
         assert_eq!(phone_method("security-code"), Err("one of qr_code, login_approval, online_code".into()));
+    }
+
+    #[test]
+    fn taking_back_a_role_names_it_and_its_holder() {
+        let refused = |words: &[&str]| Args::try_parse_from([&["twostep", "delegate"], words].concat()).unwrap_err().to_string();
+        for words in [&["--revoke"][..], &["alice", "--revoke"]] {
+            assert!(refused(words).contains("<ROLE>"), "{words:?}");
+        }
+        assert!(Args::try_parse_from(["twostep", "delegate", "alice", "system-management", "--revoke"]).is_ok());
+        assert!(Args::try_parse_from(["twostep", "delegate"]).is_ok(), "which lists them");
     }
 
     #[test]
