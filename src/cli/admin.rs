@@ -125,6 +125,7 @@ impl Admin {
             entries.entries.iter().try_for_each(|entry| show(entry, self.json))?;
             return self.or_say(entries.entries.is_empty(), "nothing was decided yet");
         }
+        output::end_with_reader();
         self.client.set_time_limit(None)?;
         for page in self.client.call_more::<Entries>("io.twostep.Admin.Audit", &parameters)? {
             page.map_err(explain)?.entries.iter().try_for_each(|entry| show(entry, self.json))?;

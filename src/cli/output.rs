@@ -4,9 +4,12 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde::Serialize;
 
@@ -99,6 +102,22 @@ impl fmt::Write for OneLine<'_, '_> {
             _ => self.0.write_char(letter),
         })
     }
+}
+
+/// From now on this process ends once nobody reads its standard output any more (`| head`), also while there is nothing to write.
+pub fn end_with_reader() {
+    std::thread::spawn(|| {
+        let out = io::stdout();
+        // Nothing is asked for: the kernel tells an error or a hang-up in any case.
+        loop {
+            match poll(&mut [PollFd::new(out.as_fd(), PollFlags::empty())], PollTimeout::NONE) {
+                Ok(1..) => std::process::exit(0),
+                Ok(_) | Err(Errno::EINTR) => {}
+                // Then the next write shows it.
+                Err(_) => return,
+            }
+        }
+    });
 }
 
 /// Says one line to people, on standard error.

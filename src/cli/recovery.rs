@@ -68,6 +68,7 @@ fn pressed(pressed: Pressed, json: bool) -> Result<(), Failed> {
 }
 
 fn monitor(client: &mut Client, json: bool) -> Result<(), Failed> {
+    output::end_with_reader();
     client.set_time_limit(None)?;
     for event in client.call_more::<Event>("io.twostep.Recovery.Monitor", &Empty {})? {
         let event = event.map_err(explain)?;
