@@ -259,8 +259,10 @@ pub enum ListKind {
     /// Groups of this machine.
     Groups,
     /// Users of the domain.
+    #[value(alias = "domain_users")]
     DomainUsers,
     /// Groups of the domain.
+    #[value(alias = "domain_groups")]
     DomainGroups,
 }
 
@@ -268,8 +270,10 @@ pub enum ListKind {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Role {
     /// System Management.
+    #[value(alias = "system_management")]
     SystemManagement,
     /// Access Management.
+    #[value(alias = "access_management")]
     AccessManagement,
 }
 
@@ -301,15 +305,20 @@ pub enum RecoveryCall {
     ShowPassword,
 }
 
-/// A method by its name in the protocol.
+/// A method by its name, with hyphens or with the protocol's underscores.
 fn method(text: &str) -> Result<Method, String> {
-    let known = || Method::ALL.map(Method::as_str).join(", ");
+    let known = || Method::ALL.map(hyphened).join(", ");
     Method::ALL.into_iter().find(|method| method.as_str() == text.replace('-', "_")).ok_or_else(|| format!("one of {}", known()))
+}
+
+/// As the help writes it.
+fn hyphened(method: Method) -> String {
+    method.as_str().replace('_', "-")
 }
 
 /// A method that needs a phone.
 fn phone_method(text: &str) -> Result<Method, String> {
-    let known = || Method::ALL.into_iter().filter(|m| m.needs_authenticator()).map(Method::as_str).collect::<Vec<_>>().join(", ");
+    let known = || Method::ALL.into_iter().filter(|m| m.needs_authenticator()).map(hyphened).collect::<Vec<_>>().join(", ");
     method(text).ok().filter(|method| method.needs_authenticator()).ok_or_else(|| format!("one of {}", known()))
 }
 
@@ -341,7 +350,15 @@ mod tests {
     fn a_phone_is_paired_for_what_needs_one() {
         assert_eq!(phone_method("login-approval"), Ok(Method::LoginApproval));
         assert_eq!(phone_method("qr_code"), Ok(Method::QrCode));
-        assert_eq!(phone_method("security-code"), Err("one of qr_code, login_approval, online_code".into()));
+        assert_eq!(phone_method("security-code"), Err("one of qr-code, login-approval, online-code".into()));
+    }
+
+    #[test]
+    fn names_are_taken_with_hyphens_and_with_underscores() {
+        for words in ["method prefer login_approval", "method prefer login-approval", "list domain_users", "list domain-groups"] {
+            assert!(Args::try_parse_from(["twostep"].into_iter().chain(words.split(' '))).is_ok(), "{words}");
+        }
+        assert!(Args::try_parse_from(["twostep", "delegate", "alice", "access_management"]).is_ok());
     }
 
     #[test]
