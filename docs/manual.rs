@@ -34,7 +34,12 @@ fn render(mut command: clap::Command, section: &str, page: &mut Vec<u8>) -> Resu
     let man = clap_mangen::Man::new(command.clone()).section(section);
     man.render_title(page)?;
     man.render_name_section(page)?;
-    man.render_synopsis_section(page)?;
+    page.extend_from_slice(b".SH SYNOPSIS\n");
+    if command.has_subcommands() {
+        let everywhere: Vec<_> = command.get_arguments().filter(|argument| argument.is_global_set()).map(bracketed).collect();
+        line_of(command.get_name(), &[everywhere, vec!["<COMMAND>".into()]].concat(), page);
+    }
+    synopsis(&command, page);
     man.render_description_section(page)?;
     man.render_options_section(page)?;
     if command.has_subcommands() {
@@ -44,18 +49,49 @@ fn render(mut command: clap::Command, section: &str, page: &mut Vec<u8>) -> Resu
     if let Some(codes) = command.get_after_help() {
         page.extend_from_slice(format!(".SH EXIT STATUS\n{}\n", escape(&codes.to_string())).as_bytes());
     }
-    page.extend_from_slice(SEE_ALSO.as_bytes());
+    page.extend_from_slice(FILES.as_bytes());
+    let own = format!("{} ({section})", command.get_name());
+    let others: Vec<_> = SEE_ALSO.iter().filter(|page| **page != own).map(|page| format!(".BR {}", escape(page))).collect();
+    page.extend_from_slice(format!(".SH SEE ALSO\n{}\n", others.join(",\n")).as_bytes());
     Ok(())
 }
 
-const SEE_ALSO: &str = ".SH FILES\n.TP\n/etc/twostep/twostepd.toml\nThe configuration; each key is explained in it.\n\
+/// A line for each command, with all that it takes.
+fn synopsis(command: &clap::Command, page: &mut Vec<u8>) {
+    if command.has_subcommands() {
+        command.get_subcommands().filter(|sub| sub.get_name() != "help").for_each(|sub| synopsis(sub, page));
+        return;
+    }
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let own = |argument: &&clap::Arg| !argument.is_global_set() && !matches!(argument.get_id().as_str(), "help" | "version");
+    line_of(name, &command.get_arguments().filter(own).map(bracketed).collect::<Vec<_>>(), page);
+}
+
+fn line_of(name: &str, words: &[String], page: &mut Vec<u8>) {
+    page.extend_from_slice(format!("\\fB{}\\fR {}\n.br\n", escape(name), escape(&words.join(" "))).as_bytes());
+}
+
+fn bracketed(argument: &clap::Arg) -> String {
+    let named = argument.to_string();
+    let plain = named.trim_start_matches(['[', '<']).trim_end_matches([']', '>']);
+    match (argument.is_positional(), argument.is_required_set()) {
+        (true, true) => format!("<{plain}>"),
+        (true, false) => format!("[{plain}]"),
+        (false, true) => named,
+        (false, false) => format!("[{named}]"),
+    }
+}
+
+/// Without the page that it stands on.
+const SEE_ALSO: [&str; 6] = ["twostep (1)", "twostepd (8)", "twostep-web (8)", "pam_twostep (8)", "pam.d (5)", "logind.conf (5)"];
+
+const FILES: &str = ".SH FILES\n.TP\n/etc/twostep/twostepd.toml\nThe configuration; each key is explained in it.\n\
 .TP\n/etc/twostep/board.toml\nOptional: the board profile that overrides the detected one.\n\
 .TP\n/etc/twostep/recovery.d/\nPrograms that run once after each press.\n\
 .TP\n/var/lib/twostep/key, /var/lib/twostep/key.cred\nThe key that seals the second steps: a backup is worth nothing without it.\n\
 .TP\n/var/lib/twostep/engine/backups/\nBackups: those asked for, one a day by itself, and those before a restore or a new version; the last five of each, and of those asked for one more.\n\
 .TP\n/var/lib/twostep-web/self-signed.pem\nThe certificate that twostep-web has made, with its key, where none is configured. A new one takes its place 60 days before the end of its 825 days, or for another phone.address: phones' browsers warn once more, and the log tells the new fingerprint. The key stays, until this file is removed.\n\
-.TP\n/run/twostep/twostep.sock, /run/twostep/recovery.sock\nThe sockets (Varlink): for every service, and for root alone.\n\
-.SH SEE ALSO\n.BR twostep (1),\n.BR twostepd (8),\n.BR twostep-web (8),\n.BR logind.conf (5)\n";
+.TP\n/run/twostep/twostep.sock, /run/twostep/recovery.sock\nThe sockets (Varlink): for every service, and for root alone.\n";
 
 fn commands(command: &clap::Command, page: &mut Vec<u8>) -> Result<(), Box<dyn Error>> {
     for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {

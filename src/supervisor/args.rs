@@ -46,9 +46,6 @@ pub enum Command {
         #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
         config: PathBuf,
     },
-    /// One password check; started by the supervisor alone.
-    #[command(hide = true)]
-    PasswordWorker,
 }
 
 /// The definition, for the manual page and the completions.
@@ -60,6 +57,12 @@ pub fn command() -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_supervisor_starts_itself_as_is_no_command() {
+        let known: Vec<_> = command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        assert_eq!(known, ["run", "demo", "validate", "hooks"]);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -44,12 +44,15 @@ const ENGINE_USER: &str = "twostep";
 /// The daemon, from its arguments to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    // No command of anybody's, so neither help nor completion knows of it.
+    if std::env::args_os().nth(1).is_some_and(|mode| mode == password_worker::MODE) {
+        return password_worker::main();
+    }
     match Args::parse().command {
         Command::Run { config } => exit(run(&config)),
         Command::Demo { once, dir } => demo::main(once, dir.as_deref()),
         Command::Validate { files } => validate::run(&files, &Paths::system()),
         Command::Hooks { config } => exit(run_hooks(&config)),
-        Command::PasswordWorker => password_worker::main(),
     }
 }
 

@@ -27,6 +27,9 @@ use crate::sys::{crypt, pam};
 /// The longest time one check may take: longer than any fail delay, shorter than a person's patience.
 pub const LONGEST_CHECK: Duration = Duration::from_secs(30);
 
+/// What this program is told to be the worker by.
+pub const MODE: &str = "password-worker";
+
 /// The PAM service.
 const SERVICE: &str = "twostep";
 
@@ -88,7 +91,7 @@ impl Drop for Worker {
 
 async fn ask(question: &Question) -> io::Result<Checked> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg("password-worker").env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
+    command.arg(MODE).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir("/");
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
     let Worker(child) = &mut Worker(command.spawn()?);
     let mut outbox = Outbox::new();
