@@ -98,8 +98,11 @@ fn the_recovery_address_of_an_enabled_account_is_changed_by_a_mailed_code() {
     engine(
         folder.path(),
         &[
-            ("Status", r#"{ "user": "alice", "status": "disabled", "methods": [], "enforced": false, "recovery_codes_left": 0,
-                "passwordless": false, "trusted_devices": [], "authenticators": [] }"#),
+            (
+                "Status",
+                r#"{ "user": "alice", "status": "disabled", "methods": [], "enforced": false, "recovery_codes_left": 0,
+                "passwordless": false, "trusted_devices": [], "authenticators": [] }"#,
+            ),
             ("SetRecoveryEmail", r#"{ "setup": "s" }"#),
             ("ConfirmRecoveryEmail", r#"{ "outcome": "confirmed" }"#),
         ],
@@ -126,7 +129,9 @@ fn a_list_of_nothing_says_so_to_people_and_nothing_to_scripts() {
         folder.path(),
         &[("List", r#"{ "subjects": [] }"#), ("ListDelegations", r#"{ "delegations": [] }"#), ("Audit", r#"{ "entries": [] }"#)],
     );
-    for (arguments, words) in [("list", "none"), ("list --filter x", "none of that name"), ("delegate", "nobody holds"), ("audit", "nothing was")] {
+    for (arguments, words) in
+        [("list", "none"), ("list --filter x", "none of that name"), ("delegate", "nobody holds"), ("audit", "nothing was")]
+    {
         let (status, out, told) = run(folder.path(), arguments, "");
         assert!(status == Some(0) && out.starts_with(words), "{arguments}: {out} {told}");
         let (status, out, told) = run(folder.path(), &format!("--json {arguments}"), "");

@@ -8,9 +8,8 @@ use std::process::{Command, Output};
 /// A machine whose commands note what they are told; `twostep` says that the account is in this state.
 fn machine(state: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let said = format!(
-        r#"{{"board":"simulated","sources":[{{"name":"reset","state":"ready"}}],"account":{{"name":"admin","state":"{state}"}}}}"#
-    );
+    let said =
+        format!(r#"{{"board":"simulated","sources":[{{"name":"reset","state":"ready"}}],"account":{{"name":"admin","state":"{state}"}}}}"#);
     let twostep = format!("case \"$*\" in *status*) echo '{said}';; esac");
     for (name, script) in [("twostep", twostep.as_str()), ("pam-auth-update", ""), ("deb-systemd-invoke", "")] {
         let program = folder.path().join(name);

@@ -92,7 +92,9 @@ impl<'a> Account<'a> {
         }
         let mailed = email.is_some() && begun.available.contains(&Method::EmailCode);
         if let Some(address) = email.filter(|_| !mailed) {
-            output::say(format_args!("no codes can be mailed to {address}: no mail server is configured (mail.host in twostepd.toml); going on without"));
+            output::say(format_args!(
+                "no codes can be mailed to {address}: no mail server is configured (mail.host in twostepd.toml); going on without"
+            ));
         }
         self.go_through(&begun.setup, &Wanted { mailed, phone: method, code: true })
     }

@@ -41,7 +41,9 @@ impl Failed {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NoEngine | Self::Call(client::Error::Connect { .. } | client::Error::TimedOut | client::Error::Closed) => ExitCode::from(3),
+            Self::NoEngine | Self::Call(client::Error::Connect { .. } | client::Error::TimedOut | client::Error::Closed) => {
+                ExitCode::from(3)
+            }
             _ => ExitCode::FAILURE,
         }
     }

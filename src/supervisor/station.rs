@@ -226,8 +226,7 @@ impl Station {
 
     fn look(&self, recovery: &mut Recovery) -> Result<Seen, String> {
         let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
-        let last =
-            recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome, failed: last.failed });
+        let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome, failed: last.failed });
         *self.seen() = Some((state, last.clone()));
         Ok((state, last))
     }

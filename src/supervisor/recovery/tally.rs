@@ -41,8 +41,7 @@ pub fn foresee(disk: &dyn Disk, paths: &Paths) -> Option<String> {
 }
 
 /// The daemon may write where its unit says.
-pub(in crate::supervisor) const WAY_OUT: &str =
-    "Give twostepd.service that folder (systemctl edit twostepd: [Service] ReadWritePaths=…), or clear it by hand: faillock --user … --reset";
+pub(in crate::supervisor) const WAY_OUT: &str = "Give twostepd.service that folder (systemctl edit twostepd: [Service] ReadWritePaths=…), or clear it by hand: faillock --user … --reset";
 
 /// Why nothing can be removed from the folder; where it does not exist yet, from where it would be made.
 fn closed(folder: &Path) -> Option<Errno> {
