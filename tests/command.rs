@@ -153,3 +153,10 @@ fn a_stream_ends_with_whoever_reads_it_also_while_nothing_comes() {
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(told, "");
 }
+
+#[test]
+fn the_name_alone_shows_the_help() {
+    let output = Command::new(env!("CARGO_BIN_EXE_twostep")).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && told.contains("Usage: twostep") && told.contains("recovery "), "{told}");
+}

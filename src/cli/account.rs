@@ -381,8 +381,12 @@ fn explain(error: client::Error) -> Failed {
         Error::Locked { retry_after } => format!("too many wrong answers{}", wait(retry_after)),
         Error::SecurityCodeMissing {} => "the Security Code has to be set up first".into(),
         Error::SecurityCodeMandatory {} => "the Security Code can't be turned off alone: `twostep disable` turns all off".into(),
-        Error::PasswordlessEnabled {} => "passwordless login is on, which excludes the second step: turn it off first".into(),
-        Error::TwoStepEnabled {} => "2-step verification is on, which excludes passwordless login: turn it off first".into(),
+        Error::PasswordlessEnabled {} => {
+            "passwordless login is on, which excludes the second step: turn it off first (`twostep passwordless off`)".into()
+        }
+        Error::TwoStepEnabled {} => {
+            "2-step verification is on, which excludes passwordless login: turn it off first (`twostep disable`)".into()
+        }
         Error::Enforced {} => "an administrator wants 2-step verification on this account (a new phone: `twostep change`)".into(),
         Error::AlreadyEnabled {} => "2-step verification is on already (a new phone: `twostep change`)".into(),
         Error::NotEnabled {} => "2-step verification, or this method, is not on: `twostep setup`".into(),

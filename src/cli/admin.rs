@@ -123,7 +123,8 @@ impl Admin {
         if !follow {
             let entries: Entries = self.call("Audit", &parameters)?;
             entries.entries.iter().try_for_each(|entry| show(entry, self.json))?;
-            return self.or_say(entries.entries.is_empty(), "nothing was decided yet");
+            let none = user.map_or("nothing was decided yet".into(), |user| format!("nothing was decided about {user}"));
+            return self.or_say(entries.entries.is_empty(), &none);
         }
         output::end_with_reader();
         self.client.set_time_limit(None)?;

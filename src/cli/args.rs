@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::identify;
 use crate::core::account::Method;
 
 /// The reset button and the second step of a Linux NAS: the operator's command.
 #[derive(Debug, Parser)]
-#[command(name = "twostep", version, about, long_about = None, arg_required_else_help = true, after_help = EXIT_CODES)]
+#[command(name = "twostep", version, about, long_about = None, after_help = EXIT_CODES)]
 pub struct Args {
     /// The folder of the daemon's sockets: another one for a demo.
     #[arg(long, global = true, value_name = "DIR", default_value = "/run/twostep")]
@@ -86,7 +86,7 @@ pub enum Command {
     },
     /// Turn passwordless login on or off; 2-step verification and passwordless login exclude each other.
     Passwordless {
-        /// Which.
+        /// Whether it is to be on.
         #[arg(value_enum)]
         state: OnOff,
         #[command(flatten)]
@@ -116,9 +116,10 @@ pub enum Command {
         filter: Option<String>,
     },
     /// Enforce the second step on users and groups, or stop enforcing it.
+    #[command(group = ArgGroup::new("whom").args(["users", "groups"]).required(true).multiple(true))]
     Enforce {
         /// A user; may be given several times.
-        #[arg(long = "user", value_name = "USER", required_unless_present = "groups")]
+        #[arg(long = "user", value_name = "USER")]
         users: Vec<String>,
         /// A group; may be given several times.
         #[arg(long = "group", value_name = "GROUP")]
@@ -190,12 +191,12 @@ pub enum Command {
     /// Put a backup back; what was counted, used or revoked since stays so (root).
     ///
     /// Trusted devices are dropped. What was in force is kept as a backup. On another machine, put the key of the first one in its place first.
+    #[command(group = ArgGroup::new("which").args(["backup", "anew"]).required(true))]
     Restore {
         /// A file that `backup FILE` made, or a name that `backup --list` shows.
-        #[arg(required_unless_present = "anew")]
         backup: Option<PathBuf>,
         /// Without a backup: begin with an empty database, where the old one was damaged and set aside. It says what is lost, and asks.
-        #[arg(long, conflicts_with = "backup")]
+        #[arg(long)]
         anew: bool,
         /// Do not ask, for scripts.
         #[arg(long, requires = "anew")]
@@ -245,9 +246,9 @@ pub enum MethodChange {
 /// See [`Command::Passwordless`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
-    /// From now on.
+    /// The user may log in without a password.
     On,
-    /// No longer.
+    /// The password is asked for.
     Off,
 }
 
@@ -351,6 +352,16 @@ mod tests {
         assert_eq!(phone_method("login-approval"), Ok(Method::LoginApproval));
         assert_eq!(phone_method("qr_code"), Ok(Method::QrCode));
         assert_eq!(phone_method("security-code"), Err("one of qr-code, login-approval, online-code".into()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_all_that_may_stand_for_it() {
+        let refused = |words: &str| Args::try_parse_from(["twostep"].into_iter().chain(words.split(' '))).unwrap_err().to_string();
+        assert!(refused("enforce").contains("<--user <USER>|--group <GROUP>>"), "{}", refused("enforce"));
+        assert!(refused("restore").contains("<BACKUP|--anew>"), "{}", refused("restore"));
+        assert!(refused("restore --anew file").contains("cannot be used with"), "{}", refused("restore --anew file"));
+        let both = ["twostep", "enforce", "--user", "alice", "--group", "staff"];
+        assert!(Args::try_parse_from(both).is_ok());
     }
 
     #[test]

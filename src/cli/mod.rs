@@ -32,6 +32,9 @@ const OWN: Whose = Whose { user: None };
 /// The command, from its arguments to its exit code: 0 done, 1 refused or failed, 2 wrong command line, 3 the daemon does not answer.
 #[must_use]
 pub fn main() -> ExitCode {
+    if std::env::args_os().len() == 1 {
+        return help();
+    }
     let args = Args::parse();
     let done = match &args.command {
         Command::Status(whose) => Account::open(&args.dir, whose, args.json).and_then(|mut a| a.status()),
@@ -70,4 +73,10 @@ pub fn main() -> ExitCode {
             failed.exit_code()
         }
     }
+}
+
+/// To whoever types the name alone. The parser itself takes the options' defaults for words.
+fn help() -> ExitCode {
+    eprint!("{}", args::command().render_help());
+    ExitCode::from(2)
 }
