@@ -1,4 +1,4 @@
-//! A headless Chromium, driven through chromedriver (W3C WebDriver, with Chromium's own additions) over loopback.
+//! A headless browser, driven by W3C WebDriver's commands: Chromium through chromedriver, over loopback; Firefox by `firefox.rs` beside this.
 //!
 //! What has to be waited for is waited for inside the page, by an observer of its changes.
 
@@ -27,15 +27,16 @@ fn wait(expression: &str) -> String {
     )
 }
 
-/// A browser with a profile of its own; ended when dropped.
-pub struct Browser {
-    driver: Child,
-    port: u16,
-    session: String,
-    _profile: tempfile::TempDir,
+/// What carries the commands to a browser with a profile of its own, which ends when this is dropped.
+pub trait Wire {
+    /// A command about the open page, in the words of WebDriver: `what` comes after the session in its address. The error is an object.
+    fn ask(&self, method: &str, what: &str, body: Option<&Value>) -> Result<Value, Value>;
 }
 
-/// What a browser is started with.
+/// Whoever sits in front of a page.
+pub struct Browser(Box<dyn Wire>);
+
+/// What Chromium is started with.
 pub struct Setting<'a> {
     /// The fingerprint of the one key (SHA-256 of its SPKI, base64) whose certificate is trusted without an authority.
     pub trusted_key: &'a str,
@@ -52,34 +53,11 @@ pub fn is_installed() -> bool {
 
 impl Browser {
     pub fn start(setting: &Setting<'_>) -> Self {
-        let profile = tempfile::tempdir().unwrap();
-        // It takes a free port of IPv4, and ends where the same of IPv6 is not free: then another has better luck.
-        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver ends at once");
-        let mut arguments = vec![
-            "--headless=new".to_owned(),
-            "--disable-dev-shm-usage".into(),
-            "--use-fake-device-for-media-stream".into(),
-            format!("--use-file-for-fake-video-capture={}", setting.camera.display()),
-            "--no-proxy-server".into(),
-            format!("--user-data-dir={}", profile.path().display()),
-            format!("--ignore-certificate-errors-spki-list={}", setting.trusted_key),
-        ];
-        if nix::unistd::getuid().is_root() {
-            // Chromium's own sandbox refuses root.
-            arguments.push("--no-sandbox".into());
-        }
-        if setting.is_camera_allowed {
-            arguments.push("--use-fake-ui-for-media-stream".into());
-        }
-        let phone = json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 2.0, "touch": true, "mobile": true } });
-        let options = json!({ "args": arguments, "mobileEmulation": phone });
-        let wanted = json!({ "capabilities": { "alwaysMatch": {
-            "browserName": "chrome", "goog:chromeOptions": options, "timeouts": { "script": SOON.as_millis() },
-        } } });
-        let mut browser = Self { driver, port, session: String::new(), _profile: profile };
-        let made = browser.ask("POST", "/session", Some(&wanted)).unwrap_or_else(|error| panic!("no session: {error}"));
-        browser.session = made["sessionId"].as_str().unwrap().to_owned();
-        browser
+        Self::over(Chromium::start(setting))
+    }
+
+    pub fn over(wire: impl Wire + 'static) -> Self {
+        Self(Box::new(wire))
     }
 
     pub fn open(&self, url: &str) {
@@ -95,8 +73,7 @@ impl Browser {
     #[track_caller]
     pub fn until(&self, expression: &str) {
         let script = json!({ "script": wait(expression), "args": [] });
-        let met = self.ask("POST", &format!("/session/{}/execute/async", self.session), Some(&script));
-        if met.is_err() {
+        if self.0.ask("POST", "execute/async", Some(&script)).is_err() {
             let text = self.run("return document.body.innerText", &[]);
             panic!("never true: {expression}\nThe page says:\n{}", text.as_str().unwrap_or_default());
         }
@@ -147,16 +124,56 @@ impl Browser {
     /// A request about the open page, in the words of WebDriver.
     #[track_caller]
     pub fn request(&self, method: &str, what: &str, body: Option<&Value>) -> Value {
-        let path = format!("/session/{}/{what}", self.session);
-        self.ask(method, &path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+        self.0.ask(method, what, body).unwrap_or_else(|error| panic!("{method} {what}: {error}"))
     }
 
     #[track_caller]
     fn post(&self, what: &str, body: &Value) -> Value {
         self.request("POST", what, Some(body))
     }
+}
 
-    fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
+/// Chromium, and its driver.
+struct Chromium {
+    driver: Child,
+    port: u16,
+    session: String,
+    _profile: tempfile::TempDir,
+}
+
+impl Chromium {
+    fn start(setting: &Setting<'_>) -> Self {
+        let profile = tempfile::tempdir().unwrap();
+        // It takes a free port of IPv4, and ends where the same of IPv6 is not free: then another has better luck.
+        let (driver, port) = (0..5).find_map(|_| driver()).expect("chromedriver ends at once");
+        let mut arguments = vec![
+            "--headless=new".to_owned(),
+            "--disable-dev-shm-usage".into(),
+            "--use-fake-device-for-media-stream".into(),
+            format!("--use-file-for-fake-video-capture={}", setting.camera.display()),
+            "--no-proxy-server".into(),
+            format!("--user-data-dir={}", profile.path().display()),
+            format!("--ignore-certificate-errors-spki-list={}", setting.trusted_key),
+        ];
+        if nix::unistd::getuid().is_root() {
+            // Chromium's own sandbox refuses root.
+            arguments.push("--no-sandbox".into());
+        }
+        if setting.is_camera_allowed {
+            arguments.push("--use-fake-ui-for-media-stream".into());
+        }
+        let phone = json!({ "deviceMetrics": { "width": 390, "height": 844, "pixelRatio": 2.0, "touch": true, "mobile": true } });
+        let options = json!({ "args": arguments, "mobileEmulation": phone });
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "browserName": "chrome", "goog:chromeOptions": options, "timeouts": { "script": SOON.as_millis() },
+        } } });
+        let mut chromium = Self { driver, port, session: String::new(), _profile: profile };
+        let made = chromium.call("POST", "/session", Some(&wanted)).unwrap_or_else(|error| panic!("no session: {error}"));
+        chromium.session = made["sessionId"].as_str().unwrap().to_owned();
+        chromium
+    }
+
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(SOON * 3)).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
@@ -182,6 +199,12 @@ impl Browser {
     }
 }
 
+impl Wire for Chromium {
+    fn ask(&self, method: &str, what: &str, body: Option<&Value>) -> Result<Value, Value> {
+        self.call(method, &format!("/session/{}/{what}", self.session), body)
+    }
+}
+
 /// The driver, and the port that it listens on. None where it has ended at once.
 fn driver() -> Option<(Child, u16)> {
     let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -204,11 +227,11 @@ fn port(said: &mut impl BufRead) -> Option<u16> {
     })
 }
 
-impl Drop for Browser {
+impl Drop for Chromium {
     fn drop(&mut self) {
         if !self.session.is_empty() {
             // It ends the browser; a driver that is killed leaves it running.
-            let _ = self.ask("DELETE", &format!("/session/{}", self.session), None);
+            let _ = self.call("DELETE", &format!("/session/{}", self.session), None);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

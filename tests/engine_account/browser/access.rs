@@ -3,9 +3,8 @@
 
 use serde_json::json;
 
-use super::nas::Nas;
 use super::webdriver::Browser;
-use super::{approval, begin_pairing, browser_is_missing, camera};
+use super::{approval, begin_pairing, camera, scene};
 
 /// What is wrong with what is shown now.
 const FAULTS: &str = concat!("return (() => {", include_str!("access.js"), "})()");
@@ -46,11 +45,7 @@ const SHOW_REQUESTS: &str = "
 
 #[test]
 fn each_screen_can_be_read_zoomed_tapped_and_heard() {
-    if browser_is_missing() {
-        return;
-    }
-    let nas = Nas::start("typed");
-    let phone = nas.phone();
+    let Some((nas, phone)) = scene("typed") else { return };
     camera::film(&nas.camera(), &[vec![true]], 1);
     phone.open(&nas.address);
     phone.see("scan");
@@ -97,11 +92,8 @@ const WATCH: &str = "
 
 #[test]
 fn the_page_begins_with_nothing_that_is_wrong_a_moment_later() {
-    if browser_is_missing() {
-        return;
-    }
-    let nas = Nas::start("compare");
-    let (phone, _) = approval(&nas);
+    let Some((nas, phone)) = scene("compare") else { return };
+    approval(&nas, &phone);
     phone.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": WATCH }));
     let headings = |until: &str| -> Vec<String> {
         phone.until(until);

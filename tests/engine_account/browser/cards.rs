@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::nas::Nas;
 use super::webdriver::Browser;
-use super::{approval, browser_is_missing, outcome};
+use super::{approval, outcome, scene};
 
 /// Keeps what the NAS told last, for a script to tell it otherwise.
 const KEEP_TOLD: &str = "
@@ -17,11 +17,8 @@ const KEEP_TOLD: &str = "
 
 #[test]
 fn the_number_on_the_screen_is_the_one_that_is_signed() {
-    if browser_is_missing() {
-        return;
-    }
-    let nas = Nas::start("compare");
-    let (phone, _) = approval(&nas);
+    let Some((nas, phone)) = scene("compare") else { return };
+    approval(&nas, &phone);
     phone.run(KEEP_TOLD, &[]);
     let mut service = nas.service();
     let (login, challenge) = nas.login(&mut service, "login_approval");
@@ -52,11 +49,7 @@ const ALL_ENABLED: &str = "all('approve').length > 0 && [...all('approve'), ...a
 
 #[test]
 fn no_button_catches_a_tap_while_the_cards_move() {
-    if browser_is_missing() {
-        return;
-    }
-    let nas = Nas::start("compare");
-    let phone = opened(&nas);
+    let Some((_nas, phone)) = opened() else { return };
     in_page(&phone, TELL, &[]);
     let rests_after = |script: &str| {
         assert_eq!(in_page(&phone, &format!("{script}; return rest()"), &[]), true, "after {script}");
@@ -75,11 +68,7 @@ fn no_button_catches_a_tap_while_the_cards_move() {
 
 #[test]
 fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
-    if browser_is_missing() {
-        return;
-    }
-    let nas = Nas::start("compare");
-    let phone = opened(&nas);
+    let Some((_nas, phone)) = opened() else { return };
     in_page(&phone, TELL, &[]);
     let type_it = "
         window.asked = [];
@@ -99,11 +88,7 @@ fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
 
 #[test]
 fn each_of_many_accounts_hears_of_its_login_at_once_and_two_windows_leave_connections_for_calls() {
-    if browser_is_missing() {
-        return;
-    }
-    let nas = Nas::start("compare");
-    let phone = opened(&nas);
+    let Some((_nas, phone)) = opened() else { return };
     let listen = "
         const { listen } = await import('/assets/live.js');
         let open = 0;
@@ -131,15 +116,15 @@ fn each_of_many_accounts_hears_of_its_login_at_once_and_two_windows_leave_connec
     assert!(2 * open.as_u64().unwrap() + 2 <= 6, "{open} streams a window, of the six connections that HTTP/1.1 has");
 }
 
-/// A phone without accounts, whose page has looked for them.
+/// A phone without accounts, whose page has looked for them; and its NAS.
 #[track_caller]
-fn opened(nas: &Nas) -> Browser {
-    let phone = nas.phone();
+fn opened() -> Option<(Nas, Browser)> {
+    let (nas, phone) = scene("compare")?;
     // What it was opened for comes last: here a link that is cut short.
     phone.open(&format!("{}/scan#1.short", nas.address));
     phone.tap("done");
     phone.see("scan");
-    phone
+    Some((nas, phone))
 }
 
 /// Runs a script that may await.

@@ -9,6 +9,10 @@ impl Browser {
         self.request("GET", "url", None).as_str().unwrap().to_owned()
     }
 
+    pub fn is_firefox(&self) -> bool {
+        self.run("return navigator.userAgent.includes('Firefox')", &[]).as_bool().unwrap()
+    }
+
     /// Waits until nothing with this test id is to be seen.
     #[track_caller]
     pub fn see_no(&self, id: &str) {
