@@ -201,6 +201,12 @@ impl Login {
         }
     }
 
+    /// Whether it has let in, and its device can be trusted no more: all that it still does is vouch.
+    #[must_use]
+    pub fn only_vouches(&self, now: BootTime) -> bool {
+        matches!(self.state, State::Verified { at, trusted, .. } if trusted || now - at >= TRUST_WITHIN)
+    }
+
     /// Whether it vouches for changes of the account `uid` (B13).
     #[must_use]
     pub fn vouches_for(&self, uid: u32, now: BootTime) -> Option<u64> {
@@ -585,6 +591,9 @@ mod tests {
         assert_eq!(login.trust_device(&alice.account, boot(60)), Err(LoginFault::NotVerified));
         let trusted = login.trust_device(&alice.account, boot(59)).unwrap();
         assert_eq!(trusted.trust_device(&alice.account, boot(59)), Err(LoginFault::NotVerified));
+        let only_vouch =
+            [open(0).only_vouches(boot(60)), login.only_vouches(boot(59)), login.only_vouches(boot(60)), trusted.only_vouches(boot(1))];
+        assert_eq!(only_vouch, [false, false, true, true]);
     }
 
     #[test]

@@ -63,12 +63,9 @@ impl<T> Sessions<T> {
     /// # Errors
     /// The session: all places are taken, and none by this owner.
     pub fn open(&mut self, name: String, owner: Owner, session: T) -> Result<Option<T>, T> {
-        let full = self.entries.len() >= self.caps.total || owner.is_stranger() && self.strangers >= self.caps.strangers;
-        let own = self.owners.get(&owner);
-        let too_many = own.is_some_and(|own| own.len() >= self.caps.per_owner);
         let mut ended = None;
-        if full || too_many {
-            let Some((_, oldest)) = own.and_then(VecDeque::front).cloned() else { return Err(session) };
+        if self.is_full() || self.has_all(owner) {
+            let Some((_, oldest)) = self.owners.get(&owner).and_then(VecDeque::front).cloned() else { return Err(session) };
             ended = self.close(&oldest);
         }
         self.close(&name);
@@ -93,7 +90,7 @@ impl<T> Sessions<T> {
 
     /// All of one owner, by name, the oldest first.
     pub fn of(&self, owner: Owner) -> impl Iterator<Item = (&str, &T)> {
-        let names = self.order.range((owner, 0)..=(owner, u64::MAX)).map(|(_, name)| name.as_str());
+        let names = self.owners.get(&owner).into_iter().flatten().map(|(_, name)| name.as_str());
         names.filter_map(|name| self.get(name).map(|session| (name, session)))
     }
 
@@ -118,8 +115,12 @@ impl<T> Sessions<T> {
         over.iter().filter_map(|name| self.close(name)).collect()
     }
 
-    /// Ends the oldest of those that may go, a quarter of the whole at most, so that it need not be done again soon.
-    pub fn make_room(&mut self, may_go: impl Fn(&T) -> bool) {
+    /// Where all places are taken, ends the oldest of those that may go: a quarter of the whole at most, so that it need not be done again soon.
+    /// Nobody goes for an owner who gets none of these places.
+    pub fn make_room(&mut self, owner: Owner, may_go: impl Fn(&T) -> bool) {
+        if !self.is_full() || self.has_all(owner) {
+            return;
+        }
         let mut old: Vec<(u64, String)> =
             self.entries.iter().filter(|(_, e)| may_go(&e.session)).map(|(name, e)| (e.age, name.clone())).collect();
         let leave = self.caps.total.div_ceil(4);
@@ -129,6 +130,17 @@ impl<T> Sessions<T> {
         for (_, name) in old.into_iter().take(leave) {
             self.close(&name);
         }
+    }
+
+    /// Whether all places are taken.
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.caps.total
+    }
+
+    /// Whether this owner, or strangers together, have as many as they may have, however many are free.
+    fn has_all(&self, owner: Owner) -> bool {
+        let with_others = owner.is_stranger() && self.strangers >= self.caps.strangers;
+        with_others || self.owners.get(&owner).is_some_and(|own| own.len() >= self.caps.per_owner)
     }
 
     /// How many there are.
@@ -194,10 +206,28 @@ mod tests {
         for uid in 0..6 {
             sessions.open(format!("l{uid}"), Owner::Service(uid), uid).unwrap();
         }
-        sessions.make_room(|uid| *uid > 1);
+        sessions.make_room(Owner::Service(9), |uid| *uid > 1);
         let left: Vec<bool> = (0..6).map(|uid| sessions.get(&format!("l{uid}")).is_some()).collect();
         assert_eq!(left, [true, true, false, false, true, true]);
+        sessions.make_room(Owner::Service(9), |_| true);
+        assert_eq!(sessions.len(), 4, "there is room");
         sessions.open("more".into(), Owner::Service(9), 9).unwrap();
+    }
+
+    #[test]
+    fn nobody_goes_for_who_gets_no_place() {
+        let mut sessions = Sessions::new(CAPS);
+        for uid in 0..3 {
+            sessions.open(format!("s{uid}"), Owner::Stranger(uid), ()).unwrap();
+        }
+        for name in ["l0", "l1"] {
+            sessions.open(name.into(), Owner::Service(0), ()).unwrap();
+        }
+        sessions.open("l2".into(), Owner::Service(1), ()).unwrap();
+        for (owner, why) in [(Owner::Stranger(9), "strangers have theirs"), (Owner::Service(0), "one of its own goes")] {
+            sessions.make_room(owner, |()| true);
+            assert_eq!(sessions.len(), 6, "{why}");
+        }
     }
 
     proptest! {

@@ -188,7 +188,8 @@ impl Desk {
         self.setups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a login. Where all places are taken, the oldest of the verified ones make room: they have let in, and only vouch.
+    /// Opens a login. Where all places are taken, the oldest of the verified ones make room, which have let in: first those that only vouch, then,
+    /// where there is none, those whose device may still be trusted.
     ///
     /// # Errors
     /// Where there is no room for its owner, or no randomness.
@@ -200,9 +201,8 @@ impl Desk {
         if self.swept.swap(now.0.as_secs(), Ordering::Relaxed) != now.0.as_secs() {
             ended = sweep(&mut logins, Login::is_over, now);
         }
-        if logins.len() >= LOGINS.total {
-            logins.make_room(|open| open.try_lock().is_ok_and(|open| open.verified_by().is_some()));
-        }
+        logins.make_room(owner, |open| open.try_lock().is_ok_and(|open| open.only_vouches(now)));
+        logins.make_room(owner, |open| open.try_lock().is_ok_and(|open| open.verified_by().is_some()));
         let opened = logins.open(name.expose().into(), owner, Arc::new(Turn::new(login)));
         drop(logins);
         for open in ended.iter().chain(opened.as_ref().ok().and_then(Option::as_ref)) {

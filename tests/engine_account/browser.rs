@@ -16,6 +16,7 @@ mod access;
 #[path = "../support/camera.rs"]
 mod camera;
 mod cards;
+mod ends;
 #[path = "../support/firefox.rs"]
 mod firefox;
 mod gecko;

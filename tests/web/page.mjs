@@ -101,6 +101,12 @@ test('no markup is made of text, nothing stands inline, nothing comes from elsew
   assert.doesNotMatch(sources.get('index.html'), /<style|style=|<script(?![^>]*\ssrc=)|\son[a-z]+=/);
 });
 
+test('both notes on the certificate name the command that README names for its fingerprint', () => {
+  const command = 'sudo twostep-web --fingerprint';
+  assert.match(readFileSync(new URL('../../../README.md', ASSETS), 'utf8'), new RegExp(`^${command} `, 'm'));
+  assert.equal(sources.get('strings.js').split(`“${command}”`).length - 1, 2);
+});
+
 test('the first load stays under 100 KiB', () => {
   const first = [...sources].filter(([name]) => name !== 'scan.js').reduce((sum, [, source]) => sum + Buffer.byteLength(source), 0);
   const icon = readFileSync(new URL('icons/icon.svg', ASSETS)).length;

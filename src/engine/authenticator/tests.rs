@@ -15,6 +15,8 @@ use crate::core::account::{Account, Method, Methods};
 use crate::core::authenticator::PublicKey;
 use crate::core::authenticator::fake::Signer;
 use crate::core::clock::Moment;
+use crate::core::login::{Login, Origin, TRUST_WITHIN};
+use crate::core::sessions::Owner;
 use crate::core::time::Wall;
 use crate::core::totp::Enrolment;
 use crate::engine::desk::Parts;
@@ -24,6 +26,7 @@ use crate::engine::mail::Mailer;
 use crate::engine::root::RootChannel;
 use crate::engine::store::{Authenticator, Options, SealingKey, Store, Stored};
 use crate::proto::privileged::Channel;
+use crate::proto::secret::Secret;
 use crate::proto::server::Server;
 
 const ALICE: u32 = 1001;
@@ -193,6 +196,33 @@ async fn a_login_that_makes_room_ends_its_request() {
     }
     assert_eq!(waiting.next().await["outcome"], "expired", "it is told at once");
     assert!(open.lock().await.asked().is_none());
+}
+
+#[tokio::test]
+async fn where_all_places_are_taken_a_login_that_only_vouches_goes_first_and_none_for_a_stranger_in_vain() {
+    let _alone = ONE_BY_ONE.lock().await;
+    let folder = tempfile::tempdir().unwrap();
+    let desk = serve(folder.path(), &Signer::new()).await;
+    let (now, before) = (moment().boot, BootTime(moment().boot.0 - TRUST_WITHIN));
+    let origin = |uid| Origin { uid, user: "alice".into(), service: "sshd".into(), claimed: false, remote: None };
+    let open = |owner, login| desk.open_login(owner, login, now);
+    let is_there = |name: &Secret| desk.logins().get(name.expose()).is_some();
+    // The older of the two could still trust its device.
+    let fresh = open(Owner::Service(1), Login::verified(origin(1), now, 1)).unwrap();
+    let vouching = open(Owner::Service(2), Login::verified(origin(2), before, 1)).unwrap();
+    for uid in 0..1024 {
+        open(Owner::Stranger(uid), Login::open(origin(uid), now)).unwrap();
+    }
+    for uid in 3..3073 {
+        open(Owner::Service(uid), Login::open(origin(uid), now)).unwrap();
+    }
+    assert!(open(Owner::Stranger(5000), Login::open(origin(5000), now)).is_err());
+    assert!(is_there(&fresh) && is_there(&vouching));
+    open(Owner::Service(5000), Login::open(origin(5000), now)).unwrap();
+    assert!(is_there(&fresh) && !is_there(&vouching));
+    open(Owner::Service(5001), Login::open(origin(5001), now)).unwrap();
+    assert!(!is_there(&fresh));
+    assert!(open(Owner::Service(5002), Login::open(origin(5002), now)).is_err());
 }
 
 #[tokio::test]

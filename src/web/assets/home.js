@@ -52,8 +52,8 @@ function drawHints() {
     note('warn', h('p', {}, (isUnfinished(one) ? t.status.provisional : t.status.revoked)(one.account, one.host))));
   if (skew()) notes.push(note('warn', h('p', { test: 'clock' }, t.status.clock(skew()))));
   if (!accounts.length && onIosInBrowser()) notes.push(note('info', h('p', {}, t.home.emptyIos)));
-  const texts = notes.map((one) => one.textContent).join();
-  if (hints.textContent !== texts.replaceAll(',', '') || !texts) hints.replaceChildren(...notes);
+  // What is read already is not read aloud anew.
+  if (hints.textContent !== notes.map((one) => one.textContent).join('')) hints.replaceChildren(...notes);
 }
 
 function row(account) {
@@ -79,12 +79,12 @@ function draw() {
   drawStatus();
   title.textContent = titleOf(open);
   idle.textContent = t.home.idle;
-  idle.hidden = cards.size > 0 || !accounts.length || status.dataset.tone !== 'good';
+  idle.hidden = cards.size > 0 || status.hidden || status.dataset.tone !== 'good';
   empty.hidden = accounts.length > 0;
   accountsTitle.hidden = rows.hidden = !accounts.length;
   install.hidden = !installOffer();
-  // One thing at a time: an open request has the only coloured button.
-  scanButton.className = `button wide ${open ? 'plain' : 'primary'}`;
+  // One thing at a time: where a request is to be answered or read, or no NAS is there, it is not this.
+  scanButton.className = `button wide ${cards.size || status.dataset.tone === 'bad' ? 'plain' : 'primary'}`;
   count(open);
   drawHints();
   if (open && !ticking) ticking = setInterval(() => openCards().forEach((card) => card.tick()), 1000);

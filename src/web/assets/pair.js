@@ -31,11 +31,11 @@ async function keep(reply, name) {
 }
 
 const homeButton = (label) => button('primary wide', label, goHome, { test: 'done' });
-const failed = (text, title = words.failedTitle) => show(ending('bad', title, text, homeButton(t.close)));
+const failed = (text, title = words.failedTitle, tone = 'bad') => show(ending(tone, title, text, homeButton(t.close)));
 const both = (reply) => facts([words.account, h('b', { test: 'account' }, reply.account)], [words.host, reply.host]);
 
 function paired(reply) {
-  show(ending('good', words.doneTitle, words.done(reply.account, reply.host), h('p', { class: 'lead' }, words.finish), homeButton(t.done)));
+  show(ending('good', words.doneTitle, words.done(reply.account, reply.host), note('info', h('p', {}, words.finish)), homeButton(t.done)));
 }
 
 function codeScreen(reply) {
@@ -53,7 +53,7 @@ function codeScreen(reply) {
 async function confirm(reply, name, number, once) {
   try {
     const { outcome } = await confirmPairing(reply.authenticator, number !== undefined, number, once);
-    if (outcome !== 'paired') return failed(words[outcome][1], words[outcome][0]);
+    if (outcome !== 'paired') return failed(words[outcome][1], words[outcome][0], outcome === 'denied' ? 'plain' : 'bad');
     await keep(reply, name);
     return paired(reply);
   } catch (error) {

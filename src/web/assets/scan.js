@@ -101,7 +101,7 @@ async function watch(video, signal, accept) {
 
 function otherScreen(link) {
   const host = new URL(link.origin).host;
-  show(ending('plain', words.otherTitle, words.other(host), h('p', { class: 'small' }, words.otherWhy),
+  show(ending('plain', words.otherTitle, words.other, h('p', {}, words.otherWhy),
     h('a', { class: 'button primary wide', href: link.text, rel: 'noreferrer noopener', test: 'open-other' }, words.otherOpen(host)),
     button('plain wide', t.cancel, goHome)));
 }

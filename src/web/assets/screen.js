@@ -1,6 +1,6 @@
 /** One screen at a time: what stands in `main`, where the focus goes, what is read aloud, and the way back. */
 
-import { button, h } from './dom.js';
+import { button, h, icon } from './dom.js';
 import { t } from './strings.js';
 
 const main = document.querySelector('#main');
@@ -73,7 +73,7 @@ export function ending(tone, title, text, ...content) {
   return {
     title,
     element: h('section', { class: `page ending ${tone}` },
-      h('span', { class: 'seal', 'aria-hidden': 'true' }, tone === 'good' ? '✓' : tone === 'bad' ? '!' : '–'),
+      h('span', { class: 'seal' }, icon({ good: 'approve', bad: 'warn' }[tone] ?? 'info')),
       h('h1', { tabindex: -1, test: 'ending' }, title), h('p', {}, text), ...content),
   };
 }

@@ -146,6 +146,8 @@ pub fn loses_sight(nas: &mut Nas, phone: &Browser) {
     phone.see("approve");
     phone.run("const real = performance.now.bind(performance); performance.now = () => real() + 130000;", &[]);
     phone.see_no("approve");
+    phone.read("Too late");
+    picture(phone, "expired");
 }
 
 /// One phone, two accounts.
@@ -192,6 +194,8 @@ pub fn is_removed(nas: &mut Nas, phone: &Browser) {
     phone.read("No longer paired");
     picture(phone, "removed");
     phone.tap("account-row");
+    phone.see("forget");
+    picture(phone, "removed-account");
     phone.tap("forget");
     phone.read("No account is paired with this phone");
 }
