@@ -87,7 +87,7 @@ fn an_independent_signer_agrees() {
     let vectors = vectors();
     let own = Signed::Decide { authenticator: "A", login: "B", approve: true, number: Some("77"), nonce: "C" };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/phone_vectors.py");
-    let run = Command::new("python3").arg(script).arg(DOCUMENT).arg(own.text().unwrap()).output().unwrap();
+    let run = Command::new("python3").arg(script).arg(DOCUMENT).arg(own.text().unwrap().as_str()).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let proof = String::from_utf8(run.stdout).unwrap();
     assert!(PublicKey::parse(text(&vectors, "public_key")).unwrap().verifies(&own, proof.trim_end()));

@@ -210,7 +210,7 @@ pub fn setup_required() -> Line {
 }
 
 pub fn challenge(method: Method, prompt: &str) -> Line {
-    Line::Challenge(method, Ok(Challenge { prompt: prompt.into(), qr: None, number: None, sent_to: None, expires_in: 120 }))
+    Line::Challenge(method, Ok(Challenge { prompt: Secret::new(prompt.into()), qr: None, number: None, sent_to: None, expires_in: 120 }))
 }
 
 pub fn answer(method: Method, code: &'static str, outcome: Outcome) -> Line {

@@ -403,9 +403,11 @@ impl Step<'_> {
 fn question(challenge: &Challenge, method: Method, others: bool, form: Form) -> Zeroizing<String> {
     let address = challenge.qr.as_ref().map_or("", |text| text.expose());
     let drawn = challenge.qr.as_ref().and_then(|text| qr::draw(text.expose(), form));
-    let prompt = if address.is_empty() || drawn.is_some() { clean(&challenge.prompt) } else { OPEN.into() };
+    let prompt = if address.is_empty() || drawn.is_some() { clean(challenge.prompt.expose()) } else { OPEN.into() };
+    let prompt = Zeroizing::new(prompt);
     let prompt = prompt.trim_end().trim_end_matches(':');
-    let number = challenge.number.as_deref().map(clean).filter(|number| !prompt.contains(number.as_str()));
+    let number =
+        challenge.number.as_ref().map(|number| Zeroizing::new(clean(number.expose()))).filter(|number| !prompt.contains(number.as_str()));
     let mut more = Vec::new();
     if !method.is_typed() {
         more.push("then press Enter");
@@ -860,8 +862,13 @@ mod tests {
     #[test]
     fn a_number_stands_in_the_question_and_is_approved_on_the_phone() {
         let approval = || {
-            let asked =
-                Challenge { number: Some("42".into()), prompt: "Approve on your phone".into(), qr: None, sent_to: None, expires_in: 120 };
+            let asked = Challenge {
+                number: Some(Secret::new("42".into())),
+                prompt: Secret::new("Approve on your phone".into()),
+                qr: None,
+                sent_to: None,
+                expires_in: 120,
+            };
             vec![verify(&[LoginApproval, SecurityCode]), Line::Challenge(LoginApproval, Ok(asked))]
         };
         const ASKED: &[&str] = &["Number 42: Approve on your phone (then press Enter, ? for other ways): "];
@@ -889,7 +896,7 @@ mod tests {
     fn a_qr_code_begins_on_a_line_of_its_own() {
         for (form, sign) in [(Form::Blocks, "█"), (Form::Ascii, "##")] {
             let qr = Some(Secret::new("twostep:login:0123456789".into()));
-            let asked = Challenge { prompt: "Scan it".into(), qr, number: None, sent_to: None, expires_in: 120 };
+            let asked = Challenge { prompt: Secret::new("Scan it".into()), qr, number: None, sent_to: None, expires_in: 120 };
             let script = vec![
                 verify(&[QrCode]),
                 Line::Challenge(QrCode, Ok(asked)),
@@ -906,7 +913,7 @@ mod tests {
     #[test]
     fn where_no_qr_code_is_drawn_its_address_can_be_opened() {
         let qr = Some(Secret::new("https://nas.example/scan#1.0123\x1b[2J".into()));
-        let asked = Challenge { prompt: "Scan it".into(), qr, number: None, sent_to: None, expires_in: 120 };
+        let asked = Challenge { prompt: Secret::new("Scan it".into()), qr, number: None, sent_to: None, expires_in: 120 };
         let script = vec![verify(&[QrCode]), Line::Challenge(QrCode, Ok(asked)), types(&[], ""), Line::Wait(Ok(WaitOutcome::Verified))];
         let played = play(Facts { qr: Form::None, ..facts() }, script);
         let expected = "\nhttps://nas.example/scan#1.0123[2J\nOpen this address on your phone, and approve there (then press Enter): ";

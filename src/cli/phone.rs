@@ -43,7 +43,7 @@ pub fn pairing(
         match state {
             PairingStep::Waiting => {}
             PairingStep::Approve => {
-                if let Err(failed) = number(&shown.unwrap_or_default()) {
+                if let Err(failed) = number(shown.unwrap_or_default().expose()) {
                     return Ok(Err(failed));
                 }
             }
@@ -112,7 +112,7 @@ pub fn no(outcome: WaitOutcome) -> Failed {
 /// To standard error, as all questions.
 fn show(challenge: &Challenge) -> Result<(), Failed> {
     let mut out = io::stderr().lock();
-    writeln!(out, "{}", Shown(&challenge.prompt))?;
+    writeln!(out, "{}", Shown(challenge.prompt.expose()))?;
     if let Some(qr) = &challenge.qr {
         writeln!(out, "{}", Shown(qr.expose()))?;
         let drawn = if io::stderr().is_terminal() { terminal::qr(qr.expose()) } else { None };

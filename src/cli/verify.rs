@@ -142,7 +142,7 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
     let mut wrong = 0;
     loop {
         let code = if method.is_typed() {
-            terminal::ask_secret(&challenge.prompt)?
+            terminal::ask_secret(challenge.prompt.expose())?
         } else {
             match phone::answer(dir, &login, &challenge)? {
                 phone::Answer::Verified => return Ok((login, VERIFIED.into())),

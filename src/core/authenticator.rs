@@ -170,7 +170,7 @@ pub enum Signed<'a> {
 impl Signed<'_> {
     /// The signed text; none where a field holds a line feed, which would let one text stand for two calls.
     #[must_use]
-    pub fn text(&self) -> Option<String> {
+    pub fn text(&self) -> Option<Zeroizing<String>> {
         let word = |approve: bool| if approve { "approve" } else { "deny" };
         let fields = match *self {
             Self::Pair { pairing, public_key, name } => vec!["pair", pairing, public_key, name],
@@ -186,7 +186,17 @@ impl Signed<'_> {
             Self::Unpair { authenticator, nonce } => vec!["unpair", authenticator, nonce],
         };
         let whole = fields.iter().all(|field| !field.contains('\n'));
-        whole.then(|| format!("twostep/1 {}", fields.join("\n")))
+        whole.then(|| {
+            // Made at its length: what has to grow leaves copies behind.
+            let length = fields.iter().map(|field| 1 + field.len()).sum::<usize>();
+            let mut text = Zeroizing::new(String::with_capacity("twostep/1".len() + length));
+            text.push_str("twostep/1");
+            for (field, before) in fields.iter().zip([' '].into_iter().chain(std::iter::repeat('\n'))) {
+                text.push(before);
+                text.push_str(field);
+            }
+            text
+        })
     }
 }
 
@@ -328,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_texts_are_those_of_the_description() {
-        let text = |signed: Signed<'_>| signed.text().unwrap();
+        let text = |signed: Signed<'_>| signed.text().unwrap().to_string();
         let decide = Signed::Decide { authenticator: "a", login: "l", approve: true, number: Some("42"), nonce: "n" };
         assert_eq!(text(decide), "twostep/1 decide\na\nl\napprove\n42\nn");
         let deny = Signed::ConfirmPairing { authenticator: "a", approve: false, number: None, nonce: "n" };

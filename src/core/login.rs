@@ -284,7 +284,7 @@ impl Login {
         }
     }
 
-    fn prompt(&self, text: &str, now: BootTime) -> Challenge {
+    fn prompt(&self, text: impl Into<String>, now: BootTime) -> Challenge {
         Challenge { prompt: text.into(), sent_to: None, mail: None, request: None, expires_in: self.expires_in(now) }
     }
 
@@ -310,7 +310,7 @@ impl Login {
         };
         let masked = email::mask(address);
         let prompt = format!("Enter the code that was sent to {masked}");
-        Ok(Challenge { sent_to: Some(masked), mail, ..self.prompt(&prompt, now) })
+        Ok(Challenge { sent_to: Some(masked), mail, ..self.prompt(prompt, now) })
     }
 
     /// A code that was to be mailed has not left: nobody is told that it is on its way.

@@ -24,6 +24,7 @@ use crate::core::peer::Peer;
 use crate::core::policy::{self, Target};
 use crate::core::time::BootTime;
 use crate::proto::authenticator::{Call, Carrying, DESCRIPTION, Error, NAME, Nonce, Reply, Requests, Scanned};
+use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
 
 /// What a call comes to.
@@ -79,7 +80,7 @@ impl Interface for AuthenticatorInterface {
 async fn once(desk: &Arc<Desk>, call: Call) -> Answer<Reply> {
     match call {
         Call::ConfirmPairing { authenticator, approve, number, nonce, proof } => {
-            let (id, number) = (authenticator.as_str(), number.as_deref());
+            let (id, number) = (authenticator.as_str(), number.as_ref().map(Secret::expose));
             let signed = Signed::ConfirmPairing { authenticator: id, approve, number, nonce: &nonce };
             let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
             Ok(Reply::PairingConfirmed(pairing::confirm(desk, &phone, (approve, number)).await?))
@@ -91,7 +92,7 @@ async fn once(desk: &Arc<Desk>, call: Call) -> Answer<Reply> {
             Ok(Reply::Scanned(Scanned { request: pending::scan(desk, &phone, qr.expose())? }))
         }
         Call::Decide { authenticator, login, approve, number, nonce, proof } => {
-            let (id, said) = (authenticator.as_str(), number.as_deref());
+            let (id, said) = (authenticator.as_str(), number.as_ref().map(Secret::expose));
             let signed = Signed::Decide { authenticator: id, login: &login, approve, number: said, nonce: &nonce };
             let phone = proof::prove(desk, (id, &nonce), &signed, &proof).await?;
             let (said, desk) = (decide::Said { request: login, approve, number }, Arc::clone(desk));

@@ -319,8 +319,8 @@ async fn ask(desk: &Desk, open: &OpenLogin, method: Method) -> Result<(Challenge
     let request = begun.request.as_ref().map(|(request, _)| request);
     let token = request.and_then(|request| request.token()).zip(desk.phones.address.as_ref());
     let qr = token.map(|(token, address)| Secret::new(login_uri(address, token).to_string()));
-    let number = request.and_then(|request| request.number()).map(String::from);
-    let asked = Challenge { prompt: begun.prompt, qr, number, sent_to: begun.sent_to, expires_in: begun.expires_in };
+    let number = request.and_then(|request| request.number()).map(|number| Secret::new(number.into()));
+    let asked = Challenge { prompt: Secret::new(begun.prompt), qr, number, sent_to: begun.sent_to, expires_in: begun.expires_in };
     Ok((asked, begun.mail.map(|mail| (mail, login.origin.user.clone()))))
 }
 

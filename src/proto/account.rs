@@ -255,7 +255,7 @@ pub struct PairingState {
     pub state: PairingStep,
     /// The number shown on both sides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<String>,
+    pub number: Option<Secret>,
     /// Once it is paired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authenticator: Option<Authenticator>,

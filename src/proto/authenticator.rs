@@ -39,7 +39,7 @@ pub enum Call {
         /// Or deny.
         approve: bool,
         /// What was compared, or typed.
-        number: Option<String>,
+        number: Option<Secret>,
         /// From `Pair`, or `Nonce`.
         nonce: String,
         /// The signature, base64url.
@@ -79,7 +79,7 @@ pub enum Call {
         /// Or deny.
         approve: bool,
         /// What was compared, or typed.
-        number: Option<String>,
+        number: Option<Secret>,
         /// From the request, or `Nonce`.
         nonce: String,
         /// The signature, base64url.
@@ -146,7 +146,7 @@ pub struct Paired {
     pub next: Next,
     /// To compare; absent where it is typed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<String>,
+    pub number: Option<Secret>,
     /// To type on the NAS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Secret>,
@@ -221,7 +221,7 @@ pub struct Request {
     pub remote: Option<String>,
     /// To compare; absent where it is typed, and where the method has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<String>,
+    pub number: Option<Secret>,
     /// For the decision.
     pub nonce: String,
     /// In seconds since 1970.

@@ -152,13 +152,13 @@ pub enum Decision {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Challenge {
     /// One line, complete in itself.
-    pub prompt: String,
+    pub prompt: Secret,
     /// The text to draw as a QR code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qr: Option<Secret>,
     /// The number that the authenticator shows too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub number: Option<String>,
+    pub number: Option<Secret>,
     /// The masked address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_to: Option<String>,
@@ -184,7 +184,13 @@ pub struct Answered {
 
 impl From<&crate::core::login::Challenge> for Challenge {
     fn from(asked: &crate::core::login::Challenge) -> Self {
-        Self { prompt: asked.prompt.clone(), qr: None, number: None, sent_to: asked.sent_to.clone(), expires_in: asked.expires_in }
+        Self {
+            prompt: Secret::new(asked.prompt.clone()),
+            qr: None,
+            number: None,
+            sent_to: asked.sent_to.clone(),
+            expires_in: asked.expires_in,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use twostep::proto::authenticator::Call;
+use twostep::proto::secret::Secret;
 use twostep::web::pages::Limits;
 
 use browser::{Browser, HOST, connect};
@@ -132,7 +133,7 @@ fn a_call_is_carried_as_it_came_and_the_answer_as_well() {
         authenticator: text("a"),
         login: text("l"),
         approve: true,
-        number: Some(text("42")),
+        number: Some(Secret::new(text("42"))),
         nonce: text("n"),
         proof: text("p"),
     };

@@ -160,7 +160,7 @@ impl FakeEngine {
             service: "ssh".into(),
             service_claimed: false,
             remote: None,
-            number: Some("42".into()),
+            number: Some(Secret::new("42".into())),
             nonce: "n".into(),
             requested_at: 1_800_000_000,
             expires_in: 60,

@@ -250,7 +250,7 @@ impl Login {
         }
         let Phone::Asked(request) = phone else { return Err(LoginFault::NoSuchLogin) };
         let request = request.clone();
-        let asked = self.prompt(&request.prompt(), now.boot);
+        let asked = self.prompt(request.prompt(), now.boot);
         Ok(Challenge { request: Some((request, fresh)), ..asked })
     }
 

@@ -79,7 +79,7 @@ fn state(open: &Open, pairing: &logic::Pairing) -> PairingState {
     let plain = |state| PairingState { state, number: None, authenticator: None };
     match pairing.state(open.now.moment.boot) {
         State::Waiting => plain(PairingStep::Waiting),
-        State::Approve(number) => PairingState { number: Some(number.to_string()), ..plain(PairingStep::Approve) },
+        State::Approve(number) => PairingState { number: Some(Secret::new(number.to_string())), ..plain(PairingStep::Approve) },
         State::TypeCode => plain(PairingStep::TypeCode),
         State::Denied => plain(PairingStep::Denied),
         State::Expired => plain(PairingStep::Expired),

@@ -22,6 +22,7 @@ use crate::engine::phones::board::Over;
 use crate::engine::phones::refusals::Refusal;
 use crate::engine::store::{AuditEntry, StoreError, Tx};
 use crate::proto::authenticator::{Decided, DecisionOutcome};
+use crate::proto::secret::Secret;
 
 /// What the phone has signed.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub struct Said {
     /// Or deny.
     pub approve: bool,
     /// What its user compared, or typed.
-    pub number: Option<String>,
+    pub number: Option<Secret>,
 }
 
 /// Decides a login.
@@ -116,7 +117,7 @@ fn judge(
         let (outcome, account, login) = (Outcome::Expired, stored.account, login.clone());
         return Ok(Ok(logic::Decided { outcome, account, login }));
     }
-    let decided = login.decide(&stored.account, (said.approve, said.number.as_deref()), &moment);
+    let decided = login.decide(&stored.account, (said.approve, said.number.as_ref().map(Secret::expose)), &moment);
     if decided.account != stored.account {
         stored.account = decided.account.clone();
         tx.save(&stored)?;

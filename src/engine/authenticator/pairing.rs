@@ -98,7 +98,7 @@ async fn take(desk: &Desk, pairing: &str, name: String, given: Given) -> Result<
     desk.phones.changed(uid);
     let (next, number, code) = match next {
         Next::Done => (wire::Next::Done, None, None),
-        Next::Approve(number) => (wire::Next::Approve, Some(number.to_string()).filter(|_| !desk.phones.typed), None),
+        Next::Approve(number) => (wire::Next::Approve, (!desk.phones.typed).then(|| Secret::new(number.to_string())), None),
         Next::ShowCode(code) => (wire::Next::ShowCode, None, Some(Secret::new(code.digits().into()))),
     };
     let nonce = nonce(desk, &id, moment.boot + NONCE_LIFE, moment.boot)?;

@@ -74,7 +74,7 @@ fn request(desk: &Desk, phone: &Phone, entry: Entry, now: BootTime) -> Result<Re
         service: entry.origin.service,
         service_claimed: entry.origin.claimed,
         remote: entry.origin.remote,
-        number: entry.number.filter(|_| !desk.phones.typed).map(|number| number.to_string()),
+        number: entry.number.filter(|_| !desk.phones.typed).map(|number| Secret::new(number.to_string())),
         nonce,
         requested_at: entry.requested_at.0,
         expires_in: (entry.until - now).as_secs(),
