@@ -26,6 +26,7 @@ pub fn approves(nas: &mut Nas, phone: &Browser) {
     let (login, challenge) = nas.login(&mut service, "login_approval");
     assert_eq!(json!(phone.text("number")), challenge["number"]);
     assert_eq!((phone.text("service"), phone.text("remote"), phone.text("account")), ("sshd".into(), "192.0.2.7".into(), "alice".into()));
+    phone.see_enabled("approve");
     picture(phone, "request");
     assert_eq!(outcome(&mut service, &login), "waiting");
     phone.tap("approve");
@@ -90,6 +91,7 @@ pub fn shows_a_code(nas: &mut Nas, phone: &Browser) {
     let (login, _) = nas.login(&mut service, "online_code");
     phone.tap("show-code");
     let code = phone.text("code");
+    phone.see_enabled("deny");
     picture(phone, "code");
     assert_eq!(service.answer(&login, "online_code", &code)["outcome"], "verified");
     phone.see("outcome");
@@ -114,6 +116,7 @@ pub fn scans(nas: &mut Nas, phone: &Browser) {
     film(nas, phone, challenge["qr"].as_str().unwrap());
     phone.tap("scan");
     assert_eq!(phone.text("service"), "sshd", "shown before anything is decided");
+    phone.see_enabled("approve");
     picture(phone, "scanned");
     assert_eq!(outcome(&mut service, &login), "waiting");
     phone.tap("approve");
