@@ -257,14 +257,24 @@ fn compares(phone: &Browser, terminal: &mut Terminal) {
     phone.tap("approve");
 }
 
+/// A scene, where all is here that it needs; see [`Scene::start`].
+fn scene(number: &str, options: &str) -> Option<Scene> {
+    (!missing()).then(|| Scene::start(number, options))
+}
+
+/// alice chooses the phone's code, and types the one that it shows.
+fn sets_up_online_code(scene: &Scene) {
+    scene.set_up("twostep setup --method online-code", |phone, terminal| {
+        terminal.expect("Code that the phone shows: ");
+        terminal.type_line(&phone.text("code"));
+    });
+}
+
 const APPROVAL: &str = "twostep setup --method login-approval";
 
 #[test]
 fn ssh_shows_the_number_of_the_phone_and_goes_on_once_it_is_approved_there() {
-    if missing() {
-        return;
-    }
-    let scene = Scene::start("compare", "");
+    let Some(scene) = scene("compare", "") else { return };
     scene.set_up(APPROVAL, compares);
     let (mut terminal, number) = scene.ssh_with_number();
     assert_eq!(
@@ -314,10 +324,7 @@ fn ssh_shows_the_number_of_the_phone_and_goes_on_once_it_is_approved_there() {
 
 #[test]
 fn ssh_asks_again_where_the_phone_takes_its_time_and_refuses_a_wrong_number() {
-    if missing() {
-        return;
-    }
-    let scene = Scene::start("typed", "timeout=3");
+    let Some(scene) = scene("typed", "timeout=3") else { return };
     scene.set_up(APPROVAL, |phone, terminal| {
         terminal.expect("The number is ");
         phone.write("number-input", &terminal.expect(":"));
@@ -341,10 +348,7 @@ fn ssh_asks_again_where_the_phone_takes_its_time_and_refuses_a_wrong_number() {
 
 #[test]
 fn the_phone_scans_the_qr_code_that_ssh_shows() {
-    if missing() {
-        return;
-    }
-    let scene = Scene::start("compare", "");
+    let Some(scene) = scene("compare", "") else { return };
     scene.set_up("twostep setup --method qr-code", |phone, _| phone.see("done"));
     let shown = |terminal: &mut Terminal| {
         terminal.expect("(alice@127.0.0.1) \n");
@@ -379,14 +383,8 @@ fn the_phone_scans_the_qr_code_that_ssh_shows() {
 
 #[test]
 fn ssh_takes_the_code_that_the_phone_shows() {
-    if missing() {
-        return;
-    }
-    let scene = Scene::start("compare", "");
-    scene.set_up("twostep setup --method online-code", |phone, terminal| {
-        terminal.expect("Code that the phone shows: ");
-        terminal.type_line(&phone.text("code"));
-    });
+    let Some(scene) = scene("compare", "") else { return };
+    sets_up_online_code(&scene);
     let mut terminal = scene.ssh();
     terminal.expect("Enter the code that your phone shows (? for other ways): ");
     scene.phone.tap("show-code");
@@ -429,16 +427,14 @@ fn is_in_by(program: &str, mut terminal: Terminal) {
     is_in(terminal);
 }
 
-fn terminals_are_missing() -> bool {
-    missing() || lacks(&["/usr/bin/su", "/usr/bin/sudo", "/usr/bin/login", "/usr/bin/setpriv"])
+/// A [`scene`] with all of them.
+fn scene_of_terminals(number: &str, options: &str) -> Option<Scene> {
+    if lacks(&["/usr/bin/su", "/usr/bin/sudo", "/usr/bin/login"]) { None } else { scene(number, options) }
 }
 
 #[test]
 fn su_sudo_and_login_show_the_number_and_let_in_what_is_approved() {
-    if terminals_are_missing() {
-        return;
-    }
-    let scene = Scene::start("compare", "");
+    let Some(scene) = scene_of_terminals("compare", "") else { return };
     scene.set_up(APPROVAL, compares);
     for program in AT_A_TERMINAL {
         let mut terminal = scene.beside_ssh(program);
@@ -469,10 +465,7 @@ fn su_sudo_and_login_show_the_number_and_let_in_what_is_approved() {
 
 #[test]
 fn the_phone_scans_the_qr_code_that_a_terminal_draws() {
-    if terminals_are_missing() {
-        return;
-    }
-    let scene = Scene::start("compare", "");
+    let Some(scene) = scene_of_terminals("compare", "") else { return };
     scene.set_up("twostep setup --method qr-code", |phone, _| phone.see("done"));
     for (program, options) in [("su", ""), ("sudo", ""), ("sudo", "qr=ascii"), ("login", ""), ("login", "qr=ascii")] {
         if program != "su" {
@@ -494,14 +487,8 @@ fn the_phone_scans_the_qr_code_that_a_terminal_draws() {
 
 #[test]
 fn su_sudo_and_login_take_the_code_that_the_phone_shows() {
-    if terminals_are_missing() {
-        return;
-    }
-    let scene = Scene::start("compare", "");
-    scene.set_up("twostep setup --method online-code", |phone, terminal| {
-        terminal.expect("Code that the phone shows: ");
-        terminal.type_line(&phone.text("code"));
-    });
+    let Some(scene) = scene_of_terminals("compare", "") else { return };
+    sets_up_online_code(&scene);
     for program in AT_A_TERMINAL {
         let mut terminal = scene.beside_ssh(program);
         terminal.expect("Enter the code that your phone shows (? for other ways): ");
