@@ -61,7 +61,7 @@ pub fn start() -> Browser {
     Browser::over(firefox)
 }
 
-/// "1795987831487	Marionette	INFO	Listening on port 12345".
+/// "1795987831487 Marionette INFO Listening on port 12345", with tabs between.
 fn port(said: &mut impl BufRead) -> u16 {
     let told = said.lines().find_map(|line| Some(line.unwrap().split_once("\tListening on port ")?.1.trim().parse().unwrap()));
     told.expect("Firefox does not listen")
