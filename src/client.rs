@@ -25,11 +25,12 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, send, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use serde::Serialize;
@@ -57,6 +58,8 @@ pub enum Error {
     },
     /// The service did not answer within the time limit.
     TimedOut,
+    /// What [`Client::interrupted_by`] named has become readable before the service answered.
+    Interrupted,
     /// The service closed the connection before it answered.
     Closed,
     /// The connection failed.
@@ -93,6 +96,7 @@ impl fmt::Display for Error {
             Self::Connect { path, source } => write!(f, "can't connect to {}: {source} (is twostepd running?)", path.display()),
             Self::NotRoot { uid } => write!(f, "the service is run by uid {uid}, not by root: it is not to be trusted"),
             Self::TimedOut => f.write_str("the service did not answer in time"),
+            Self::Interrupted => f.write_str("the service was not waited for any longer"),
             Self::Closed => f.write_str("the service closed the connection without an answer"),
             Self::Io(error) => write!(f, "the connection to the service failed: {error}"),
             Self::Frame(error) => write!(f, "the call can't be sent: {error}"),
@@ -126,7 +130,7 @@ impl std::error::Error for Error {
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // What a socket with SO_RCVTIMEO or SO_SNDTIMEO says when the time is over.
+            // What a socket with SO_SNDTIMEO says when the time is over.
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::TimedOut,
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Self::Closed,
             _ => Self::Io(error),
@@ -142,6 +146,8 @@ pub struct Client {
     outbox: Outbox,
     /// Replies of an earlier call are still to come, or the connection failed: no other call may be made.
     spent: bool,
+    limit: Option<Duration>,
+    interrupt: Option<OwnedFd>,
 }
 
 impl Client {
@@ -152,26 +158,35 @@ impl Client {
     pub fn connect(path: &Path, limit: Duration) -> Result<Self, Error> {
         let connected = connect_within(path, limit);
         let socket = connected.map_err(|source| Error::Connect { path: path.into(), source })?;
-        let client = Self::over(socket);
-        client.set_time_limit(Some(limit))?;
+        let mut client = Self::over(socket);
+        // `connect_within` has set it.
+        client.limit = Some(limit).filter(|limit| !limit.is_zero());
         Ok(client)
     }
 
     /// Over a socket that is connected already, without a time limit.
     #[must_use]
     pub fn over(socket: UnixStream) -> Self {
-        Self { socket, inbox: Inbox::new(), outbox: Outbox::new(), spent: false }
+        Self { socket, inbox: Inbox::new(), outbox: Outbox::new(), spent: false, limit: None, interrupt: None }
     }
 
     /// How long each sending and each reply may take from now on; `None` and zero are for ever.
     ///
     /// # Errors
     /// Where the kernel refuses it.
-    pub fn set_time_limit(&self, limit: Option<Duration>) -> Result<(), Error> {
+    pub fn set_time_limit(&mut self, limit: Option<Duration>) -> Result<(), Error> {
         let limit = limit.filter(|limit| !limit.is_zero());
-        self.socket.set_read_timeout(limit)?;
-        self.socket.set_write_timeout(limit)?;
+        if limit != self.limit {
+            self.socket.set_write_timeout(limit)?;
+            self.limit = limit;
+        }
         Ok(())
+    }
+
+    /// Gives a reply up as soon as there is something to read from `descriptor`, which is left unread.
+    #[must_use]
+    pub fn interrupted_by(self, descriptor: OwnedFd) -> Self {
+        Self { interrupt: Some(descriptor), ..self }
     }
 
     /// Refuses a service that is not run by root. Before a password is sent, where the socket's folder does not vouch for it.
@@ -301,6 +316,7 @@ impl Client {
 
     fn await_frame(&mut self) -> Result<(), Error> {
         while !self.inbox.has_frame() {
+            self.await_bytes()?;
             match self.socket.read(self.inbox.space().map_err(no_reply)?) {
                 Ok(0) => return Err(Error::Closed),
                 Ok(count) => self.inbox.filled(count),
@@ -309,6 +325,23 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Waits until there is something to read, or the end. A time limit of the socket's own (SO_RCVTIMEO) would not hear of an interrupt.
+    fn await_bytes(&self) -> Result<(), Error> {
+        let limit = self.limit.map_or(PollTimeout::NONE, |limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+        let interrupt = self.interrupt.as_ref().map_or(self.socket.as_fd(), OwnedFd::as_fd);
+        let mut both = [self.socket.as_fd(), interrupt].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
+        let asked = if self.interrupt.is_some() { &mut both[..] } else { &mut both[..1] };
+        loop {
+            match poll(asked, limit) {
+                Ok(0) => return Err(Error::TimedOut),
+                Ok(_) if asked.get(1).is_some_and(|interrupt| interrupt.any() == Some(true)) => return Err(Error::Interrupted),
+                Ok(_) => return Ok(()),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
     }
 }
 
@@ -383,7 +416,7 @@ mod tests {
     fn answered_with(answer: &[u8]) -> (Client, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(answer).unwrap();
-        let client = Client::over(ours);
+        let mut client = Client::over(ours);
         client.set_time_limit(Some(SHORT)).unwrap();
         (client, theirs)
     }

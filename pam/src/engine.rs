@@ -3,7 +3,6 @@
 //! An engine that is being started again is waited for; one that answers with what is no decision is not asked twice.
 
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,8 @@ use twostep::proto::account::{Begun, Confirmed, SecurityCode};
 use twostep::proto::login::{Answered, Challenge, Decision, Started, WaitOutcome};
 use twostep::proto::secret::Secret;
 use twostep::sys::clock;
+
+use crate::held;
 
 /// How long an absent engine is waited for.
 const RESTART: Duration = Duration::from_secs(5);
@@ -39,13 +40,15 @@ pub enum Failure {
     Unavailable(String),
     /// This may not be done, and why.
     Refused(String),
+    /// The user did not wait for it.
+    BrokenOff,
 }
 
 /// The calls of `io.twostep.Login` and `io.twostep.Account` that a login needs. Each fails with a [`Failure`].
 pub trait Engine {
     /// What this login needs.
     fn start(&mut self, user: &str, service: &str, remote: Option<&str>) -> Result<Started, Failure>;
-    /// Begins a method.
+    /// Begins a method. The phones are asked no longer than this engine is there, and no other method is begun.
     fn challenge(&mut self, login: &Secret, method: Method) -> Result<Challenge, Failure>;
     /// Judges a typed code.
     fn answer(&mut self, login: &Secret, method: Method, code: &Secret) -> Result<Answered, Failure>;
@@ -76,24 +79,42 @@ pub struct Socket {
     timeout: Duration,
     restart: Duration,
     client: Option<Client>,
+    /// Its end tells the engine that the phones are asked in vain: also that of a process that Ctrl-C ends.
+    asking: Option<Client>,
 }
 
 impl Socket {
     /// In the folder `dir`. `owner` is who beside root may run the daemon (in a trial, whoever runs it).
     pub fn new(dir: &Path, owner: u32, timeout: Duration) -> Self {
-        Self { path: dir.join("twostep.sock"), owner, timeout, restart: RESTART.min(timeout), client: None }
+        Self { path: dir.join("twostep.sock"), owner, timeout, restart: RESTART.min(timeout), client: None, asking: None }
     }
 
     fn client(&mut self, limit: Duration) -> Result<&mut Client, Failure> {
         if self.client.is_none() {
-            let client = Client::connect(&self.path, limit).map_err(|e| unreached(&e))?;
-            let run_by = client.run_by().map_err(|e| Failure::Silent(e.to_string()))?;
-            if run_by != 0 && run_by != self.owner {
-                return Err(Failure::Silent(Error::NotRoot { uid: run_by }.to_string()));
-            }
-            self.client = Some(client);
+            self.client = Some(self.connect(limit)?);
         }
         self.client.as_mut().ok_or(Failure::Lost)
+    }
+
+    fn connect(&self, limit: Duration) -> Result<Client, Failure> {
+        let client = Client::connect(&self.path, limit).map_err(|e| unreached(&e))?;
+        let run_by = client.run_by().map_err(|e| Failure::Silent(e.to_string()))?;
+        if run_by != 0 && run_by != self.owner {
+            return Err(Failure::Silent(Error::NotRoot { uid: run_by }.to_string()));
+        }
+        Ok(match held::back() {
+            Some(held_back) => client.interrupted_by(held_back),
+            None => client,
+        })
+    }
+
+    /// Ties what the phones are asked to a connection that nothing else uses. Where that fails they are asked until the request's time is over.
+    fn ask_phones(&self, login: &Secret) -> Option<Client> {
+        let mut client = self.connect(self.timeout).ok()?;
+        let parameters = Parameters { bound: Some(true), ..Parameters::login(login) };
+        // Its replies are nobody's: whoever wants to know asks at that moment.
+        client.call_more::<Told>("io.twostep.Login.Wait", &parameters).ok()?;
+        Some(client)
     }
 
     fn call(&mut self, method: &str, parameters: &Parameters<'_>, limit: Duration) -> Result<Told, Failure> {
@@ -110,6 +131,7 @@ impl Socket {
                 self.client = None;
                 Err(match error {
                     Error::Closed | Error::Io(_) => Failure::Lost,
+                    Error::Interrupted => Failure::BrokenOff,
                     other => Failure::Silent(other.to_string()),
                 })
             }
@@ -133,7 +155,11 @@ impl Socket {
         let began = clock::monotonic();
         loop {
             match self.call(method, parameters, self.timeout) {
-                Err(Failure::Lost) if waited(began) < self.restart => sleep(PAUSE),
+                Err(Failure::Lost) if waited(began) < self.restart => {
+                    if held::interrupts(PAUSE) {
+                        return Err(Failure::BrokenOff);
+                    }
+                }
                 Err(Failure::Lost) => return Err(Failure::Silent("the service does not answer".into())),
                 decided => return decided,
             }
@@ -174,6 +200,8 @@ struct Parameters<'a> {
     label: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     by_address: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bound: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery_email: Option<&'a str>,
 }
@@ -270,7 +298,11 @@ impl Engine for Socket {
     fn challenge(&mut self, login: &Secret, method: Method) -> Result<Challenge, Failure> {
         let limit = if method == Method::EmailCode { self.timeout + MAILING } else { self.timeout };
         let parameters = Parameters { method: Some(method.as_str()), ..Parameters::login(login) };
+        self.asking = None;
         let told = self.call("io.twostep.Login.Challenge", &parameters, limit)?;
+        if method.needs_authenticator() {
+            self.asking = self.ask_phones(login);
+        }
         let expires_in = told.expires_in.unwrap_or_default();
         Ok(Challenge { prompt: must(told.prompt)?, qr: told.qr, number: told.number, sent_to: None, expires_in })
     }
@@ -312,8 +344,8 @@ impl Engine for Socket {
     }
 
     fn cancel(&mut self, login: &Secret) {
-        // It expires by itself in two minutes.
-        let _ = self.call("io.twostep.Login.Cancel", &Parameters::login(login), PAUSE);
+        // It expires by itself in two minutes. Without a reply, since whoever has broken off waits for none.
+        let _ = self.client(PAUSE).map(|client| client.call_oneway("io.twostep.Login.Cancel", &Parameters::login(login)));
     }
 
     fn status(&mut self, user: &str) -> Result<Status, Failure> {
@@ -394,7 +426,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let late = std::thread::spawn(move || {
-            sleep(SHORT);
+            std::thread::sleep(SHORT);
             serve(at(&path), &[NOT_REQUIRED]).join().unwrap();
         });
         let mut engine = Socket::new(folder.path(), me(), SOON);

@@ -15,6 +15,7 @@
 mod account;
 mod engine;
 mod ffi;
+mod held;
 mod options;
 mod people;
 mod qr;

@@ -109,6 +109,7 @@ const UNDECIDED: &str = "2-step verification can't be checked now, so this login
 /// A denial, unless the engine gave no decision on an account that the button brought back.
 pub fn without_decision(failure: &Failure, user: &str, is_recovered: &dyn Fn(&str) -> bool) -> Result<Pass, Denial> {
     let reason = match failure {
+        Failure::BrokenOff => return Err(Denial::new(Why::NoAnswer, "")),
         Failure::NoSuchAccount => return Err(Denial::new(Why::UnknownUser, "")),
         Failure::Over => return Err(Denial::new(Why::Wrong, "That took too long: log in again.")),
         Failure::Unavailable(reason) => return Err(Denial::new(Why::Wrong, clean(reason))),
@@ -216,7 +217,7 @@ impl Step<'_> {
                 Err(stop) => break Err(stop),
             }
         };
-        if matches!(passed, Err(Stop::Silence | Stop::Denied(_))) {
+        if matches!(passed, Err(Stop::Silence | Stop::Denied(_) | Stop::Engine(Failure::BrokenOff))) {
             self.engine.cancel(&login);
         }
         passed

@@ -81,8 +81,8 @@ impl Interface for LoginInterface {
                 let asker = Asker { owner: owner(&desk.rank(peer), peer, peer.uid), by: by(peer) };
                 Ok(Reply::Answered(answer(desk, open, (method, code), asker).await?))
             }
-            Call::Wait { login } => {
-                let outcome = Box::pin(phone::wait(desk, peer, &login, replies)).await?;
+            Call::Wait { login, bound } => {
+                let outcome = Box::pin(phone::wait(desk, peer, (&login, bound.unwrap_or(false)), replies)).await?;
                 Ok(Reply::Waited(Waited { outcome }))
             }
             Call::TrustDevice { login, label, by_address } => {

@@ -54,6 +54,8 @@ pub enum Call {
     Wait {
         /// From `Start`.
         login: Secret,
+        /// The request lasts no longer than the call.
+        bound: Option<bool>,
     },
     /// "Don't verify again on this device."
     TrustDevice {

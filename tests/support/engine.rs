@@ -290,7 +290,7 @@ pub fn connect_as(uid: u32, path: &Path) -> Api {
     let mut relay = Command::new("/proc/self/exe");
     relay.args(["--exact", "relay", "--ignored"]).env(RELAY, path).uid(uid).gid(uid).current_dir("/");
     let relay = relay.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).spawn().unwrap();
-    let client = Client::over(ours);
+    let mut client = Client::over(ours);
     client.set_time_limit(Some(SOON)).unwrap();
     Api(client, Some(relay))
 }

@@ -1,5 +1,6 @@
 //! The module as it is installed: the real libpam loads it, the real engine decides.
 
+mod breaks;
 #[path = "../../../tests/support/camera.rs"]
 mod camera;
 mod figures;

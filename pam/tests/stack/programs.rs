@@ -6,14 +6,16 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use twostep::config::Config;
 use twostep::sys::clock;
 
@@ -104,9 +106,9 @@ impl Place {
 
     /// A command in this place, without a terminal.
     pub fn command(&self, program: &[&str]) -> Command {
-        let binds: String = ["pam.d", "passwd", "group", "shadow", "sudoers"]
+        let binds: String = ["pam.d", "passwd", "group", "shadow", "sudoers", "login.defs"]
             .iter()
-            .filter(|name| Path::new("/etc").join(name).exists())
+            .filter(|name| Path::new("/etc").join(name).exists() && self.path(name).exists())
             .map(|name| format!("mount --bind {}/{name} /etc/{name} && ", self.folder.path().display()))
             .collect();
         // A /run of its own hides the machine's services (nscd, systemd) and has the folder that sshd wants.
@@ -148,8 +150,11 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn open(mut command: Command) -> Self {
-        let pty = openpty(None, None).unwrap();
-        let side = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
+        // A program that had this end too could not be hung up on.
+        let screen = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&screen).and_then(|()| unlockpt(&screen)).unwrap();
+        let keyboard = fs::File::options().read(true).write(true).custom_flags(libc::O_NOCTTY).open(ptsname_r(&screen).unwrap()).unwrap();
+        let side = || Stdio::from(keyboard.try_clone().unwrap());
         // setsid gives the program this terminal, so that /dev/tty is it; env has Ctrl-C count, also where whoever runs the tests had it ignored.
         let mut on_terminal = Command::new("env");
         on_terminal
@@ -159,8 +164,8 @@ impl Terminal {
             .env_clear();
         on_terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command = on_terminal;
-        let child = command.stdin(side(&pty.slave)).stdout(side(&pty.slave)).stderr(side(&pty.slave)).spawn().unwrap();
-        Self { child, screen: fs::File::from(pty.master), begun: Vec::new(), seen: String::new() }
+        let child = command.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
+        Self { child, screen: OwnedFd::from(screen).into(), begun: Vec::new(), seen: String::new() }
     }
 
     /// Reads on until `text` has come, and returns what came before it.
@@ -209,15 +214,51 @@ impl Terminal {
         self.screen.write_all(b"\x03").unwrap();
     }
 
+    /// Whether the terminal shows what is typed and takes it by the line, as a shell wants it.
+    pub fn is_as_before(&self) -> bool {
+        let flags = tcgetattr(&self.screen).unwrap().local_flags;
+        flags.contains(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG)
+    }
+
+    /// Whatever runs at it, under programs that only start others.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut found = vec![self.child.id()];
+        let mut at = 0;
+        while let Some(pid) = found.get(at) {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            at += 1;
+        }
+        found
+    }
+
     /// Reads to the end; whether the program went well, and its last words.
-    pub fn end(mut self) -> (bool, String) {
+    pub fn end(self) -> (bool, String) {
+        let ended = self.ended();
+        (ended.code == Some(0), ended.words)
+    }
+
+    /// The same, with how the terminal was left.
+    #[track_caller]
+    pub fn ended(mut self) -> Ended {
         let until = clock::monotonic() + SOON;
         while self.read(until - clock::monotonic()) {}
+        assert!(clock::monotonic() < until, "it does not end, but says {:?}", self.seen);
+        let is_as_before = self.is_as_before();
         let Self { mut child, screen, seen, .. } = self;
         // Whatever still runs is hung up on.
         drop(screen);
-        (child.wait().unwrap().success(), seen)
+        Ended { code: child.wait().unwrap().code(), words: seen, is_as_before }
     }
+}
+
+/// How a program at a terminal ended.
+pub struct Ended {
+    /// None where a signal ended it.
+    pub code: Option<i32>,
+    pub words: String,
+    /// See [`Terminal::is_as_before`].
+    pub is_as_before: bool,
 }
 
 /// OpenSSH's server on the loopback, one process a connection; it ends with the test's process.

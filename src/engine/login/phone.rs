@@ -78,14 +78,35 @@ pub fn end(phones: &Phones, login: &mut Login) {
     phones.changed(login.origin.uid);
 }
 
-/// With `more`: a `waiting` at once, then the outcome; without: the state now.
+/// A request that is taken from the phones when this is dropped, if it is still open then.
+struct Bound<'a> {
+    phones: &'a Phones,
+    uid: u32,
+    request: String,
+}
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        self.phones.board().end(&self.request, Over::Expired);
+        self.phones.changed(self.uid);
+    }
+}
+
+/// With `more`: a `waiting` at once, then the outcome; without: the state now. What is `bound` ends where the caller hangs up, which drops this.
 pub async fn wait(
     desk: &Desk,
     peer: &Peer,
-    name: &Secret,
+    (name, bound): (&Secret, bool),
     replies: &mut Replies<'_, LoginInterface>,
 ) -> Result<WaitOutcome, Failure<Error>> {
-    let uid = find(desk, peer, LoginCall::Wait, name).await?.lock().await.origin.uid;
+    let open = find(desk, peer, LoginCall::Wait, name).await?;
+    let (uid, asked) = {
+        let login = open.lock().await;
+        (login.origin.uid, login.asked().map(|request| request.id.clone()))
+    };
+    // Else a login that has ended would seem to be there still.
+    drop(open);
+    let _bound = asked.filter(|_| bound && replies.more()).map(|request| Bound { phones: &desk.phones, uid, request });
     let mut changes = desk.phones.follow(uid);
     let mut told = false;
     loop {
