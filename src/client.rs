@@ -1,6 +1,6 @@
 //! A blocking Varlink client, for the CLI, PAM and tests.
 //!
-//! One call at a time; a reply is awaited no longer than the time limit. It raises no SIGPIPE, so it can live in a process that it does not
+//! One call at a time; a reply is awaited no longer than the time limit, however it comes. It raises no SIGPIPE, so it can live in a process that it does not
 //! own. What it does not do: reconnect, run several calls at once, read interface descriptions.
 //!
 //! ```no_run
@@ -39,7 +39,7 @@ use serde_json::Value;
 
 use crate::proto::frame::{self, Inbox, Outbox};
 use crate::proto::varlink::{Call, Response};
-use crate::sys::peer::identify;
+use crate::sys::{clock, peer};
 
 /// Why a call has no reply.
 #[derive(Debug)]
@@ -207,7 +207,7 @@ impl Client {
     /// # Errors
     /// Where the kernel does not tell.
     pub fn run_by(&self) -> Result<u32, Error> {
-        Ok(identify(self.socket.as_fd())?.uid)
+        Ok(peer::uid(self.socket.as_fd())?)
     }
 
     /// Calls `method` (its full name) and waits for the reply. `parameters` is a struct, or [`Empty`](crate::proto::varlink::Empty).
@@ -315,8 +315,9 @@ impl Client {
     }
 
     fn await_frame(&mut self) -> Result<(), Error> {
+        let began = clock::monotonic();
         while !self.inbox.has_frame() {
-            self.await_bytes()?;
+            self.await_bytes(|| clock::monotonic() - began)?;
             match self.socket.read(self.inbox.space().map_err(no_reply)?) {
                 Ok(0) => return Err(Error::Closed),
                 Ok(count) => self.inbox.filled(count),
@@ -327,14 +328,17 @@ impl Client {
         Ok(())
     }
 
-    /// Waits until there is something to read, or the end. A time limit of the socket's own (SO_RCVTIMEO) would not hear of an interrupt.
-    fn await_bytes(&self) -> Result<(), Error> {
-        let limit = self.limit.map_or(PollTimeout::NONE, |limit| PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX));
+    /// Waits until there is something to read, or the end. `waited` tells for how long so far. A time limit of the socket's own (SO_RCVTIMEO) would
+    /// not hear of an interrupt, and begins anew with each byte and each signal that the process handles.
+    fn await_bytes(&self, waited: impl Fn() -> Duration) -> Result<(), Error> {
+        // In whole milliseconds, of which the last one counts.
+        let left =
+            |limit: Duration| PollTimeout::try_from(limit.saturating_sub(waited()).as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX);
         let interrupt = self.interrupt.as_ref().map_or(self.socket.as_fd(), OwnedFd::as_fd);
         let mut both = [self.socket.as_fd(), interrupt].map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
         let asked = if self.interrupt.is_some() { &mut both[..] } else { &mut both[..1] };
         loop {
-            match poll(asked, limit) {
+            match poll(asked, self.limit.map_or(PollTimeout::NONE, left)) {
                 Ok(0) => return Err(Error::TimedOut),
                 Ok(_) if asked.get(1).is_some_and(|interrupt| interrupt.any() == Some(true)) => return Err(Error::Interrupted),
                 Ok(_) => return Ok(()),
@@ -447,6 +451,32 @@ mod tests {
         assert!(matches!(call(&mut client), Err(Error::Protocol(_))), "more may come");
         let (mut client, _service) = answered_with(b"");
         assert!(matches!(ask(&mut client), Err(Error::TimedOut)));
+    }
+
+    #[test]
+    fn a_service_that_answers_byte_by_byte_gains_no_time() {
+        let (mut client, mut service) = answered_with(b"{");
+        let drip = std::thread::spawn(move || {
+            while service.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        assert!(matches!(call(&mut client), Err(Error::TimedOut)));
+        drop(client);
+        drip.join().unwrap();
+    }
+
+    #[test]
+    fn a_reply_is_given_up_where_something_interrupts_and_the_interruption_is_left_to_others() {
+        let (interrupted, mut interrupts) = UnixStream::pair().unwrap();
+        let (client, _service) = answered_with(b"{}\0");
+        let mut client = client.interrupted_by(interrupted.try_clone().unwrap().into());
+        client.set_time_limit(Some(Duration::from_secs(20))).unwrap();
+        assert!(call(&mut client).is_ok());
+        interrupts.write_all(b"x").unwrap();
+        assert!(matches!(call(&mut client), Err(Error::Interrupted)));
+        assert!(matches!(call(&mut client), Err(Error::Protocol(_))), "a late answer must not be taken for the next call's");
+        assert_eq!((&interrupted).read(&mut [0; 2]).unwrap(), 1);
     }
 
     #[test]

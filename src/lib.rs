@@ -25,3 +25,7 @@ pub mod proto;
 pub mod supervisor;
 pub mod sys;
 pub mod web;
+
+#[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;

@@ -14,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sys", &["core"]),
     ("config", &["core"]),
     ("log", &["config"]),
-    ("client", &["proto", "sys::peer"]),
+    ("client", &["proto", "sys::clock", "sys::peer"]),
     ("supervisor", &["core", "proto", "sys", "config", "client", "log"]),
     ("engine", &["core", "proto", "sys", "config", "client", "log"]),
     ("cli", &["core", "proto", "sys", "config", "client", "log"]),
@@ -347,7 +347,7 @@ fn paths_are_found_wherever_they_stand() {
     assert_eq!(breaches(&["core", "totp"], "use super::super::proto::secret;").len(), 1);
     assert_eq!(breaches(&["core", "totp"], "mod tests { use super::super::time; use super::super::super::sys; }").len(), 1);
     assert_eq!(breaches(&["proto"], "use crate::*;").len(), 1);
-    assert_eq!(breaches(&["client"], "use crate::sys::peer; use crate::sys::{peer::identify, clock};").len(), 1);
+    assert_eq!(breaches(&["client"], "use crate::sys::peer; use crate::sys::{peer::identify, pam};").len(), 1);
 }
 
 #[test]

@@ -386,6 +386,9 @@ mod tests {
     use std::thread::JoinHandle;
 
     use super::*;
+    use crate::held::tests::with_ctrl_c_held_back;
+    use crate::step::without_decision;
+    use crate::verdict::Why;
 
     /// For what must come.
     const SOON: Duration = Duration::from_secs(20);
@@ -469,15 +472,74 @@ mod tests {
         }
     }
 
+    /// Root becomes another for it: user ids are a thread's, but for the C library, which changes those of all.
+    fn by_somebody_else(folder: &Path) -> (UnixListener, u32) {
+        const SOMEBODY: u32 = 12_345;
+        if me() != 0 {
+            return (at(folder), me());
+        }
+        std::os::unix::fs::chown(folder, Some(SOMEBODY), None).unwrap();
+        let folder = folder.to_owned();
+        let listens = move || {
+            // SAFETY: the call takes three numbers, and changes nothing of this process but this thread's effective id.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, -1, SOMEBODY, -1) }, 0);
+            at(&folder)
+        };
+        (std::thread::spawn(listens).join().unwrap(), SOMEBODY)
+    }
+
     #[test]
     fn an_engine_run_by_somebody_else_is_not_believed() {
-        if me() == 0 {
-            eprintln!("SKIPPED: everything here is run by root");
-            return;
-        }
         let folder = tempfile::tempdir().unwrap();
-        let _listener = at(folder.path());
-        assert!(matches!(start(&mut Socket::new(folder.path(), me() + 1, SOON)), Err(Failure::Silent(_))));
+        let (_listener, somebody) = by_somebody_else(folder.path());
+        let believes = |owner| start(&mut Socket::new(folder.path(), owner, SHORT));
+        assert!(matches!(believes(somebody + 1), Err(Failure::Silent(why)) if why.contains("not by root")));
+        assert!(matches!(believes(somebody), Err(Failure::Silent(why)) if why.contains("in time")));
+    }
+
+    #[test]
+    fn nobody_who_breaks_off_waits_for_an_engine_or_is_let_in_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        with_ctrl_c_held_back(|| {
+            // Absent, and slow.
+            assert_eq!(start(&mut Socket::new(folder.path(), me(), SOON)), Err(Failure::BrokenOff));
+            let _listener = at(folder.path());
+            assert_eq!(start(&mut Socket::new(folder.path(), me(), SOON)), Err(Failure::BrokenOff));
+        });
+        let told = without_decision(&Failure::BrokenOff, "admin", &|_| true).map_err(|denial| denial.why);
+        assert_eq!(told, Err(Why::NoAnswer));
+    }
+
+    /// Takes a call and answers with this; the connection stays open.
+    fn answers(listener: &UnixListener, answer: &str) -> (std::os::unix::net::UnixStream, String) {
+        let (mut connection, _) = listener.accept().unwrap();
+        let (mut call, mut byte) = (Vec::new(), [0]);
+        while connection.read(&mut byte).unwrap() == 1 && byte != [0] {
+            call.extend(byte);
+        }
+        // Whoever has gone already does not wait for it.
+        let _ = connection.write_all(format!("{answer}\0").as_bytes());
+        (connection, String::from_utf8(call).unwrap())
+    }
+
+    #[test]
+    fn the_phones_are_asked_as_long_as_the_module_is_there_and_goes_no_other_way() {
+        const ASKED: &str = r#"{"parameters":{"prompt":"Approve"}}"#;
+        let folder = tempfile::tempdir().unwrap();
+        let (listener, login) = (at(folder.path()), Secret::new("x".into()));
+        let server = std::thread::spawn(move || {
+            let (first, _) = answers(&listener, ASKED);
+            let (mut bound, call) = answers(&listener, WAITING);
+            assert!(call.contains("io.twostep.Login.Wait") && call.contains("\"bound\":true") && call.contains("\"more\":true"), "{call}");
+            assert_eq!(bound.read(&mut [0]).unwrap(), 0, "hung up");
+            drop(first);
+        });
+        let mut engine = Socket::new(folder.path(), me(), SHORT);
+        assert!(engine.challenge(&login, Method::LoginApproval).is_ok());
+        assert!(engine.asking.is_some());
+        // This one has no answer.
+        assert!(engine.challenge(&login, Method::SecurityCode).is_err());
+        server.join().unwrap();
     }
 
     const WAITING: &str = "{\"parameters\":{\"outcome\":\"waiting\"},\"continues\":true}";

@@ -1,4 +1,4 @@
-//! libpam's side: the only unsafe code, and the few declarations it needs.
+//! libpam's side: the only unsafe code.
 //!
 //! The functions are looked up in the libpam that is already in the process: it has called us, so it is there. So the module needs no
 //! libpam to be built or linked against, and works where the host has loaded libpam for itself alone (RTLD_LOCAL: Python, PHP, twostepd's own
@@ -8,6 +8,10 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
 
 use twostep::proto::secret::Secret;
+use twostep::sys::libpam::{
+    Conversation, ERROR_MSG, ITEM_AUTHTOK, ITEM_CONV, ITEM_RHOST, ITEM_SERVICE, ITEM_USER, Message, PROMPT_ECHO_ON, Response, SILENT,
+    SUCCESS, TEXT_INFO,
+};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::account::Passed;
@@ -19,52 +23,24 @@ pub struct Handle {
     _private: [u8; 0],
 }
 
-#[repr(C)]
-struct Message {
-    style: c_int,
-    text: *const c_char,
-}
-
-#[repr(C)]
-struct Response {
-    text: *mut c_char,
-    code: c_int,
-}
-
-type Converse = unsafe extern "C" fn(c_int, *mut *const Message, *mut *mut Response, *mut c_void) -> c_int;
-
-#[repr(C)]
-struct Conversation {
-    converse: Option<Converse>,
-    data: *mut c_void,
-}
-
 type Cleanup = unsafe extern "C" fn(*mut Handle, *mut c_void, c_int);
 type GetItem = unsafe extern "C" fn(*const Handle, c_int, *mut *const c_void) -> c_int;
 type GetUser = unsafe extern "C" fn(*mut Handle, *mut *const c_char, *const c_char) -> c_int;
 type SetData = unsafe extern "C" fn(*mut Handle, *const c_char, *mut c_void, Option<Cleanup>) -> c_int;
 type GetData = unsafe extern "C" fn(*const Handle, *const c_char, *mut *const c_void) -> c_int;
 
-// Linux-PAM's _pam_types.h.
-const SUCCESS: c_int = 0;
-const SILENT: c_int = 0x8000;
-const PROMPT_ECHO_ON: c_int = 2;
-const ERROR_MSG: c_int = 3;
-const TEXT_INFO: c_int = 4;
-const ITEM_CONV: c_int = 5;
-
 /// A text of the transaction.
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
 pub enum Item {
     /// PAM_SERVICE
-    Service = 1,
+    Service = ITEM_SERVICE,
     /// PAM_USER
-    User = 2,
+    User = ITEM_USER,
     /// PAM_RHOST
-    RemoteHost = 4,
+    RemoteHost = ITEM_RHOST,
     /// PAM_AUTHTOK
-    Password = 6,
+    Password = ITEM_AUTHTOK,
 }
 
 /// The longest user, service and host name that is taken, in bytes.

@@ -28,3 +28,31 @@ pub fn interrupts(pause: Duration) -> bool {
     let limit = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
     poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], limit).is_ok_and(|ready| ready > 0)
 }
+
+#[cfg(test)]
+pub mod tests {
+    use nix::sys::signal::raise;
+
+    use super::*;
+
+    /// As sudo does. Signals and masks are this thread's.
+    pub fn with_ctrl_c_held_back(then: impl FnOnce()) {
+        let signals: SigSet = [Signal::SIGINT].into_iter().collect();
+        signals.thread_block().unwrap();
+        raise(Signal::SIGINT).unwrap();
+        then();
+        // It is there still.
+        assert_eq!(signals.wait(), Ok(Signal::SIGINT));
+        signals.thread_unblock().unwrap();
+    }
+
+    #[test]
+    fn a_ctrl_c_that_is_held_back_is_noticed_and_left_to_the_host() {
+        assert!(!interrupts(Duration::from_millis(1)));
+        with_ctrl_c_held_back(|| {
+            assert!(interrupts(Duration::from_secs(20)));
+            assert!(interrupts(Duration::from_secs(20)));
+        });
+        assert!(!interrupts(Duration::from_millis(1)));
+    }
+}

@@ -149,7 +149,8 @@ fn second_step(pam: &mut Pam, words: Option<Vec<&str>>) -> Result<Pass, Denial> 
     let mut result = step::run(&facts, &mut engine, pam, &is_recovered);
     // Another module, or the host, may have put another name in its place meanwhile.
     if result.is_ok() && pam.name(Item::User).as_deref() != Some(line.user.as_str()) {
-        result = Err(Denial::new(Why::Misused, ""));
+        let logged = "another name was put in the place of this one meanwhile".into();
+        result = Err(Denial { logged, ..Denial::new(Why::Misused, "") });
     }
     note("auth", &line, &result);
     result

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::engine::Failure;
 use crate::qr;
 use crate::step::{Said, Step, Stop, deny, sentence};
-use crate::talk::{Tone, clean};
+use crate::talk::{Tone, clean, moves};
 use crate::verdict::{Denial, Pass, Why};
 
 const REQUIRED: &str = "2-step verification is required for this account, and is not set up yet.";
@@ -134,9 +134,12 @@ impl Step<'_> {
         let mut text = Zeroizing::new(String::with_capacity(drawn.len() + words.len() + secret.len() + ask.len() + 2));
         // On a line of its own: ssh puts `(alice@nas) ` before a question.
         let begin = if drawn.is_empty() || self.has_notes() { "" } else { "\n" };
-        for part in [begin, drawn, words, secret, "\n", ask] {
+        for part in [begin, drawn, words] {
             text.push_str(part);
         }
+        text.extend(secret.chars().filter(|c| !moves(*c)));
+        text.push('\n');
+        text.push_str(ask);
         text
     }
 
@@ -155,7 +158,7 @@ impl Step<'_> {
         text.push_str(before);
         for code in codes {
             text.push_str("  ");
-            text.push_str(code.expose());
+            text.extend(code.expose().chars().filter(|c| !moves(*c)));
             text.push('\n');
         }
         text.push_str(after);
@@ -304,7 +307,7 @@ mod tests {
             Line::Start(Ok(Started { notice, ..required })),
             Line::BeginSetup(Ok(&[Method::SecurityCode])),
             Line::Offer(Ok(())),
-            types(&["if you have scanned its QR code, go on\n", "█", KEY], "123456"),
+            types(&["If you have scanned its QR code, go on.\n", "█", KEY], "123456"),
             confirm("123456", Confirmed, Some("delete the later entry")),
             finished(),
             types(&["Delete the later entry.\n2-step verification is on", "good once"], ""),

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::engine::{Engine, Failure};
 use crate::qr::{self, Form};
-use crate::talk::{Reply, Silence, Talk, Tone, clean};
+use crate::talk::{Reply, Silence, Talk, Tone, clean, moves};
 use crate::verdict::{Denial, Pass, Why};
 
 /// Wrong codes before this login is refused.
@@ -112,8 +112,8 @@ pub fn without_decision(failure: &Failure, user: &str, is_recovered: &dyn Fn(&st
         Failure::BrokenOff => return Err(Denial::new(Why::NoAnswer, "")),
         Failure::NoSuchAccount => return Err(Denial::new(Why::UnknownUser, "")),
         Failure::Over => return Err(Denial::new(Why::Wrong, "That took too long: log in again.")),
-        Failure::Unavailable(reason) => return Err(Denial::new(Why::Wrong, clean(reason))),
-        Failure::Refused(reason) => return Err(Denial::new(Why::NotPassed, format!("2-step verification: {}", clean(reason)))),
+        Failure::Unavailable(reason) => return Err(Denial::new(Why::Wrong, sentence(reason))),
+        Failure::Refused(error) => return Err(Denial { logged: clean(error), ..Denial::new(Why::NotPassed, refusal(error)) }),
         Failure::Lost => "the service does not answer",
         Failure::Silent(reason) => reason,
     };
@@ -122,6 +122,15 @@ pub fn without_decision(failure: &Failure, user: &str, is_recovered: &dyn Fn(&st
     }
     // The reason may name files, which are none of the user's business.
     Err(Denial { logged: clean(reason), ..Denial::new(Why::Undecided, UNDECIDED) })
+}
+
+/// What an error that is a decision means to whoever logs in.
+fn refusal(error: &str) -> &'static str {
+    match error.rsplit('.').next() {
+        Some("AlreadyEnabled") => "2-step verification was set up elsewhere meanwhile: log in again.",
+        Some("PasswordlessEnabled") => "This account logs in without a password, which 2-step verification excludes.",
+        _ => "2-step verification can't be gone through in this program.",
+    }
 }
 
 /// One conversation.
@@ -171,7 +180,7 @@ impl Step<'_> {
     fn once(&mut self) -> Result<Pass, Stop> {
         let Facts { user, service, remote, .. } = *self.facts;
         let started = self.engine.start(user, service, remote)?;
-        let notice = started.notice.as_deref().map(clean);
+        let notice = started.notice.as_deref().map(sentence);
         match started.decision {
             Decision::NotRequired | Decision::Trusted => {
                 if let Some(notice) = notice {
@@ -260,7 +269,7 @@ impl Step<'_> {
     }
 
     fn unavailable(&mut self, method: Method, reason: &str) -> Ended {
-        self.note(format!("{}: {}.", method.title(), clean(reason)));
+        self.note(sentence(&format!("{}: {reason}", method.title())));
         Ended::Unavailable(method)
     }
 
@@ -329,7 +338,7 @@ impl Step<'_> {
             "Don't ask for a second step again when you log in from {remote}? Whoever else comes from there is not asked either. [y/N] "
         );
         let Said::Code(typed) = self.ask(&question)? else { return Ok(()) };
-        if !matches!(typed.expose().to_ascii_lowercase().as_str(), "y" | "yes") {
+        if !["y", "yes"].iter().any(|yes| typed.expose().eq_ignore_ascii_case(yes)) {
             return Ok(());
         }
         let told = match self.engine.trust_address(login, &format!("{} from {remote}", self.facts.service)) {
@@ -422,7 +431,7 @@ fn question(challenge: &Challenge, method: Method, others: bool, form: Form) -> 
     if !address.is_empty() {
         text.push('\n');
         text.push_str(drawn.as_ref().map_or("", |drawn| drawn.as_str()));
-        text.extend(address.chars().filter(|c| !c.is_control()));
+        text.extend(address.chars().filter(|c| !moves(*c)));
         text.push('\n');
     }
     if let Some(number) = number {
@@ -450,10 +459,11 @@ fn named(methods: &[Method], typed: &str) -> Option<Method> {
     if let Ok(number) = typed.parse::<usize>() {
         return number.checked_sub(1).and_then(|at| methods.get(at)).copied();
     }
-    let typed = typed.to_ascii_lowercase();
-    let whole = |method: &&Method| method.as_str() == typed || method.title().eq_ignore_ascii_case(&typed);
+    // It may be a code, typed too early.
+    let typed = Zeroizing::new(typed.to_ascii_lowercase());
+    let whole = |method: &&Method| method.as_str() == *typed || method.title().eq_ignore_ascii_case(&typed);
     let part =
-        |method: &&Method| typed.len() > 1 && (method.as_str().contains(&typed) || method.title().to_ascii_lowercase().contains(&typed));
+        |method: &&Method| typed.len() > 1 && (method.as_str().contains(&*typed) || method.title().to_ascii_lowercase().contains(&*typed));
     methods.iter().find(whole).copied().or_else(|| {
         let mut fitting = methods.iter().filter(part);
         fitting.next().copied().filter(|_| fitting.next().is_none())
@@ -480,7 +490,7 @@ pub(crate) fn sentence(hint: &str) -> String {
 mod tests {
     use super::Method::{EmailCode, LoginApproval, QrCode, RecoveryCode as RecoveryCodes, SecurityCode};
     use super::*;
-    use crate::script::{Line, PASSWORD, answer, answered, challenge, facts, leaves, play, setup_required, started, types, verify};
+    use crate::script::{Line, PASSWORD, USER, answer, answered, challenge, facts, leaves, play, setup_required, started, types, verify};
 
     const APP: &str = "Enter the code that your authenticator app shows";
     const BOTH: &[Method] = &[SecurityCode, RecoveryCodes];
@@ -503,14 +513,30 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_said_begins_with_a_capital_letter_and_ends() {
+        assert_eq!(sentence("already used: next code in 12 s"), "Already used: next code in 12 s.");
+        assert_eq!((&*sentence("3 are left."), &*sentence("really?")), ("3 are left.", "Really?"));
+        for failure in [Failure::Over, Failure::Unavailable("no server".into()), Failure::Silent("x".into()), Failure::Lost] {
+            let denial = without_decision(&failure, USER, &|_| false).unwrap_err();
+            assert!(!denial.told.starts_with(char::is_lowercase) && denial.told.ends_with('.'), "{}", denial.told);
+        }
+        for error in ["AlreadyEnabled", "PasswordlessEnabled", "PermissionDenied", "NotVerified", "SecurityCodeMissing"] {
+            let error = format!("io.twostep.Account.{error}");
+            let denial = without_decision(&Failure::Refused(error.clone()), USER, &|_| false).unwrap_err();
+            assert!(denial.told.ends_with('.') && !denial.told.contains("io.twostep"), "{}", denial.told);
+            assert_eq!(denial.logged, error);
+        }
+    }
+
+    #[test]
     fn a_notice_is_said_whatever_the_decision() {
         let with = |decision| Started { notice: Some("denied yesterday\x1b[2J".into()), ..started(decision) };
-        let told = || Line::Tell(Tone::Info, "denied yesterday [2J");
+        let told = || Line::Tell(Tone::Info, "Denied yesterday [2J.");
         ends(vec![Line::Start(Ok(with(Decision::NotRequired))), told()], Ok(Pass::NotRequired));
         ends(vec![Line::Start(Ok(with(Decision::Trusted))), told()], Ok(Pass::Trusted));
         let Line::Start(Ok(verify)) = verify(BOTH) else { unreachable!() };
         let verify = Started { notice: Some("denied yesterday".into()), ..verify };
-        let asked = types(&["denied yesterday\nEnter the code"], "123456");
+        let asked = types(&["Denied yesterday.\nEnter the code"], "123456");
         let right = answer(SecurityCode, "123456", Outcome::Verified);
         ends(vec![Line::Start(Ok(verify)), challenge(SecurityCode, APP), asked, right], Ok(Pass::Verified));
     }
@@ -686,7 +712,7 @@ mod tests {
             challenge(EmailCode, "Enter"),
             types(&[], "1"),
             void,
-            types(&["e-mail code: the code is void.\nWays to verify:\n  1  Security Code"], ""),
+            types(&["E-mail code: the code is void.\nWays to verify:\n  1  Security Code"], ""),
             challenge(SecurityCode, APP),
             types(&[], "123456"),
             answer(SecurityCode, "123456", Outcome::Verified),
@@ -933,7 +959,7 @@ mod tests {
         let gone = Err(Failure::Unavailable("not enabled".into()));
         let on = [
             challenge(LoginApproval, "Approve: 42"),
-            types(&["recovery code: not enabled.\nThere is no other way than the Login Approval.\nApprove: 42"], ""),
+            types(&["Recovery code: not enabled.\nThere is no other way than the Login Approval.\nApprove: 42"], ""),
             Line::Wait(Ok(WaitOutcome::Verified)),
         ];
         ends(lines(gone).chain(on).collect(), Ok(Pass::Verified));

@@ -44,7 +44,15 @@ pub trait Talk {
 
 /// A text from elsewhere, fit for a terminal: one line, without control characters, not long.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+    text.chars().map(|c| if moves(c) { ' ' } else { c }).take(300).collect()
+}
+
+/// Whether a character does anything else than to be seen in its place. Beside control characters these are Unicode's own: line ends, and what turns
+/// the direction of writing or is not seen at all.
+pub fn moves(c: char) -> bool {
+    const UNSEEN: [std::ops::RangeInclusive<char>; 5] =
+        ['\u{61c}'..='\u{61c}', '\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
+    c.is_control() || UNSEEN.iter().any(|range| range.contains(&c))
 }
 
 #[cfg(test)]
@@ -54,6 +62,7 @@ mod tests {
     #[test]
     fn a_text_from_elsewhere_moves_no_cursor_and_fills_no_screen() {
         assert_eq!(clean("a\x1b[2Jb\nc"), "a [2Jb c");
+        assert_eq!(clean("a\u{202e}b\u{2028}c\u{feff}"), "a b c ");
         assert_eq!(clean(&"x".repeat(9000)).len(), 300);
     }
 }

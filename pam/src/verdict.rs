@@ -2,6 +2,9 @@
 
 use std::ffi::c_int;
 
+use twostep::sys::libpam::{AUTH_ERR, AUTHINFO_UNAVAIL, CONV_ERR, MAXTRIES, PERM_DENIED, SERVICE_ERR, USER_UNKNOWN};
+pub use twostep::sys::libpam::{IGNORE, SUCCESS, SYSTEM_ERR};
+
 /// Let in, or not held up. Everything else is a [`Denial`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
@@ -62,18 +65,6 @@ pub enum Why {
     /// The module's own line in the PAM configuration, or the host, is not as it should be.
     Misused,
 }
-
-// Linux-PAM's _pam_types.h.
-pub const SUCCESS: c_int = 0;
-const SERVICE_ERR: c_int = 3;
-pub const SYSTEM_ERR: c_int = 4;
-const PERM_DENIED: c_int = 6;
-const AUTH_ERR: c_int = 7;
-const AUTHINFO_UNAVAIL: c_int = 9;
-const USER_UNKNOWN: c_int = 10;
-const MAXTRIES: c_int = 11;
-const CONV_ERR: c_int = 19;
-pub const IGNORE: c_int = 25;
 
 /// What PAM is told.
 ///

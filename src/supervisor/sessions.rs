@@ -270,6 +270,7 @@ mod tests {
     use nix::unistd::geteuid;
 
     use super::*;
+    use crate::skip::{Lack, skipped};
 
     /// A user id that nobody has on a sane system.
     const STRANGER: u32 = 54_321;
@@ -301,7 +302,7 @@ mod tests {
     #[test]
     fn the_accounts_processes_end_and_others_stay() {
         if !geteuid().is_root() {
-            eprintln!("SKIPPED: only root can start processes of another user");
+            skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
         let mut polite = Stranger::spawn(STRANGER, "echo; exec sleep 60");
@@ -369,7 +370,7 @@ mod tests {
     #[test]
     fn a_process_that_is_not_seen_is_ended_all_the_same() {
         if !geteuid().is_root() {
-            eprintln!("SKIPPED: only root can start processes of another user");
+            skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
         let uid = STRANGER + 2;
@@ -390,7 +391,7 @@ mod tests {
     #[test]
     fn a_child_that_the_account_stops_does_not_block_and_is_no_answer() {
         if !geteuid().is_root() {
-            eprintln!("SKIPPED: only root can start processes of another user");
+            skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
         assert_eq!(as_account(STRANGER + 4, "kill -s STOP $$", "0").unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -408,7 +409,7 @@ mod tests {
     #[test]
     fn more_processes_than_are_held_at_once_end_all_the_same() {
         if !geteuid().is_root() {
-            eprintln!("SKIPPED: only root can start processes of another user");
+            skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
         let script = "for n in $(seq 150); do sleep 60 & done; echo; wait";

@@ -72,6 +72,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::skip::{Lack, skipped};
 
     /// A machine whose `timedatectl` is this script; it notes each call.
     fn machine(script: &str) -> (tempfile::TempDir, Synchronisation) {
@@ -92,7 +93,7 @@ mod tests {
     fn kernel_says_yes() -> bool {
         let yes = clock::moment().synchronised;
         if yes {
-            eprintln!("SKIPPED in part: this machine's clock is synchronised");
+            skipped(Lack::UnsetClock, "in part: this machine's clock is synchronised");
         }
         yes
     }

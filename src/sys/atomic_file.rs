@@ -400,6 +400,7 @@ fn foreign_lock_file(folder: &Path) -> Option<(PathBuf, i32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::{Lack, skipped};
 
     #[test]
     fn an_access_list_is_kept() {
@@ -414,7 +415,7 @@ mod tests {
         // SAFETY: both names end in NUL, and the kernel reads `list.len()` bytes of `list`.
         let set = unsafe { libc::setxattr(name.as_ptr(), KEPT_ATTRIBUTES[2].as_ptr(), list.as_ptr().cast(), list.len(), 0) };
         if set != 0 {
-            eprintln!("SKIPPED: this file system keeps no access lists");
+            skipped(Lack::FileSystem, "this file system keeps no access lists");
             return;
         }
         replace(&RealDisk, &path, b"new", 0o600).unwrap();

@@ -217,6 +217,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::skip::{Lack, skipped};
 
     #[test]
     fn a_name_that_leads_out_of_the_folder_is_refused() {
@@ -291,7 +292,7 @@ mod tests {
     #[test]
     fn a_file_of_somebody_else_is_not_carried_out() {
         if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED: only root can give a file away");
+            skipped(Lack::Root, "only root can give a file away");
             return;
         }
         let (scratch, theirs, _) = scene();

@@ -11,6 +11,7 @@ pub mod crypt;
 pub mod gpio;
 pub mod input;
 pub mod leds;
+pub mod libpam;
 mod nodes;
 pub mod nss;
 pub mod pam;

@@ -9,6 +9,11 @@ use std::ptr;
 
 use zeroize::Zeroizing;
 
+use super::libpam::{
+    ACCT_EXPIRED, AUTH_ERR, BUF_ERR, CONV_ERR, CRED_INSUFFICIENT, Conversation, DISALLOW_NULL_AUTHTOK, ERROR_MSG, ITEM_USER, MAXTRIES,
+    Message, NEW_AUTHTOK_REQD, PERM_DENIED, PROMPT_ECHO_OFF, Response, SILENT, SUCCESS, TEXT_INFO, USER_UNKNOWN,
+};
+
 /// What PAM says about a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -32,45 +37,8 @@ impl fmt::Display for NoPam {
 
 impl std::error::Error for NoPam {}
 
-// Linux-PAM's _pam_types.h.
-const SUCCESS: c_int = 0;
-const PERM_DENIED: c_int = 6;
-const AUTH_ERR: c_int = 7;
-const CRED_INSUFFICIENT: c_int = 8;
-const USER_UNKNOWN: c_int = 10;
-const MAXTRIES: c_int = 11;
-const NEW_AUTHTOK_REQD: c_int = 12;
-const ACCT_EXPIRED: c_int = 13;
-const CONV_ERR: c_int = 19;
-const BUF_ERR: c_int = 5;
-const ITEM_USER: c_int = 2;
-const PROMPT_ECHO_OFF: c_int = 1;
-const TEXT_INFO: c_int = 4;
-const ERROR_MSG: c_int = 3;
-const SILENT: c_int = 0x8000;
-const DISALLOW_NULL_AUTHTOK: c_int = 1;
 /// The most messages in one call of the conversation (PAM_MAX_NUM_MSG).
 const MOST_MESSAGES: c_int = 32;
-
-#[repr(C)]
-struct Message {
-    style: c_int,
-    text: *const c_char,
-}
-
-#[repr(C)]
-struct Response {
-    text: *mut c_char,
-    code: c_int,
-}
-
-type Converse = unsafe extern "C" fn(c_int, *mut *const Message, *mut *mut Response, *mut c_void) -> c_int;
-
-#[repr(C)]
-struct Conversation {
-    converse: Converse,
-    data: *mut c_void,
-}
 
 /// What the conversation may answer with, once.
 struct Answer<'a> {
@@ -100,7 +68,7 @@ pub fn check(service: &str, account: &str, password: &str) -> Result<Verdict, No
     let (Ok(service), Ok(account), Ok(password)) = texts else { return Ok(Verdict::Refused) };
     let Ok(password) = CStr::from_bytes_with_nul(&password) else { return Ok(Verdict::Refused) };
     let mut answer = Answer { password, given: false };
-    let conversation = Conversation { converse, data: (&raw mut answer).cast() };
+    let conversation = Conversation { converse: Some(converse), data: (&raw mut answer).cast() };
     let mut handle = ptr::null_mut();
     // SAFETY: all texts end in NUL; conversation and answer outlive the handle, which is ended below.
     let started = unsafe { (library.start)(service.as_ptr(), account.as_ptr(), &raw const conversation, &raw mut handle) };
@@ -213,6 +181,7 @@ unsafe extern "C" fn converse(count: c_int, messages: *mut *const Message, respo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::{Lack, skipped};
 
     #[test]
     fn only_success_lets_in() {
@@ -230,7 +199,7 @@ mod tests {
     fn an_account_that_does_not_exist_is_never_accepted() {
         match check("twostep-no-such-service", "nobody-of-that-name", "wonderland") {
             Ok(verdict) => assert_ne!(verdict, Verdict::Accepted),
-            Err(e) => eprintln!("SKIPPED: {e}"),
+            Err(e) => skipped(Lack::Package, e),
         }
     }
 

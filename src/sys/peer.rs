@@ -21,6 +21,14 @@ pub fn identify(socket: BorrowedFd<'_>) -> io::Result<Peer> {
     Ok(Peer { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid(), groups })
 }
 
+/// The uid alone of whoever is at the other end, without the groups' price.
+///
+/// # Errors
+/// As with [`identify`].
+pub fn uid(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(getsockopt(&socket, PeerCredentials)?.uid())
+}
+
 fn supplementary_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut groups: Vec<u32> = vec![0; 16];
     loop {
@@ -57,6 +65,7 @@ mod tests {
         let peer = identify(ours.as_fd()).unwrap();
         assert_eq!(peer.pid, nix::unistd::getpid().as_raw());
         assert_eq!(peer.uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(uid(ours.as_fd()).unwrap(), peer.uid);
         assert_eq!(peer.gid, nix::unistd::getegid().as_raw());
         let mut groups: Vec<u32> = nix::unistd::getgroups().unwrap().iter().map(|group| group.as_raw()).collect();
         groups.sort_unstable();
@@ -68,6 +77,6 @@ mod tests {
     #[test]
     fn what_is_no_socket_has_no_peer() {
         let file = std::fs::File::open("/proc/self/status").unwrap();
-        assert!(identify(file.as_fd()).is_err());
+        assert!(identify(file.as_fd()).is_err() && uid(file.as_fd()).is_err());
     }
 }

@@ -374,6 +374,13 @@ impl Api {
         Replies(told)
     }
 
+    /// The first reply of a call, after which whoever called is gone.
+    #[track_caller]
+    pub fn first_reply(mut self, method: &str, parameters: Value) -> Value {
+        let mut replies = self.0.call_more::<Value>(&format!("io.twostep.{method}"), &parameters).unwrap();
+        replies.next().unwrap().unwrap()
+    }
+
     /// A call whose answer nobody waits for.
     pub fn send(&mut self, method: &str, parameters: Value) {
         self.0.set_time_limit(Some(Duration::from_millis(1))).unwrap();

@@ -5,15 +5,10 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr;
 
-use crate::nas::module;
+pub use twostep::sys::libpam::{AUTHINFO_UNAVAIL, CONV_ERR, MAXTRIES, PERM_DENIED, SERVICE_ERR, SUCCESS, USER_UNKNOWN};
+use twostep::sys::libpam::{Conversation, ERROR_MSG, ITEM_RHOST, ITEM_USER, Message, PROMPT_ECHO_ON, Response, TEXT_INFO};
 
-pub const SUCCESS: c_int = 0;
-pub const SERVICE_ERR: c_int = 3;
-pub const PERM_DENIED: c_int = 6;
-pub const AUTHINFO_UNAVAIL: c_int = 9;
-pub const USER_UNKNOWN: c_int = 10;
-pub const MAXTRIES: c_int = 11;
-pub const CONV_ERR: c_int = 19;
+use crate::nas::module;
 
 /// One call of the stack.
 #[derive(Clone, Copy, Debug)]
@@ -53,24 +48,6 @@ pub struct Done {
     pub codes: Vec<c_int>,
     /// Every message that was shown.
     pub shown: Vec<String>,
-}
-
-#[repr(C)]
-struct Message {
-    style: c_int,
-    text: *const c_char,
-}
-
-#[repr(C)]
-struct Response {
-    text: *mut c_char,
-    code: c_int,
-}
-
-#[repr(C)]
-struct Conversation {
-    converse: unsafe extern "C" fn(c_int, *mut *const Message, *mut *mut Response, *mut c_void) -> c_int,
-    data: *mut c_void,
 }
 
 type Start = unsafe extern "C" fn(*const c_char, *const c_char, *const Conversation, *const c_char, *mut *mut c_void) -> c_int;
@@ -140,7 +117,7 @@ impl Service {
         let (start, set_item, end): (Start, SetItem, WithCode) =
             unsafe { (library.find(c"pam_start_confdir"), library.find(c"pam_set_item"), library.find(c"pam_end")) };
         let mut talk = Talk { answer: Box::new(answer), shown: Vec::new(), handle: ptr::null_mut(), set_item };
-        let conversation = Conversation { converse, data: (&raw mut talk).cast() };
+        let conversation = Conversation { converse: Some(converse), data: (&raw mut talk).cast() };
         let mut handle = ptr::null_mut();
         // SAFETY: all texts end in NUL; conversation and talk outlive the handle, which is ended below.
         let started = unsafe { start(service.as_ptr(), user.as_ptr(), &raw const conversation, folder.as_ptr(), &raw mut handle) };
@@ -148,7 +125,7 @@ impl Service {
         talk.handle = handle;
         if let Some(remote) = &self.remote {
             // SAFETY: PAM_RHOST takes a text, which it copies.
-            assert_eq!(unsafe { set_item(handle, 4, remote.as_ptr().cast()) }, SUCCESS);
+            assert_eq!(unsafe { set_item(handle, ITEM_RHOST, remote.as_ptr().cast()) }, SUCCESS);
         }
         let mut codes = Vec::new();
         for call in calls {
@@ -161,7 +138,7 @@ impl Service {
                 Do::ChangePassword => (c"pam_chauthtok", 0),
                 Do::Become(other) => {
                     // SAFETY: PAM_USER takes a text, which it copies.
-                    codes.push(unsafe { set_item(handle, 2, other.as_ptr().cast()) });
+                    codes.push(unsafe { set_item(handle, ITEM_USER, other.as_ptr().cast()) });
                     continue;
                 }
             };
@@ -190,8 +167,8 @@ unsafe extern "C" fn converse(count: c_int, messages: *mut *const Message, respo
     let text = unsafe { CStr::from_ptr(message.text) }.to_str().unwrap().to_owned();
     talk.shown.push(text.clone());
     let reply = match message.style {
-        2 => (talk.answer)(&text),
-        3 | 4 => Reply::Null,
+        PROMPT_ECHO_ON => (talk.answer)(&text),
+        ERROR_MSG | TEXT_INFO => Reply::Null,
         hidden => panic!("style {hidden} for {text:?}"),
     };
     let text = match reply {
@@ -201,7 +178,7 @@ unsafe extern "C" fn converse(count: c_int, messages: *mut *const Message, respo
         Reply::Text(text) => Some(text),
         Reply::AsOther(user, text) => {
             // SAFETY: the handle is the transaction's; PAM_USER takes a text, which it copies.
-            assert_eq!(unsafe { (talk.set_item)(talk.handle, 2, user.as_ptr().cast()) }, SUCCESS);
+            assert_eq!(unsafe { (talk.set_item)(talk.handle, ITEM_USER, user.as_ptr().cast()) }, SUCCESS);
             Some(text.into_bytes())
         }
     };

@@ -26,6 +26,34 @@ fn ended_in((mut town, mut alice): (Town, Alice), happens: impl FnOnce(&mut Town
     assert_eq!(alice.outcome(&login), "expired");
 }
 
+#[test]
+fn a_request_that_is_bound_to_who_waits_for_it_ends_with_the_connection() {
+    let mut town = Town::new();
+    let mut alice = Alice::with_phone(&mut town);
+    let seen = alice.watches(&mut town);
+    assert_eq!(seen.next()["requests"], json!([]));
+    let (login, challenge) = alice.challenge("login_approval");
+    let request = seen.next()["requests"][0].clone();
+    // A look, or a wait that is not bound, ends nothing.
+    let (look, bound) = (json!({ "login": login }), json!({ "login": login, "bound": true }));
+    assert_eq!(town.engine.alice().first_reply("Login.Wait", look)["outcome"], "waiting");
+    assert_eq!(alice.api.call("Login.Wait", bound.clone())["outcome"], "waiting");
+    assert_eq!(alice.phone.pending(&mut town.carrier).len(), 1);
+    assert_eq!(town.engine.alice().first_reply("Login.Wait", bound)["outcome"], "waiting");
+    assert_eq!(seen.next()["requests"], json!([]));
+    assert_eq!(alice.phone.approve(&mut town.carrier, &request, challenge["number"].as_str()), "expired");
+    assert_eq!(alice.outcome(&login), "expired");
+    // What was decided stays decided.
+    let (login, challenge) = alice.challenge("login_approval");
+    let request = seen.next()["requests"][0].clone();
+    let waiting = town.engine.alice().replies("Login.Wait", json!({ "login": login, "bound": true }));
+    assert_eq!(waiting.next()["outcome"], "waiting");
+    assert_eq!(alice.phone.approve(&mut town.carrier, &request, challenge["number"].as_str()), "verified");
+    assert_eq!(waiting.next()["outcome"], "verified");
+    drop(waiting);
+    assert_eq!(alice.outcome(&login), "verified");
+}
+
 fn vouched(alice: &mut Alice) -> Value {
     let login = alice.codes.pop().map(|code| alice.api.verified(&code)).unwrap();
     json!({ "password": PASSWORD, "login": login })
