@@ -100,7 +100,7 @@ fn ssh_lets_in_with_a_mailed_code_where_the_phone_is_not_at_hand() {
     again.type_line("?");
     again.expect("Which one");
     again.type_line("2");
-    again.expect("e-mail code: too many mails");
+    again.expect("E-mail code: too many mails");
     again.expect("app shows");
     again.interrupt();
     is_out(again);
