@@ -48,7 +48,7 @@ fn a_request_that_is_bound_to_who_waits_for_it_ends_with_the_connection() {
     let request = seen.next()["requests"][0].clone();
     let waiting = town.engine.alice().replies("Login.Wait", json!({ "login": login, "bound": true }));
     assert_eq!(waiting.next()["outcome"], "waiting");
-    assert_eq!(alice.phone.approve(&mut town.carrier, &request, challenge["number"].as_str()), "verified");
+    assert_eq!(alice.phone.approve(&mut town.carrier, &request, challenge["number"].as_str()), "accepted");
     assert_eq!(waiting.next()["outcome"], "verified");
     drop(waiting);
     assert_eq!(alice.outcome(&login), "verified");
