@@ -10,6 +10,7 @@ use twostep::config::board::Board;
 use twostep::config::paths::Paths;
 use twostep::config::validate::validate;
 use twostep::config::{Config, Error, HashMethod, MOST_CONNECTIONS};
+use twostep::supervisor::password::NoStableAddress;
 use twostep::supervisor::recovery::Recovery;
 
 /// The errors of a configuration, a line each.
@@ -217,7 +218,8 @@ fn the_daemon_runs_by_what_is_left_of(text: &str) {
     let file = folder.path().join("twostepd.toml");
     fs::write(&file, text).unwrap();
     let left = Config::load_or_salvage(&file).expect_err("must be refused").config;
-    if let Err(refused) = Recovery::open(Paths::scratch(folder.path()), left.recovery) {
+    let nobodys = || Err(NoStableAddress { reason: "none here".into() });
+    if let Err(refused) = Recovery::open(Paths::scratch(folder.path()), left.recovery, Box::new(nobodys)) {
         panic!("{text}: {refused}");
     }
 }

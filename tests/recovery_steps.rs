@@ -702,7 +702,7 @@ fn while_it_is_in_doubt_which_account_is_meant_the_window_ends_and_a_press_does_
     let nas = Nas::new();
     drop(nas.pressed());
     let config = config::Recovery { account: "operator".into(), ..nas.config() };
-    let doubted = || Recovery::open(nas.paths(), config.clone()).unwrap().in_doubt("twostepd.toml:2: no account name");
+    let doubted = || Recovery::open(nas.paths(), config.clone(), Box::new(sticker)).unwrap().in_doubt("twostepd.toml:2: no account name");
     let mut daemon = doubted();
     let refused = daemon.fire("reset", prepared(&daemon), &at("one", 200, FIRED)).unwrap_err().to_string();
     assert!(refused.ends_with("to end an open window: twostepd.toml:2: no account name"), "{refused}");

@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// Where nobody listens there, or no engine answers.
 pub fn connect(dir: &Path, patience: Duration) -> Result<Client, Failed> {
     let socket = dir.join("twostep.sock");
-    let client = match answering(&socket, AT_ONCE) {
+    let mut client = match answering(&socket, AT_ONCE) {
         Err(error) if is_silence(&error) => {
             output::say(format_args!("twostep: the engine does not answer; waiting up to {} s for it", LONGEST.as_secs()));
             answering(&socket, LONGEST).map_err(|error| if is_silence(&error) { Failed::NoEngine } else { error.into() })?
