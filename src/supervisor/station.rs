@@ -214,10 +214,14 @@ impl Station {
             let mut recovery = match station.recovery.try_lock() {
                 Ok(recovery) => recovery,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => match station.seen().clone() {
-                    Some(seen) => return Ok(seen),
-                    None => station.lock(),
-                },
+                Err(TryLockError::WouldBlock) => {
+                    // Let go before the other lock is waited for, whose holder may want this one.
+                    let seen = station.seen().clone();
+                    match seen {
+                        Some(seen) => return Ok(seen),
+                        None => station.lock(),
+                    }
+                }
             };
             station.look(&mut recovery)
         }))
