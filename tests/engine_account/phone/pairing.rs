@@ -377,8 +377,13 @@ fn a_phone_of_a_setup_that_another_login_has_replaced_is_told() {
         service.call("Login.Start", json!({ "user": "alice", "service": "sshd", "remote": "192.0.2.7" }))["setup"].clone()
     };
     let setup = start(&mut service);
+    let scanned = service.call("Account.OfferSecurityCode", json!({ "setup": setup }))["secret"].clone();
     let (_, seen) = newcomer(&mut service, &mut town, &setup);
-    assert_ne!(start(&mut service), setup);
+    let next = start(&mut service);
+    assert!(service.call("Account.SetupStatus", json!({ "setup": setup }))["missing"].is_array(), "two logins go on beside each other");
+    service.call("Account.OfferSecurityCode", json!({ "setup": next }));
+    let typed = json!({ "setup": next, "code": crate::code(scanned.as_str().unwrap(), 0) });
+    assert_eq!(service.call("Account.ConfirmSecurityCode", typed)["outcome"], "confirmed");
     assert_eq!(seen.error(), "NoSuchAuthenticator");
 }
 
