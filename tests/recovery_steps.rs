@@ -710,7 +710,22 @@ fn while_it_is_in_doubt_which_account_is_meant_the_window_ends_and_a_press_does_
     assert_eq!(until, daemon.window_ends().unwrap());
     assert_eq!(daemon.window_ended(&Now { boot: until, ..fired() }).unwrap(), WindowEnd::TurnedOff);
     assert_eq!((nas.field().as_str(), daemon.account()), ("!", "admin"));
-    // What somebody opens thereafter is not the button's.
+    // Nor is what the default password is: one that somebody has set since waits for the file to be mended.
+    let nas = Nas::new();
+    drop(nas.pressed());
+    nas.set_password("$6$some$hash");
+    let sure = || Recovery::open(nas.paths(), nas.config(), Box::new(sticker)).unwrap();
+    let over = at("one", 100 + HOUR, 0);
+    assert!(matches!(sure().in_doubt("a typing error").window_ended(&over), Err(RecoveryError::Undecided(_))));
+    assert_eq!(sure().window_ended(&over).unwrap(), WindowEnd::TakenOver);
+}
+
+#[test]
+fn while_it_is_in_doubt_which_account_is_meant_what_nobody_has_pressed_for_is_left_alone() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    daemon.turn_off(&fired(), "for the test").unwrap();
+    let doubted = || Recovery::open(nas.paths(), nas.config(), Box::new(sticker)).unwrap().in_doubt("twostepd.toml:2: no account name");
     nas.set_password("$6$salt$of-its-own");
     assert!(matches!(doubted().turn_off(&fired(), "for the test"), Err(RecoveryError::InDoubt(_))));
     assert_eq!(nas.field(), "$6$salt$of-its-own");

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounts::{Accounts, AccountsError, BroughtBack, State, Wanted, Warning};
-use super::password::DefaultPassword;
+use super::password::{DefaultPassword, NoStableAddress};
 use super::sessions;
 use crate::config::paths::Paths;
 use crate::config::{self, HashMethod};
@@ -125,9 +125,12 @@ impl Recovery {
     }
 
     /// For a configuration that leaves in doubt which account it is, and why: no press is carried out, and of all accounts only that of an open
-    /// window is turned off. The account is then that of the last press, which nobody has to guess.
+    /// window is turned off. The account is then that of the last press, which nobody has to guess. As little is known which password is the default
+    /// one, so nobody has taken the account over by setting another than the press did.
     #[must_use]
     pub fn in_doubt(mut self, why: &str) -> Self {
+        let reason = why.to_owned();
+        self.judgement = Judgement::new(Box::new(move || Err(NoStableAddress { reason: reason.clone() })));
         self.config.account = self.record.as_ref().map(|record| record.account.clone()).unwrap_or_default();
         self.doubt = Some(why.into());
         self
