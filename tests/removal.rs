@@ -7,10 +7,14 @@ use std::process::{Command, Output};
 
 /// A machine whose commands note what they are told; `twostep` says that the account is in this state.
 fn machine(state: &str) -> tempfile::TempDir {
+    machine_saying(state, "", "true")
+}
+
+/// The same, with what `twostep` says before that, and how it turns the account off.
+fn machine_saying(state: &str, before: &str, disable: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let said =
-        format!(r#"{{"board":"simulated","sources":[{{"name":"reset","state":"ready"}}],"account":{{"name":"admin","state":"{state}"}}}}"#);
-    let twostep = format!("case \"$*\" in *status*) echo '{said}';; esac");
+    let said = format!(r#"{{"board":"simulated",{before}"sources":[{{"state":"ready"}}],"account":{{"name":"admin","state":"{state}"}}}}"#);
+    let twostep = format!("case \"$*\" in *status*) echo '{said}';; *disable*) {disable};; esac");
     for (name, script) in [("twostep", twostep.as_str()), ("pam-auth-update", ""), ("deb-systemd-invoke", "")] {
         let program = folder.path().join(name);
         fs::write(&program, format!("#!/bin/sh\necho \"{name} $*\" >> '{}/told'\n{script}\n", folder.path().display())).unwrap();
@@ -41,6 +45,24 @@ fn an_account_with_a_password_of_its_own_stays_on() {
         let machine = machine(state);
         let (output, told) = remove(machine.path(), "alice");
         assert!(output.status.success() && !told.contains("disable"), "{state}: {told}");
+    }
+}
+
+#[test]
+fn an_account_that_can_not_be_turned_off_is_named() {
+    let machine = machine_saying("recovered", "", "exit 1");
+    let (output, told) = remove(machine.path(), "alice");
+    assert!(output.status.success() && told.contains("twostep recovery disable\n"), "{told}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("admin is still on with the password on the sticker"), "{output:?}");
+}
+
+/// It may have one of its own.
+#[test]
+fn an_account_of_whose_password_nobody_can_tell_is_left_alone() {
+    for before in [r#""configuration":"twostepd.toml:2: …","#, r#""configuration":null,"reason":"there is no default password: …","#] {
+        let machine = machine_saying("recovered", before, "true");
+        let (output, told) = remove(machine.path(), "admin");
+        assert!(output.status.success() && !told.contains("disable"), "{told}");
     }
 }
 
