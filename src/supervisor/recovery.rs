@@ -385,16 +385,17 @@ impl Recovery {
         })
     }
 
-    /// Notes that the press was refused. A window that was open goes on, under the new number. Gives the error back.
+    /// Notes that the press was refused. A window that was open goes on, under its own number: the engine knows by it which press it has followed, and
+    /// what was set up since that one stands. Gives the error back.
     fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
-        let Record { press, former, source, fired_at, .. } = record.clone();
-        log::error!("press {press} was refused: {error}");
+        let Record { former, source, fired_at, .. } = record.clone();
+        log::error!("press {} was refused: {error}", record.press);
         audit(&record, "refused");
         let outcome = cut(&format!("refused: {error}"));
         match former {
             Some(former) => {
                 let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
-                self.go_on(Record { press, outcome, source, fired_at, refused: true, ..*former }, window, now);
+                self.go_on(Record { outcome, source, fired_at, refused: true, ..*former }, window, now);
             }
             None => {
                 self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
