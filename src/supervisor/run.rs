@@ -119,9 +119,7 @@ async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future
     let serving = private.map(|private| tokio::spawn(server.serve(private)));
     station.start();
     tokio::spawn(report_password(Arc::clone(&station)));
-    if let Some(foreseen) = tally::foresee(&RealDisk, &station.machine.paths) {
-        warn!("{foreseen}");
-    }
+    foresee_tally(station.machine.paths.clone());
     systemd::ready();
     ready();
     attend(&station, &mut events, stop).await?;
@@ -160,6 +158,15 @@ fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
 fn finder(machine: &Machine) -> FindDefault {
     let (config, board, root) = (machine.config.recovery.clone(), machine.board.clone(), machine.paths.root.clone());
     Box::new(move || password::resolve(&config, &board, &root))
+}
+
+/// On a thread of its own: the folder may be on a disk that does not answer, and the button waits for none.
+fn foresee_tally(paths: Paths) {
+    drop(tokio::task::spawn_blocking(move || {
+        if let Some(foreseen) = tally::foresee(&RealDisk, &paths) {
+            warn!("{foreseen}");
+        }
+    }));
 }
 
 /// Where no engine runs there is nobody to tell.
