@@ -58,17 +58,16 @@ pub fn seen(view: &View<'_>, person: &Person, account: &Account, undecided: bool
     Ok(Seen { new, missing })
 }
 
-/// The enforced domain groups that a person's list of groups lacks: for a change that enforcement forbids, the domain has to say of each that the
-/// person is not in it.
+/// The enforced domain groups that a person's list of groups lacks, `most` of them: for a change that enforcement forbids, the domain has to say of
+/// each that the person is not in it.
 ///
 /// # Errors
 /// The store's.
-pub fn unlisted(view: &View<'_>, person: &Person) -> Result<Vec<String>, StoreError> {
+pub fn unlisted(view: &View<'_>, person: &Person, most: u32) -> Result<Vec<String>, StoreError> {
     if !view.enforces_groups()? {
         return Ok(Vec::new());
     }
     let before = Subject { kind: SubjectKind::DomainGroup, name: String::new() };
-    let most = u32::try_from(GROUPS_KEPT).unwrap_or(u32::MAX);
     let groups = view.enforced_groups(Some(&before), most)?.into_iter().filter(|group| group.kind == SubjectKind::DomainGroup);
     Ok(groups.map(|group| group.name).filter(|name| !is_listed(person, name)).collect())
 }
