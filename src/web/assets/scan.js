@@ -51,10 +51,11 @@ async function reader() {
   return { read: (canvas, turn) => read(pixels(canvas), turn), end };
 }
 
-function drawn(source, width, height, largest) {
-  const scale = Math.min(1, largest / Math.max(width, height));
-  const canvas = h('canvas', { width: Math.round(width * scale), height: Math.round(height * scale) });
-  canvas.getContext('2d', { willReadFrequently: true }).drawImage(source, 0, 0, canvas.width, canvas.height);
+function drawn(source, width, height, largest, canvas = h('canvas')) {
+  const scale = Math.min(1, largest / Math.max(width, height)), [wide, high] = [width, height].map((side) => Math.round(side * scale));
+  // A size that is set takes new memory, even the same one.
+  if (canvas.width !== wide || canvas.height !== high) Object.assign(canvas, { width: wide, height: high });
+  canvas.getContext('2d', { willReadFrequently: true }).drawImage(source, 0, 0, wide, high);
   return canvas;
 }
 
@@ -85,9 +86,11 @@ async function watch(video, signal, accept) {
     await video.play();
     video.parentElement.dataset.state = 'live';
     eye = await reader();
+    // One for all pictures: WebKit frees a canvas late, and iOS ends a page, or gives it no more, for the sum of them.
+    const canvas = h('canvas');
     for (let turn = 0; !signal.aborted; turn++) {
       if (video.videoWidth) {
-        const text = await eye.read(drawn(video, video.videoWidth, video.videoHeight, LARGEST), turn);
+        const text = await eye.read(drawn(video, video.videoWidth, video.videoHeight, LARGEST, canvas), turn);
         if (text && !signal.aborted && accept(text)) return;
       }
       await new Promise((resolve) => setTimeout(resolve, PACE));
