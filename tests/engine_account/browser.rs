@@ -158,6 +158,11 @@ fn a_phone_without_its_nas_says_so_and_finds_it_again() {
 }
 
 #[test]
+fn a_phone_that_loses_its_storage_still_approves_and_pairs_in_a_page_loaded_anew() {
+    plays("compare", scenes::loses_its_storage);
+}
+
+#[test]
 fn a_name_too_long_for_the_nas_is_explained() {
     let Some((nas, phone)) = scene("compare") else { return };
     nas.set_up("qr_code", |_, _, uri| {

@@ -1,7 +1,7 @@
 /** The calls to the NAS. Each of them is signed by this phone's key; see `protocol.js` for what is signed. */
 
 import { learn } from './clock.js';
-import { ensureKey, sign } from './keys.js';
+import { ensureKey, knownKey, sign } from './keys.js';
 import { signedText, verdict } from './protocol.js';
 
 const INTERFACE = 'io.twostep.Authenticator.';
@@ -67,7 +67,7 @@ async function call(method, parameters) {
 /** Parameters with a nonce and the signature over `fields` and that nonce. */
 export async function prove(authenticator, purpose, fields, nonce, parameters = {}) {
   nonce ??= (await call('Nonce', { authenticator })).nonce;
-  const proof = await sign(await ensureKey(), signedText(purpose, authenticator, ...fields, nonce));
+  const proof = await sign(await knownKey(), signedText(purpose, authenticator, ...fields, nonce));
   return { authenticator, ...parameters, nonce, proof };
 }
 

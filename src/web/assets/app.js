@@ -63,10 +63,16 @@ function open(link) {
   else scanned(link);
 }
 
+/** What was scanned. A pairing has to be kept: where the storage is lost, a page that is loaded anew has it again. */
+async function found(link) {
+  if (link.kind === 'pair' && !(await loadAccounts().catch(() => null))) location.assign(link.text);
+  else open(link);
+}
+
 async function openScan() {
   try {
     const { scanScreen } = await import('./scan.js');
-    show(scanScreen(open));
+    show(scanScreen(found));
   } catch {
     show(ending('bad', t.scan.title, t.errors.Unreachable, closeButton()));
   }

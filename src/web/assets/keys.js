@@ -6,13 +6,23 @@ import { loadKey, saveKey } from './store.js';
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' };
 const SHA256 = { name: 'ECDSA', hash: 'SHA-256' };
 
+/** As it was read last. */
+let held = null;
+
 /** The key, made and kept at the first use. @throws where this browser keeps nothing, as some private windows do */
 export async function ensureKey() {
-  const kept = await loadKey();
-  if (kept) return kept;
+  held = await loadKey();
+  if (held) return held;
   await saveKey(await crypto.subtle.generateKey(P256, false, ['sign', 'verify']));
-  return loadKey();
+  held = await loadKey();
+  return held;
 }
+
+/** The key for what is paired already: a page that loses its storage, as on iOS in the background, goes on with what it has read. */
+export const knownKey = () => ensureKey().catch((error) => {
+  if (held) return held;
+  throw error;
+});
 
 /** SPKI, base64url. */
 export async function publicKeyOf(pair) {

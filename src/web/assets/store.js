@@ -27,15 +27,30 @@ function database() {
   return opened;
 }
 
-/** Runs `work` with one store, and is done when it is on the disk. */
-async function inStore(name, mode, work) {
-  const transaction = (await database()).transaction(name, mode);
+/** Runs `work` with one store of an open database, and is done when it is on the disk. */
+async function within(connection, name, mode, work) {
+  const transaction = connection.transaction(name, mode);
   const written = new Promise((resolve, reject) => {
     transaction.oncomplete = resolve;
     transaction.onabort = () => reject(transaction.error);
   });
   const [result] = await Promise.all([work(transaction.objectStore(name)), written]);
   return result;
+}
+
+/**
+ * Runs `work` with one store; a second time over a new connection where the first comes to nothing: iOS closes that of a page in the background.
+ * @throws also where WebKit has lost the process on the disk's side: nothing is kept then until the page is loaded anew
+ */
+async function inStore(name, mode, work) {
+  const used = database();
+  try {
+    return await within(await used, name, mode, work);
+  } catch {
+    if (opened === used) opened = undefined;
+    used.then((connection) => connection.close(), () => {});
+    return within(await database(), name, mode, work);
+  }
 }
 
 export const loadKey = () => inStore('keys', 'readonly', (keys) => promised(keys.get(KEY)));

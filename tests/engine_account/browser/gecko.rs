@@ -99,7 +99,7 @@ fn firefox_is_a_phone_as_well() {
         return;
     }
     let phone = firefox::start();
-    let plays: [(&str, &str, Play); 13] = [
+    let plays: [(&str, &str, Play); 14] = [
         ("complains", "compare", complains),
         ("looks for a code", "compare", looks_for_a_code),
         ("keeps its key", "compare", keeps_its_key),
@@ -113,6 +113,7 @@ fn firefox_is_a_phone_as_well() {
         ("is removed", "compare", scenes::is_removed),
         ("takes itself out", "compare", scenes::takes_itself_out),
         ("finds its NAS again", "compare", scenes::finds_it_again),
+        ("loses its storage", "compare", scenes::loses_its_storage),
     ];
     for (name, number, play) in plays {
         println!("Firefox {name}");

@@ -211,6 +211,9 @@ pub fn takes_itself_out(nas: &mut Nas, phone: &Browser) {
     phone.tap("account-row");
     phone.tap("unpair");
     picture(phone, "unpair");
+    let height = "const dialog = document.querySelector('dialog'); return [dialog.getBoundingClientRect().height, innerHeight]";
+    let height: [f64; 2] = serde_json::from_value(phone.run(height, &[])).unwrap();
+    assert!(height[0] < height[1] / 2.0, "as high as what it says, not as the screen: {height:?}");
     phone.tap("unpair-confirm");
     phone.read("No account is paired with this phone");
     assert_eq!(alice.status()["authenticators"], json!([]));
@@ -236,4 +239,50 @@ pub fn finds_it_again(nas: &mut Nas, phone: &Browser) {
     phone.tap("approve");
     phone.see("outcome");
     assert_eq!(outcome(&mut service, &login), "verified");
+}
+
+/// The browser closes the page's storage behind it, and later gives it none, as Safari does to a page in the background: logins are approved all the
+/// same, and what is scanned to be paired comes to a page that is loaded anew.
+pub fn loses_its_storage(nas: &mut Nas, phone: &Browser) {
+    let mut link = String::new();
+    nas.set_up("login_approval", |_, _, uri| {
+        link = uri.to_owned();
+        begin_pairing(phone, uri);
+        phone.tap("approve");
+        phone.see("done");
+    });
+    phone.tap("done");
+    let mut service = nas.service();
+    let mut approve = || {
+        let (login, _) = nas.login(&mut service, "login_approval");
+        phone.tap("approve");
+        phone.see("outcome");
+        assert_eq!(outcome(&mut service, &login), "verified");
+        phone.tap("close");
+        phone.see_no("request");
+    };
+    phone.see("status");
+    let close = "
+        const { transaction } = IDBDatabase.prototype;
+        IDBDatabase.prototype.transaction = function (...given) {
+            IDBDatabase.prototype.transaction = transaction;
+            window.isClosed = true;
+            this.close();
+            return transaction.apply(this, given);
+        };";
+    phone.run(close, &[]);
+    approve();
+    assert_eq!(phone.run("return isClosed", &[]), true);
+    let lose = "
+        IDBDatabase.prototype.transaction = () => { throw new DOMException('', 'InvalidStateError'); };
+        IDBFactory.prototype.open = () => { throw new DOMException('', 'UnknownError'); };
+        navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); };";
+    phone.run(lose, &[]);
+    approve();
+    phone.tap("scan");
+    phone.tap("link-more");
+    phone.write("link-text", &link);
+    phone.tap("link-open");
+    phone.see("name");
+    assert_eq!(phone.run("return window.isClosed === undefined", &[]), true, "a page that is loaded anew");
 }
