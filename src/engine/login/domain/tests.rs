@@ -10,17 +10,18 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
+use super::unlisted;
 use crate::config::Config;
 use crate::core::enforcement::SubjectKind;
 use crate::core::peer::Peer;
 use crate::engine::account::AccountInterface;
 use crate::engine::admin::AdminInterface;
 use crate::engine::desk::{Desk, Parts};
-use crate::engine::directory::{Directory, Entry, Key, Nss, Silent, Team};
+use crate::engine::directory::{Directory, Entry, Key, Nss, Person, Silent, Team};
 use crate::engine::login::LoginInterface;
 use crate::engine::mail::Mailer;
 use crate::engine::root::RootChannel;
-use crate::engine::store::{Options, SealingKey, Store, Stored, Subject};
+use crate::engine::store::{GROUPS_KEPT, Options, SealingKey, Store, Stored, Subject, Tx};
 use crate::proto::privileged::Channel;
 use crate::proto::server::Server;
 use crate::sys::clock;
@@ -328,4 +329,19 @@ async fn whoever_asks_for_the_own_status_takes_no_more_than_a_strangers_share_of
     assert_eq!([told.0, told.1, told.2, told.3], ["incomplete"; 4]);
     assert_eq!(gate.asked.load(Ordering::SeqCst), 2);
     engine.end().await;
+}
+
+#[tokio::test]
+async fn of_many_enforced_groups_none_is_passed_over_where_enforcement_would_be_given_up() {
+    let nas = Nas::new().await;
+    let store = store(nas.0.path());
+    let names = || (0..=GROUPS_KEPT).map(|number| format!("team-{number}"));
+    let enforce = move |tx: &Tx<'_>| {
+        names().try_for_each(|name| tx.set_group_enforced(&Subject { kind: SubjectKind::DomainGroup, name }, true).map(drop))
+    };
+    store.write(enforce).await.unwrap();
+    let alice = Person { uid: 1001, name: "alice".into(), kind: SubjectKind::LocalUser, groups: vec![], partial: false };
+    let unlisted = store.read(move |view| unlisted(view, &alice, u32::MAX)).await.unwrap();
+    assert!(names().all(|name| unlisted.contains(&name)), "{unlisted:?}");
+    store.close().await;
 }
