@@ -3,15 +3,13 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::nas::{App, Nas, SOON};
+use crate::nas::{App, Nas};
 use crate::phone::{ALICE, APPROVAL, AT_A_TERMINAL, compares, is_in_by, number_of, opens, scene_of_terminals};
-use crate::programs::{Place, Terminal, is_in, lacks};
-use twostep::sys::clock;
+use crate::place::{Place, lacks};
+use crate::terminal::{Terminal, is_in};
 
 /// How it ended, that it did not go well, and that the terminal is fit for a shell.
 #[track_caller]
@@ -37,33 +35,14 @@ fn nothing_counts(nas: &Nas, app: &App) {
     assert_eq!(nas.call("Login.Answer", answer)["attempts_left"], 4);
 }
 
-/// Waits until a process below `terminal` is as `wanted`. The kernel tells nobody of what is waited for here.
-#[track_caller]
-fn awaits(terminal: &Terminal, what: &str, wanted: impl Fn(u32) -> bool) {
-    let until = clock::monotonic() + SOON;
-    while !terminal.processes().into_iter().any(&wanted) {
-        assert!(clock::monotonic() < until, "nobody {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Waits until sudo holds Ctrl-C back again: it has left its prompt.
 #[track_caller]
 fn awaits_sudo_holding_back(terminal: &Terminal) {
     const SIGINT: u64 = 1 << 1;
-    awaits(terminal, "leaves sudo's prompt", |pid| {
+    terminal.awaits("leaves sudo's prompt", |pid| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap_or_default();
         status.starts_with("Name:\tsudo\n") && u64::from_str_radix(blocked.trim(), 16).is_ok_and(|mask| mask & SIGINT != 0)
-    });
-}
-
-/// Waits until the question is not only shown, but its answer read. sudo takes a signal that comes in between for none until somebody types.
-#[track_caller]
-fn awaits_reading(terminal: &Terminal) {
-    let read = nix::libc::SYS_read.to_string();
-    awaits(terminal, "reads an answer", |pid| {
-        fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| call.split(' ').next() == Some(&read))
     });
 }
 
@@ -80,7 +59,6 @@ fn ctrl_c_at_the_question_for_a_code_ends_su_sudo_and_login() {
         assert!(!terminal.is_as_before(), "{program} shows passwords");
         terminal.type_line(ALICE.1);
         terminal.expect("app shows");
-        awaits_reading(&terminal);
         terminal.interrupt();
         has_left(program, terminal);
     }
@@ -108,7 +86,7 @@ fn ctrl_c_while_the_phone_is_asked_ends_the_login_and_takes_the_request_from_the
         if program == "sudo" {
             awaits_sudo_holding_back(&terminal);
         }
-        terminal.interrupt();
+        terminal.interrupt_waiting();
         has_left(program, terminal);
         is_gone(program);
     }

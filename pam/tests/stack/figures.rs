@@ -18,7 +18,7 @@ use twostep::config::Config;
 use twostep::sys::clock;
 
 use crate::nas::{self, App, Nas};
-use crate::programs::{Place, lacks};
+use crate::place::{Place, lacks};
 
 const ACCOUNTS: usize = 10_000;
 const RUNS: usize = 60;

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use twostep::config::{Config, MailSecurity};
 
 use crate::nas::{App, Nas};
-use crate::programs::{INTERACTIVE, Place, SSH, SshServer, is_in, is_out, lacks, with_password};
+use crate::place::{Place, lacks};
 use crate::skip::{Lack, skipped};
+use crate::ssh::{INTERACTIVE, SSH, SshServer, with_password};
+use crate::terminal::{is_in, is_out};
 
 const ADDRESS: &str = "alice@example.org";
 

@@ -8,9 +8,12 @@ mod host;
 mod mail;
 mod nas;
 mod phone;
+mod place;
 mod programs;
 #[path = "../../../tests/support/skip.rs"]
 mod skip;
+mod ssh;
+mod terminal;
 #[path = "../../../tests/support/webdriver.rs"]
 mod webdriver;
 

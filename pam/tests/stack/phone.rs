@@ -9,8 +9,10 @@ use std::process::{Child, Command};
 
 use crate::camera;
 use crate::nas::{self, App, Nas, SOON};
-use crate::programs::{IN, INTERACTIVE, Place, SSH, SshServer, Terminal, is_in, is_out, lacks, with_password};
+use crate::place::{Place, lacks};
 use crate::skip::{Lack, skipped};
+use crate::ssh::{INTERACTIVE, SSH, SshServer, with_password};
+use crate::terminal::{IN, Terminal, is_in, is_out};
 use crate::webdriver::{self, Browser, Setting};
 
 /// twostep-web's own user, here and in the folder of the NAS.
