@@ -25,7 +25,8 @@ pub struct Args {
     pub configured: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 stopped, 1 failed (the reason is on stderr), 2 wrong command line, 3 phone.address is not set. \
+const EXIT_CODES: &str = "Exit codes: 0 stopped, 1 failed (the reason is on stderr), 2 wrong command line, 3 phone.address is not set, \
+                          4 the configuration file is wrong. \
                           SIGHUP reads the certificate's files again.";
 
 /// The definition, for the manual page and the completions.

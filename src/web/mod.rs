@@ -45,8 +45,11 @@ use crate::config::{self, Config, WEB_USER};
 use crate::sys::sandbox;
 use crate::sys::{clock, systemd};
 
-/// Nothing is to be served.
+/// Exit code where nothing is to be served.
 const NOT_CONFIGURED: u8 = 3;
+
+/// Exit code where the configuration file is wrong: to start again changes nothing.
+const WRONG_FILE: u8 = 4;
 
 /// Open files: connections of phones, and as many to the engine for those that wait.
 const FILES: u64 = 2048;
@@ -92,6 +95,16 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NoAddress(_) => ExitCode::from(NOT_CONFIGURED),
+            Self::Config(config::Error::Invalid { .. }) => ExitCode::from(WRONG_FILE),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
 impl From<certificate::Fault> for Fault {
     fn from(fault: certificate::Fault) -> Self {
         Self::Certificate(fault)
@@ -125,7 +138,7 @@ pub fn main() -> ExitCode {
             // The journal or syslog has it for later, stderr for whoever started us by hand.
             log::error!("{fault}");
             eprintln!("twostep-web: {fault}");
-            if matches!(fault, Fault::NoAddress(_)) { ExitCode::from(NOT_CONFIGURED) } else { ExitCode::FAILURE }
+            fault.exit_code()
         }
     }
 }
