@@ -6,6 +6,7 @@
 //! ```text
 //!   logins ──► prepare   writes the accounts, ends
 //!          ──► echo      the bare socket of the floor
+//!          ──► hollow    answers the same calls, and decides nothing
 //!          ──► serve     the engine's own server, interface, desk and store on one thread; its memory is what is measured
 //!          ──► load      1 and 64 connections; each waits for its answer before the next call
 //! ```
@@ -15,6 +16,7 @@
 
 mod clockwork;
 mod floor;
+mod hollow;
 mod load;
 mod peers;
 mod people;
@@ -43,6 +45,7 @@ fn main() {
     match words[..] {
         ["prepare", folder, accounts] => serve::prepare(Path::new(folder), number(accounts)),
         ["echo", socket] => floor::echo(Path::new(socket)),
+        ["hollow", socket, connections] => hollow::serve(Path::new(socket), number(connections)),
         ["serve", folder, accounts] => serve::serve(Path::new(folder), number(accounts)),
         ["load", socket, accounts, connections, seconds] => {
             load::run(Path::new(socket), number(accounts), number(connections), number(seconds));
@@ -75,11 +78,14 @@ fn asked(words: &[&str]) -> Asked {
 fn report(asked: &Asked) {
     println!("{}; load average at the start: {}", machine(), first_line("/proc/loadavg"));
     println!("{}", peers::report());
-    println!("floor: two echoes over a Unix socket and one fdatasync of 4 KiB appended; the same with 4 KiB overwritten in brackets\n");
+    println!("floor: two echoes over a Unix socket and one fdatasync of 4 KiB appended; the same with 4 KiB overwritten in brackets");
     println!(
-        "| accounts | connections | logins/s | p50 µs | p99 µs | p50 / floor | floor p50 µs | READY ms | PSS MiB | server CPU µs | load CPU µs |"
+        "hollow: logins/s of a server that answers the same calls and decides nothing, and the share of them that the engine reaches\n"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!(
+        "| accounts | connections | logins/s | hollow | p50 µs | p99 µs | p50 / floor | floor p50 µs | READY ms | PSS MiB | server CPU µs | load CPU µs |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for accounts in &asked.accounts {
         measure(asked, *accounts);
     }
@@ -97,10 +103,23 @@ fn measure(asked: &Asked, accounts: u32) {
     let ready = clock::monotonic() - begun;
     for connections in [1, 64] {
         let before = floor::measure(folder.path());
-        let run = Run::take(&mut server, &time, path, [accounts, connections, asked.seconds as u32]);
-        row(accounts, connections, &run, &before.and(floor::measure(folder.path())), ready);
+        let ask = [accounts, connections, asked.seconds as u32];
+        let run = Run::take(&mut server, &time, &format!("{path}/socket"), ask);
+        let hollow = hollow(&time, path, ask);
+        row(ask, &run, hollow, &before.and(floor::measure(folder.path())), ready);
     }
     server.kill().and_then(|()| server.wait()).expect("the server's end");
+}
+
+/// The logins a second of a server that decides nothing.
+fn hollow(time: &OwnedFd, path: &str, ask: [u32; 3]) -> f64 {
+    let socket = format!("{path}/hollow");
+    let mut server = role(&["hollow", &socket, &ask[1].to_string()], None);
+    assert_eq!(next_line(&mut BufReader::new(server.stdout.take().expect("a pipe"))), "READY");
+    let run = Run::take(&mut server, time, &socket, ask);
+    assert!(server.wait().expect("the server's end").success());
+    std::fs::remove_file(socket).expect("removed");
+    run.waits.rate()
 }
 
 /// One table row's worth.
@@ -113,12 +132,11 @@ struct Run {
 }
 
 impl Run {
-    fn take(server: &mut Child, time: &OwnedFd, path: &str, [accounts, connections, seconds]: [u32; 3]) -> Self {
-        let socket = format!("{path}/socket");
-        let words = [accounts, connections, seconds].map(|number| number.to_string());
+    fn take(server: &mut Child, time: &OwnedFd, socket: &str, ask: [u32; 3]) -> Self {
+        let words = ask.map(|number| number.to_string());
         let cpu = || cpu(server.id());
         let before = cpu();
-        let mut load = role(&["load", &socket, &words[0], &words[1], &words[2]], Some(time));
+        let mut load = role(&["load", socket, &words[0], &words[1], &words[2]], Some(time));
         let output = load.stdout.take().expect("a pipe");
         let (mut pss, watched) = (0, server.id());
         let waits = std::thread::scope(|scope| {
@@ -136,12 +154,13 @@ impl Run {
     }
 }
 
-fn row(accounts: u32, connections: u32, run: &Run, floor: &Floor, ready: Duration) {
+fn row([accounts, connections, _]: [u32; 3], run: &Run, hollow: f64, floor: &Floor, ready: Duration) {
     let (p50, p99) = (run.waits.percentile(50), run.waits.percentile(99));
     let ratio = |floor: Duration| p50.as_secs_f64() / floor.as_secs_f64();
     println!(
-        "| {accounts} | {connections} | {:.0} | {} | {} | {:.2} ({:.2}) | {} ({}) | {} | {:.1} | {:.1} | {:.1} |",
+        "| {accounts} | {connections} | {:.0} | {hollow:.0}: {:.0} % | {} | {} | {:.2} ({:.2}) | {} ({}) | {} | {:.1} | {:.1} | {:.1} |",
         run.waits.rate(),
+        run.waits.rate() / hollow * 100.0,
         p50.as_micros(),
         p99.as_micros(),
         ratio(floor.appended),
