@@ -27,5 +27,8 @@ pub mod sys;
 pub mod web;
 
 #[cfg(test)]
+#[path = "../tests/support/script.rs"]
+mod script;
+#[cfg(test)]
 #[path = "../tests/support/skip.rs"]
 mod skip;

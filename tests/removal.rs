@@ -1,9 +1,11 @@
 //! What the package's removal does to an account that a press has brought back.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+
+#[path = "support/script.rs"]
+mod script;
 
 /// A machine whose commands note what they are told; `twostep` says that the account is in this state.
 fn machine(state: &str) -> tempfile::TempDir {
@@ -16,9 +18,8 @@ fn machine_saying(state: &str, before: &str, disable: &str) -> tempfile::TempDir
     let said = format!(r#"{{"board":"simulated",{before}"sources":[{{"state":"ready"}}],"account":{{"name":"admin","state":"{state}"}}}}"#);
     let twostep = format!("case \"$*\" in *status*) echo '{said}';; *disable*) {disable};; esac");
     for (name, script) in [("twostep", twostep.as_str()), ("pam-auth-update", ""), ("deb-systemd-invoke", "")] {
-        let program = folder.path().join(name);
-        fs::write(&program, format!("#!/bin/sh\necho \"{name} $*\" >> '{}/told'\n{script}\n", folder.path().display())).unwrap();
-        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\necho \"{name} $*\" >> '{}/told'\n{script}\n", folder.path().display());
+        script::lay(&folder.path().join(name), 0o755, &text);
     }
     folder
 }

@@ -69,19 +69,21 @@ impl Synchronisation {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::script;
     use crate::skip::{Lack, skipped};
+
+    /// How long a script that answers at once may take to start.
+    const SOON: Duration = Duration::from_secs(60);
 
     /// A machine whose `timedatectl` is this script; it notes each call.
     fn machine(script: &str) -> (tempfile::TempDir, Synchronisation) {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("timedatectl");
         let calls = folder.path().join("calls");
-        fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> '{}'\n{script}\n", calls.display())).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        let synchronisation = Synchronisation { timedatectl: program, ..Synchronisation::of(folder.path()) };
+        script::lay(&program, 0o755, &format!("#!/bin/sh\necho \"$@\" >> '{}'\n{script}\n", calls.display()));
+        let synchronisation = Synchronisation { timedatectl: program, limit: SOON, ..Synchronisation::of(folder.path()) };
         (folder, synchronisation)
     }
 

@@ -1,7 +1,6 @@
 //! A compromised engine: what it says out of turn ends it, and changes nothing.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use nix::unistd::Pid;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::script;
 use crate::sys::atomic_file::RealDisk;
 
 /// How long the test waits for what must come soon.
@@ -31,8 +31,7 @@ impl House {
         let stderr = folder.path().join("stderr").display().to_string();
         let script =
             format!("#!/bin/sh\nreadlink /proc/$$/fd/2 > '{stderr}'\necho $$ >> '{starts}'\nprintf '{words}' >&0\nexec sleep 1000\n");
-        fs::write(&program, script).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        script::lay(&program, 0o755, &script);
         let paths = Paths::scratch(folder.path());
         fs::create_dir(&paths.state).unwrap();
         let spec = Spec {
