@@ -9,6 +9,8 @@ mod mail;
 mod nas;
 mod phone;
 mod place;
+#[path = "../../../tests/support/port.rs"]
+mod port;
 mod programs;
 #[path = "../../../tests/support/skip.rs"]
 mod skip;

@@ -9,6 +9,8 @@
 
 mod nas;
 mod phone;
+#[path = "../port.rs"]
+pub mod port;
 mod service;
 pub mod tls;
 

@@ -28,6 +28,7 @@ use twostep::sys::clock;
 
 use super::PATIENCE;
 use super::phone::{Phone, user};
+use super::port::Port;
 use super::tls::{HOST, Way};
 
 /// Who twostep-web runs as where root runs this: as root it would become a user that may not exist here.
@@ -41,6 +42,7 @@ pub struct Nas {
     engine: Child,
     web: Child,
     listen: SocketAddr,
+    _port: Port,
     folder: tempfile::TempDir,
     /// From the start of twostep-web until it said READY.
     pub ready: Duration,
@@ -52,8 +54,8 @@ impl Nas {
         let folder = tempfile::tempdir().expect("a folder");
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("a folder for all");
         let paths = Paths::scratch(folder.path());
-        // Bound and given back: nobody else asks for it within a moment.
-        let listen = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a port");
+        let port = Port::at([127, 0, 0, 1]);
+        let listen = port.address;
         let text =
             format!("[grant]\nauthenticator = [\"web\"]\n[phone]\naddress = \"https://{HOST}:8443\"\n[web]\nlisten = \"{listen}\"\n");
         fs::write(folder.path().join("twostepd.toml"), &text).expect("a configuration");
@@ -61,7 +63,7 @@ impl Nas {
         let engine = engine(&paths, &text).await;
         let begun = clock::monotonic();
         let web = web(folder.path()).await;
-        Self { engine, web, listen, folder, ready: clock::monotonic() - begun }
+        Self { engine, web, listen, _port: port, folder, ready: clock::monotonic() - begun }
     }
 
     /// The engine's socket.
