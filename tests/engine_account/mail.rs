@@ -12,11 +12,14 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 use twostep::config::MailSecurity;
 use twostep::core::account::{Method, Methods};
+use twostep::core::email::BUDGET;
+use twostep::core::otpauth;
 use twostep::core::totp::Enrolment;
 use twostep::engine::store::{StoreError, Stored, Tx};
 
-use crate::engine::{Api, Engine, PASSWORD, SOON, Scene, alice, code, strings};
+use crate::engine::{Api, Engine, PASSWORD, SOON, Scene, alice, code, strings, wrong_code};
 use crate::person::{Person, Twostep};
+use crate::port::Port;
 
 /// `\0nas\0s3cret` in base64: the name and the password of the engine.
 const LOGIN: &str = "AG5hcwBzM2NyZXQ=";
@@ -312,8 +315,8 @@ fn unsent(mut service: Api) -> String {
 fn a_server_that_is_away_is_told_and_the_setup_goes_on_without_it() {
     let server = Server::start(MailSecurity::Starttls, Manner::Good);
     let mut scene = server.scene(MailSecurity::Starttls);
-    // A port that was free a moment ago.
-    scene.config.mail.port = Some(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+    let nobody = Port::at([127, 0, 0, 1]);
+    scene.config.mail.port = Some(nobody.address.port());
     let engine = Engine::with(scene, |_| Ok(()));
     let mut alice = engine.alice();
     let with_mail = json!({ "password": PASSWORD, "recovery_email": "alice@example.org" });
@@ -345,7 +348,8 @@ fn whoever_waits_for_a_mail_can_go_another_way_meanwhile() {
     assert_eq!(server.lines.recv_timeout(SOON).unwrap(), "connected");
     assert_eq!(service.call("Login.Wait", json!({ "login": login }))["outcome"], "waiting");
     service.call("Login.Challenge", json!({ "login": login, "method": "security_code" }));
-    assert_eq!(service.answer(&login, "security_code", "000000")["outcome"], "wrong");
+    let wrong = wrong_code(&otpauth::base32(&Enrolment::fresh([7; 20])));
+    assert_eq!(service.answer(&login, "security_code", &wrong)["outcome"], "wrong");
     service.call("Login.Cancel", json!({ "login": login }));
     server.gate.wait();
     // The server is given up after ten seconds: none of the calls has waited for that.
@@ -360,7 +364,8 @@ fn a_mail_that_did_not_leave_is_not_said_to_be_on_its_way() {
     let login = service.start()["login"].clone();
     let mut again = || service.refused("Login.Challenge", json!({ "login": login, "method": "email_code" })).1["reason"].clone();
     assert_eq!(again(), "the mail server refused the mail (see the log)");
-    assert!(again().as_str().unwrap().starts_with("too many mails"));
+    // On a busy machine it may not be so soon that the pause is met, but there are only so many.
+    assert!((0..BUDGET).any(|_| again().as_str().unwrap().starts_with("too many mails")));
 }
 
 #[test]
@@ -452,7 +457,7 @@ fn a_mail_server_that_is_away_leaves_a_person_the_other_ways_and_a_script_none()
     assert!(String::from_utf8(script.stderr).unwrap().ends_with("twostep: e-mail code: the mail server refused the mail (see the log)\n"));
     let mut person = command.at_a_terminal(&["verify", "alice"]);
     person.awaits("e-mail code: ");
-    let secret = twostep::core::otpauth::base32(&Enrolment::fresh([7; 20]));
+    let secret = otpauth::base32(&Enrolment::fresh([7; 20]));
     person.answers("Enter the code that your authenticator app shows: ", &code(&secret, 0));
     let (status, shown) = person.leaves();
     assert!(status.success() && shown.ends_with("verified\n"), "{shown}");

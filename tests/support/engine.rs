@@ -27,7 +27,7 @@ use twostep::proto::secret::Secret;
 use twostep::sys::clock;
 
 /// How long a test waits for what must come at once.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// Alice's password.
 pub const PASSWORD: &str = "wonderland";
@@ -469,6 +469,12 @@ impl Replies {
 
 pub fn strings(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+/// Six digits that are no code of a base32 secret, neither now nor soon.
+pub fn wrong_code(secret: &str) -> String {
+    let near: Vec<String> = (-10..=10).map(|steps| code(secret, steps)).collect();
+    (0..).map(|number| format!("{number:06}")).find(|code| !near.contains(code)).unwrap()
 }
 
 /// The code of a base32 secret, so many steps after the present one.

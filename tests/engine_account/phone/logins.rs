@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::engine::{alice as alices_number, code};
+use crate::engine::{alice as alices_number, code, wrong_code};
 
 #[test]
 fn a_login_is_approved_by_the_number_on_both_sides() {
@@ -49,7 +49,7 @@ fn a_wrong_number_voids_the_request_and_is_counted_over_a_restart() {
     let mut town = town.restart();
     alice.api = town.engine.alice();
     let login = alice.api.start()["login"].clone();
-    let fifth = alice.api.answer(&login, "security_code", "000000");
+    let fifth = alice.api.answer(&login, "security_code", &wrong_code(&alice.secret));
     assert_eq!((&fifth["outcome"], &fifth["attempts_left"], &fifth["retry_after"]), (&json!("wrong"), &json!(0), &json!(30)));
     let started = alice.api.start();
     assert_eq!(engine::strings(&started["methods"]), ["qr_code", "login_approval"], "what can't be guessed is open during the wait");
