@@ -414,15 +414,25 @@ mod tests {
     use super::*;
     use crate::proto::varlink::Empty;
 
+    /// For what does not come.
     const SHORT: Duration = Duration::from_millis(50);
+    /// For what does.
+    const SOON: Duration = Duration::from_secs(60);
 
     /// A client, and the other end after it has answered whatever comes with `answer`.
     fn answered_with(answer: &[u8]) -> (Client, UnixStream) {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(answer).unwrap();
         let mut client = Client::over(ours);
-        client.set_time_limit(Some(SHORT)).unwrap();
+        client.set_time_limit(Some(SOON)).unwrap();
         (client, theirs)
+    }
+
+    /// The same, and the rest of the answer is not waited for.
+    fn answered_in_part_with(answer: &[u8]) -> (Client, UnixStream) {
+        let (mut client, service) = answered_with(answer);
+        client.set_time_limit(Some(SHORT)).unwrap();
+        (client, service)
     }
 
     fn call(client: &mut Client) -> Result<Empty, Error> {
@@ -431,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_service_that_does_not_answer_is_given_up() {
-        let (mut client, _service) = answered_with(b"{\"parameters\":{}");
+        let (mut client, _service) = answered_in_part_with(b"{\"parameters\":{}");
         assert!(matches!(call(&mut client), Err(Error::TimedOut)));
         // A late answer must not be taken for the next call's.
         assert!(matches!(call(&mut client), Err(Error::Protocol(_))));
@@ -446,16 +456,16 @@ mod tests {
         let (mut client, _service) = answered_with(last.as_bytes());
         assert_eq!(ask(&mut client).unwrap(), "{\"n\":2}");
         assert!(call(&mut client).is_ok(), "the call has ended");
-        let (mut client, _service) = answered_with(FIRST.as_bytes());
+        let (mut client, _service) = answered_in_part_with(FIRST.as_bytes());
         assert_eq!(ask(&mut client).unwrap(), "{\"n\":1}");
         assert!(matches!(call(&mut client), Err(Error::Protocol(_))), "more may come");
-        let (mut client, _service) = answered_with(b"");
+        let (mut client, _service) = answered_in_part_with(b"");
         assert!(matches!(ask(&mut client), Err(Error::TimedOut)));
     }
 
     #[test]
     fn a_service_that_answers_byte_by_byte_gains_no_time() {
-        let (mut client, mut service) = answered_with(b"{");
+        let (mut client, mut service) = answered_in_part_with(b"{");
         let drip = std::thread::spawn(move || {
             while service.write_all(b" ").is_ok() {
                 std::thread::sleep(Duration::from_millis(5));
@@ -471,7 +481,6 @@ mod tests {
         let (interrupted, mut interrupts) = UnixStream::pair().unwrap();
         let (client, _service) = answered_with(b"{}\0");
         let mut client = client.interrupted_by(interrupted.try_clone().unwrap().into());
-        client.set_time_limit(Some(Duration::from_secs(20))).unwrap();
         assert!(call(&mut client).is_ok());
         interrupts.write_all(b"x").unwrap();
         assert!(matches!(call(&mut client), Err(Error::Interrupted)));

@@ -27,6 +27,10 @@ mod skip;
 const HASH: &str = "$y$j9T$abcdefghijklmnop$StUVXPIG.SM.LkD69wbM4FIgyY1uy8JiB4lGhkJGS4.";
 const NOW: Wall = Wall(1_800_000_000);
 const TODAY: i64 = 20_833;
+/// How long a press waits for a lock that is not given back.
+const LOCK_WAIT: Duration = Duration::from_millis(150);
+/// How long a test waits for what must come at once.
+const SOON: Duration = Duration::from_secs(60);
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\nadmin:x:1001:1001:,,,:/home/admin:/bin/sh\n";
 const SHADOW: &str = "root:*:19000:0:99999:7:::\nalice:$6$a$b:19000:0:99999:7:::\nadmin:!:19000:0:90:14:30:19100:\n";
@@ -95,16 +99,24 @@ impl Etc {
     }
 
     fn accounts(&self, disk: impl Disk + 'static) -> Accounts {
-        Accounts::new(self.folder.path().into(), Duration::from_millis(150), Arc::new(disk))
+        self.accounts_waiting(LOCK_WAIT, disk)
+    }
+
+    fn accounts_waiting(&self, lock_wait: Duration, disk: impl Disk + 'static) -> Accounts {
+        Accounts::new(self.folder.path().into(), lock_wait, Arc::new(disk))
     }
 
     fn press_on(&self, disk: impl Disk + 'static) -> Result<BroughtBack, AccountsError> {
+        self.press_with(&self.accounts(disk))
+    }
+
+    fn press_with(&self, accounts: &Accounts) -> Result<BroughtBack, AccountsError> {
         let home = self.path("home").to_str().unwrap().to_owned();
         let administrators = ["administrators", "sudo", "wheel"].map(String::from);
         let hash = PasswordHash::new(HASH.into()).unwrap();
         let changed = shadow::day(NOW);
         let wanted = Wanted { account: "admin", hash: &hash, changed, shell: "/bin/sh", home: &home, administrators: &administrators };
-        self.accounts(disk).bring_back(&wanted)
+        accounts.bring_back(&wanted)
     }
 
     fn press(&self) -> BroughtBack {
@@ -465,9 +477,8 @@ fn a_lock_file_of_shadow_utils_counts_while_its_process_lives() {
     etc.set("shadow.lock", &format!("{}\0", std::process::id()));
     let error = etc.press_on(RealDisk).unwrap_err().to_string();
     assert!(error.contains("shadow.lock") && error.contains(&format!("process {}", std::process::id())), "{error}");
-    let mut gone = Command::new("true").spawn().unwrap();
-    gone.wait().unwrap();
-    etc.set("shadow.lock", &gone.id().to_string());
+    // A number that Linux gives to no process (PID_MAX_LIMIT).
+    etc.set("shadow.lock", &((1 << 22) + 1).to_string());
     etc.press();
     assert_eq!(etc.state(), State::Active);
 }
@@ -477,7 +488,7 @@ fn two_presses_of_two_threads_exclude_each_other() {
     let etc = Etc::new();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| etc.press());
+            scope.spawn(|| etc.press_with(&etc.accounts_waiting(SOON, RealDisk)).unwrap());
         }
     });
     assert_eq!((etc.line("shadow", "admin"), etc.line("group", "sudo")), (recovered_line(), "sudo:x:27:alice,admin".into()));

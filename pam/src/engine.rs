@@ -391,7 +391,7 @@ mod tests {
     use crate::verdict::Why;
 
     /// For what must come.
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(60);
     /// For what must not.
     const SHORT: Duration = Duration::from_millis(300);
 
@@ -534,10 +534,11 @@ mod tests {
             assert_eq!(bound.read(&mut [0]).unwrap(), 0, "hung up");
             drop(first);
         });
-        let mut engine = Socket::new(folder.path(), me(), SHORT);
+        let mut engine = Socket::new(folder.path(), me(), SOON);
         assert!(engine.challenge(&login, Method::LoginApproval).is_ok());
         assert!(engine.asking.is_some());
         // This one has no answer.
+        engine.timeout = SHORT;
         assert!(engine.challenge(&login, Method::SecurityCode).is_err());
         server.join().unwrap();
     }
@@ -559,12 +560,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let listener = at(folder.path());
         let server = std::thread::spawn(move || {
-            let (mut waited, _) = listener.accept().unwrap();
-            waited.write_all(format!("{WAITING}\0").as_bytes()).unwrap();
+            // Said ahead, so that it is there whenever the short time begins.
+            let (waited, _) = answers(&listener, &format!("{NOT_REQUIRED}\0{WAITING}"));
             serve(listener, &[NOT_REQUIRED]).join().unwrap();
             drop(waited);
         });
-        let mut engine = Socket::new(folder.path(), me(), SHORT);
+        let mut engine = Socket::new(folder.path(), me(), SOON);
+        assert!(start(&mut engine).is_ok());
+        engine.timeout = SHORT;
         assert_eq!(engine.wait(&Secret::new("x".into())), Ok(WaitOutcome::Waiting));
         engine.timeout = SOON;
         assert!(start(&mut engine).is_ok());

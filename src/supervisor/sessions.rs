@@ -26,7 +26,7 @@ use crate::sys::process::Process;
 /// How long a process may take to end by itself.
 pub const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a child that is the account may take.
+/// How long a child that is the account may take. Whoever it is may stop it, so that this is also how long they can hold up the press.
 const ANSWER: Duration = Duration::from_secs(1);
 
 /// So many processes are held at once.
@@ -68,6 +68,8 @@ struct Search {
     /// Whether /proc hides other users' processes.
     hidden: bool,
     uid: u32,
+    /// How long a child that is the account may take.
+    answer: Duration,
     own: u32,
     /// The account's slice, where this very process is not in it: else the daemon would end its own children.
     slice: Option<String>,
@@ -76,12 +78,16 @@ struct Search {
 /// Ends the sessions of this user. `proc` and `sys` are mounted below `root`. uid 0 is left alone.
 #[must_use]
 pub fn end(root: &Path, uid: u32, grace: Duration) -> Ended {
+    end_asking(root, uid, grace, ANSWER)
+}
+
+fn end_asking(root: &Path, uid: u32, grace: Duration, answer: Duration) -> Ended {
     let mut ended = Ended::default();
     if uid == 0 {
         log::warn!("the account has uid 0: its open sessions cannot be told from the system and stay");
         return ended;
     }
-    let search = Search::new(root, uid);
+    let search = Search { answer, ..Search::new(root, uid) };
     for round in 0..ROUNDS {
         let (found, unseen) = (search.find(), search.unseen());
         let any_unseen = !matches!(unseen, Unseen::None);
@@ -112,7 +118,7 @@ impl Search {
         let hidden = proc.join("self").exists() && !proc.join("1").exists();
         let slice = format!("user-{uid}.slice");
         let inside = is_in_slice(&std::fs::read_to_string(proc.join("self/cgroup")).unwrap_or_default(), &slice);
-        Self { proc, cgroups, hidden, uid, own: std::process::id(), slice: (!inside).then_some(slice) }
+        Self { proc, cgroups, hidden, uid, answer: ANSWER, own: std::process::id(), slice: (!inside).then_some(slice) }
     }
 
     fn find(&self) -> Vec<i32> {
@@ -170,7 +176,7 @@ impl Search {
         if !self.hidden {
             return Unseen::None;
         }
-        match as_account(self.uid, ANY_LEFT, "0") {
+        match as_account(self.uid, ANY_LEFT, "0", self.answer) {
             Ok(true) => Unseen::Some,
             Ok(false) => Unseen::None,
             Err(error) => Unseen::Unknown(error),
@@ -179,7 +185,7 @@ impl Search {
 
     fn stop_unseen(&self, signals: &[Signal], grace: Duration) {
         for signal in signals {
-            if let Err(error) = as_account(self.uid, SIGNAL_ALL, signal.as_str().trim_start_matches("SIG")) {
+            if let Err(error) = as_account(self.uid, SIGNAL_ALL, signal.as_str().trim_start_matches("SIG"), self.answer) {
                 log::warn!("the processes of user {} may not have been sent {signal}: {error}", self.uid);
             }
             let end = clock::monotonic() + grace;
@@ -224,19 +230,19 @@ const ANY_LEFT: &str = r#"for p in /proc/[0-9]*; do p=${p#/proc/}; [ "$p" = $$ ]
 /// # Errors
 /// Where the shell does not start, or does not answer in time. From when it is the account, the account can stop it, also before it has become
 /// a shell, which keeps whoever starts it waiting: hence a thread of its own, which ends when the child does.
-fn as_account(uid: u32, script: &'static str, signal: &str) -> io::Result<bool> {
+fn as_account(uid: u32, script: &'static str, signal: &str, limit: Duration) -> io::Result<bool> {
     let signal = signal.to_owned();
     let (answer, answered) = mpsc::channel();
-    let ask = move || answer.send(ask_shell(uid, script, &signal));
+    let ask = move || answer.send(ask_shell(uid, script, &signal, limit));
     std::thread::Builder::new().name("as-account".into()).spawn(ask)?;
-    answered.recv_timeout(ANSWER * 2).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    answered.recv_timeout(limit * 2).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn ask_shell(uid: u32, script: &str, signal: &str) -> io::Result<bool> {
+fn ask_shell(uid: u32, script: &str, signal: &str, limit: Duration) -> io::Result<bool> {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", script, signal]).env_clear().current_dir("/").uid(uid).gid(NOGROUP);
     let mut child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-    let in_time = Process::open(child.id().cast_signed()).map(|process| process.ends_within(ANSWER));
+    let in_time = Process::open(child.id().cast_signed()).map(|process| process.ends_within(limit));
     if !matches!(in_time, Ok(true)) {
         // It may have ended just now; both ways there is nobody left to kill.
         let _ = child.kill();
@@ -272,6 +278,9 @@ mod tests {
     use super::*;
     use crate::skip::{Lack, skipped};
 
+    /// How long what ends or answers at once may take on a busy machine.
+    const SOON: Duration = Duration::from_secs(60);
+
     /// A user id that nobody has on a sane system.
     const STRANGER: u32 = 54_321;
 
@@ -305,10 +314,15 @@ mod tests {
             skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
-        let mut polite = Stranger::spawn(STRANGER, "echo; exec sleep 60");
-        let mut stubborn = Stranger::spawn(STRANGER, "trap '' TERM; echo; exec sleep 60");
-        let mut neighbour = Stranger::spawn(STRANGER + 1, "echo; exec sleep 60");
-        let ended = end(Path::new("/"), STRANGER, Duration::from_millis(300));
+        let mut polite = Stranger::spawn(STRANGER, "echo; exec sleep 600");
+        let mut neighbour = Stranger::spawn(STRANGER + 1, "echo; exec sleep 600");
+        let ended = end(Path::new("/"), STRANGER, SOON);
+        assert_eq!(ended, Ended { told: 1, killed: 0, left: false });
+        assert_eq!(polite.ended_by(), Some(libc::SIGTERM));
+        let mut stubborn = Stranger::spawn(STRANGER, "trap '' TERM; echo; exec sleep 600");
+        let mut polite = Stranger::spawn(STRANGER, "echo; exec sleep 600");
+        // Of this, a whole one is waited for.
+        let ended = end(Path::new("/"), STRANGER, Duration::from_secs(5));
         assert_eq!((ended.killed, ended.left), (1, false));
         assert_eq!(polite.ended_by(), Some(libc::SIGTERM));
         assert_eq!(stubborn.ended_by(), Some(libc::SIGKILL));
@@ -374,14 +388,14 @@ mod tests {
             return;
         }
         let uid = STRANGER + 2;
-        let mut polite = Stranger::spawn(uid, "echo; exec sleep 60");
-        let mut neighbour = Stranger::spawn(uid + 1, "echo; exec sleep 60");
+        let mut polite = Stranger::spawn(uid, "echo; exec sleep 600");
+        let mut neighbour = Stranger::spawn(uid + 1, "echo; exec sleep 600");
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(root.path().join("proc/self")).unwrap();
         // Not yet reaped, it would count as one that is left.
         let (ended, signal) = std::thread::scope(|scope| {
             let reaper = scope.spawn(|| polite.0.wait().unwrap().signal());
-            (end(root.path(), uid, Duration::from_secs(5)), reaper.join().unwrap())
+            (end_asking(root.path(), uid, SOON, SOON), reaper.join().unwrap())
         });
         assert_eq!(signal, Some(libc::SIGTERM));
         assert!(neighbour.0.try_wait().unwrap().is_none());
@@ -394,8 +408,8 @@ mod tests {
             skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
-        assert_eq!(as_account(STRANGER + 4, "kill -s STOP $$", "0").unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(matches!(as_account(STRANGER + 4, ANY_LEFT, "0"), Ok(false)), "the stopped one is gone");
+        assert_eq!(as_account(STRANGER + 4, "kill -s STOP $$", "0", ANSWER).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(matches!(as_account(STRANGER + 4, ANY_LEFT, "0", SOON), Ok(false)), "the stopped one is gone");
     }
 
     #[test]
@@ -412,9 +426,9 @@ mod tests {
             skipped(Lack::Root, "only root can start processes of another user");
             return;
         }
-        let script = "for n in $(seq 150); do sleep 60 & done; echo; wait";
+        let script = "for n in $(seq 150); do sleep 600 & done; echo; wait";
         let _crowd = Stranger::spawn(STRANGER + 5, script);
-        let ended = end(Path::new("/"), STRANGER + 5, Duration::from_secs(5));
+        let ended = end(Path::new("/"), STRANGER + 5, SOON);
         assert_eq!((ended.told, ended.left), (151, false));
     }
 

@@ -143,16 +143,20 @@ mod tests {
 
     #[test]
     fn what_a_program_leaves_running_with_its_output_is_not_waited_for() {
-        let (output, took) = shell("echo said; (trap '' HUP; exec sleep 30) & exit 0", Duration::from_secs(20));
+        let (output, took) = shell("echo said; (trap '' HUP; exec sleep 100) & exit 0", Duration::from_secs(90));
         assert_eq!((output.status.success(), output.stdout.as_slice()), (true, &b"said\n"[..]));
-        assert!(took < Duration::from_secs(15), "{took:?}");
+        assert!(took < Duration::from_secs(80), "{took:?}");
     }
 
     #[test]
     fn a_program_out_of_time_ends_with_what_it_started() {
-        let (output, took) = shell("sleep 30 & echo $!; wait", Duration::from_secs(1));
-        assert!(!output.status.success() && took < Duration::from_secs(15), "{took:?}");
-        let started: i32 = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
-        assert!(Process::open(started).map_or(true, |process| process.ends_within(Duration::from_secs(10))));
+        // On a busy machine its time may be over before it has started anything.
+        let started: Option<i32> = [1, 10, 100].into_iter().find_map(|seconds| {
+            let (output, took) = shell("sleep 1000 & echo $!; wait", Duration::from_secs(seconds));
+            assert!(!output.status.success() && took < Duration::from_secs(500), "{took:?}");
+            String::from_utf8(output.stdout).unwrap().trim().parse().ok()
+        });
+        let started = started.expect("the shell starts another process");
+        assert!(Process::open(started).map_or(true, |process| process.ends_within(Duration::from_secs(60))));
     }
 }

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn received(manager: &UnixDatagram) -> String {
-        manager.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let mut message = [0; 100];
         let length = manager.recv(&mut message).expect("a message within 5 s");
         String::from_utf8(message[..length].to_vec()).unwrap()
