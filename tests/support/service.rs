@@ -18,7 +18,7 @@ use twostep::proto::server::{Identify, Limits, Server};
 use twostep::proto::varlink::{Failure, Interface, Replies};
 
 /// How long a test waits for what must come at once.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A press of this length holds the call until the caller hangs up.
 pub const FOR_EVER: u64 = u64::MAX / 2;

@@ -79,7 +79,11 @@ impl Browser {
     /// Over TLS, trusting `certificate` alone.
     #[track_caller]
     pub fn open(address: SocketAddr, certificate: &CertificateDer<'static>) -> Self {
-        Self::over(handshake(address, certificate, rustls::ALL_VERSIONS).unwrap())
+        Self::try_open(address, certificate).unwrap()
+    }
+
+    pub fn try_open(address: SocketAddr, certificate: &CertificateDer<'static>) -> std::io::Result<Self> {
+        handshake(address, certificate, rustls::ALL_VERSIONS).map(Self::over)
     }
 
     /// As a reverse proxy does.

