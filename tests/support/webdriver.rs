@@ -10,11 +10,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long a test waits for what must come at once.
-pub const SOON: Duration = Duration::from_secs(20);
+/// How long a test waits for what must come at once: long enough for several browsers that share less than one core.
+pub const SOON: Duration = Duration::from_secs(120);
 
 /// So many pages are asked one after the other, at most, whether it has come.
 const PAGES: usize = 10;
+
+/// So often something is done again that the page was drawing anew.
+const AGAIN: usize = 500;
+
+/// What WebDriver says then: nothing was done.
+const MOVED: [&str; 4] = ["no such element", "stale element reference", "element not interactable", "element click intercepted"];
 
 /// The member that names an element in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -94,9 +100,12 @@ impl Browser {
     /// The text of what has this test id.
     #[track_caller]
     pub fn text(&self, id: &str) -> String {
-        self.see(id);
-        let script = "return document.querySelector(`[data-testid='${arguments[0]}']`).innerText";
-        self.run(script, &[json!(id)]).as_str().unwrap().trim().to_owned()
+        let script = "return document.querySelector(`[data-testid='${arguments[0]}']`)?.innerText";
+        let shown = || {
+            self.see(id);
+            self.run(script, &[json!(id)]).as_str().map(|text| text.trim().to_owned())
+        };
+        (0..AGAIN).find_map(|_| shown()).unwrap_or_else(|| panic!("{id} is gone whenever it is looked at"))
     }
 
     /// Waits until what has this test id can be tapped.
@@ -108,23 +117,34 @@ impl Browser {
     /// Taps it, as soon as it can be tapped.
     #[track_caller]
     pub fn tap(&self, id: &str) {
-        self.see_enabled(id);
-        self.post(&format!("element/{}/click", self.element(id)), &json!({}));
+        self.does(id, Self::see_enabled, &[("click", json!({}))]);
     }
 
     /// Types in place of what is there.
     #[track_caller]
     pub fn write(&self, id: &str, text: &str) {
-        self.see(id);
-        let element = self.element(id);
-        self.post(&format!("element/{element}/clear"), &json!({}));
-        self.post(&format!("element/{element}/value"), &json!({ "text": text }));
+        self.does(id, Self::see, &[("clear", json!({})), ("value", json!({ "text": text }))]);
     }
 
+    /// Does something to it once it is `ready`, and once more where the page has drawn it anew meanwhile.
     #[track_caller]
-    fn element(&self, id: &str) -> String {
+    fn does(&self, id: &str, ready: impl Fn(&Self, &str), actions: &[(&str, Value)]) {
+        for _ in 0..AGAIN {
+            ready(self, id);
+            match self.try_to(id, actions) {
+                Ok(()) => return,
+                Err(error) if error["error"].as_str().is_some_and(|error| MOVED.contains(&error)) => {}
+                Err(error) => panic!("{id}: {error}"),
+            }
+        }
+        panic!("{id} is never at rest");
+    }
+
+    fn try_to(&self, id: &str, actions: &[(&str, Value)]) -> Result<(), Value> {
         let by = json!({ "using": "css selector", "value": format!("[data-testid='{id}']") });
-        self.post("element", &by)[ELEMENT].as_str().unwrap().to_owned()
+        let found = self.0.ask("POST", "element", Some(&by))?;
+        let element = found[ELEMENT].as_str().unwrap();
+        actions.iter().try_for_each(|(action, body)| self.0.ask("POST", &format!("element/{element}/{action}"), Some(body)).map(drop))
     }
 
     /// A request about the open page, in the words of WebDriver.
@@ -179,19 +199,27 @@ impl Chromium {
         chromium
     }
 
+    #[track_caller]
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(SOON * 3)).unwrap();
+        let answer = self.asked(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+        let value = serde_json::from_str::<Value>(&answer).unwrap()["value"].take();
+        if value["error"].is_string() { Err(value) } else { Ok(value) }
+    }
+
+    /// The body of the driver's answer.
+    fn asked(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(SOON * 3))?;
         let body = body.map(Value::to_string).unwrap_or_default();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        stream.write_all(format!("{head}{body}").as_bytes())?;
         let mut answer = String::new();
         // It says the length, and may leave the connection open all the same.
         let mut reader = BufReader::new(stream);
         let mut length = 0;
         loop {
             let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
+            reader.read_line(&mut line)?;
             match line.split_once(':') {
                 Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
                 Some(_) => {}
@@ -199,9 +227,8 @@ impl Chromium {
                 None => {}
             }
         }
-        reader.take(length).read_to_string(&mut answer).unwrap();
-        let value = serde_json::from_str::<Value>(&answer).unwrap()["value"].take();
-        if value["error"].is_string() { Err(value) } else { Ok(value) }
+        reader.take(length).read_to_string(&mut answer)?;
+        Ok(answer)
     }
 }
 
@@ -236,8 +263,8 @@ fn port(said: &mut impl BufRead) -> Option<u16> {
 impl Drop for Chromium {
     fn drop(&mut self) {
         if !self.session.is_empty() {
-            // It ends the browser; a driver that is killed leaves it running.
-            let _ = self.call("DELETE", &format!("/session/{}", self.session), None);
+            // It ends the browser; a driver that is killed leaves it running. One that says nothing any more is what the test fails for.
+            let _ = self.asked("DELETE", &format!("/session/{}", self.session), None);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

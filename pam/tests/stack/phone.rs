@@ -1,7 +1,6 @@
 //! A phone at real logins: headless Chromium plays it, against the real twostep-web; ssh asks through the real module.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use std::process::{Child, Command};
 use crate::camera;
 use crate::nas::{self, App, Nas, SOON};
 use crate::place::{Place, lacks};
+use crate::port::Port;
 use crate::skip::{Lack, skipped};
 use crate::ssh::{INTERACTIVE, SSH, SshServer, with_password};
 use crate::terminal::{IN, Terminal, is_in, is_out};
@@ -34,21 +34,16 @@ fn missing() -> bool {
 }
 
 /// The shipped configuration with this line in the place of the `address` that it shows, and a listener on the loopback.
-fn configuration(address: &str, port: u16) -> String {
+fn configuration(address: &str, port: &Port) -> String {
     let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/twostepd.toml")).unwrap();
     let lines = shipped.lines().map(|line| match line {
         _ if line.starts_with("#   address = ") => address.to_owned(),
-        _ if line.starts_with("#listen = ") => format!("listen = \"127.0.0.1:{port}\""),
+        _ if line.starts_with("#listen = ") => format!("listen = \"{}\"", port.address),
         _ => line.to_owned(),
     });
     let text: String = lines.map(|line| line + "\n").collect();
     assert!(text.contains(address) && text.contains("\nlisten = "), "{text}");
     text
-}
-
-/// A port that is free. Bound and given back: nobody else asks for it within a moment.
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A NAS with a phone's address, ssh's server, and alice's phone.
@@ -58,17 +53,19 @@ pub struct Scene {
     _web: Web,
     pub phone: Browser,
     address: String,
+    _port: Port,
 }
 
 impl Scene {
     /// `number`: as in the configuration; `options`: of the module.
     pub fn start(number: &str, options: &str) -> Self {
-        let port = free_port();
-        let address = format!("https://localhost:{port}");
-        Self::configured(&configuration(&format!("address = \"{address}\"\nnumber = \"{number}\""), port), address, options)
+        let port = Port::at([127, 0, 0, 1]);
+        let address = format!("https://localhost:{}", port.address.port());
+        let text = configuration(&format!("address = \"{address}\"\nnumber = \"{number}\""), &port);
+        Self::configured(&text, (address, port), options)
     }
 
-    fn configured(text: &str, address: String, options: &str) -> Self {
+    fn configured(text: &str, (address, port): (String, Port), options: &str) -> Self {
         let nas = Nas::start_with(|folder| {
             fs::create_dir(folder.join("etc")).unwrap();
             fs::write(folder.join("etc/passwd"), format!("{PEOPLE}{WEB}")).unwrap();
@@ -84,7 +81,7 @@ impl Scene {
         let web = Web::start(&nas, &place);
         let (_, trusted_key) = certificate(&address);
         let phone = Browser::start(&Setting { trusted_key: &trusted_key, camera: &film(&place), is_camera_allowed: true });
-        Self { nas, place, _web: web, phone, address }
+        Self { nas, place, _web: web, phone, address, _port: port }
     }
 
     /// Somebody points the phone at a drawn QR code, and scans it.
@@ -327,7 +324,7 @@ fn ssh_shows_the_number_of_the_phone_and_goes_on_once_it_is_approved_there() {
 
 #[test]
 fn ssh_asks_again_where_the_phone_takes_its_time_and_refuses_a_wrong_number() {
-    let Some(scene) = scene("typed", "timeout=3") else { return };
+    let Some(scene) = scene("typed", "timeout=5") else { return };
     scene.set_up(APPROVAL, |phone, terminal| {
         terminal.expect("The number is ");
         phone.write("number-input", &terminal.expect(":"));
@@ -520,11 +517,11 @@ fn readme_s_pair_a_phone_leads_to_a_login_that_is_approved() {
     let (setting, commands, quoted) = pair_a_phone();
     let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
     let ["sudo systemctl restart twostepd twostep-web", fingerprint, setup, "ssh alice@nas"] = commands[..] else { panic!("{commands:?}") };
-    let port = free_port();
-    let address = format!("https://localhost:{port}");
+    let port = Port::at([127, 0, 0, 1]);
+    let address = format!("https://localhost:{}", port.address.port());
     assert!(setting.contains("https://nas.example.org:8443"), "{setting}");
-    let text = configuration(&setting.replace("https://nas.example.org:8443", &address), port);
-    let scene = Scene::configured(&text, address, "");
+    let text = configuration(&setting.replace("https://nas.example.org:8443", &address), &port);
+    let scene = Scene::configured(&text, (address, port), "");
 
     let words: Vec<&str> = fingerprint.split(' ').collect();
     let ["sudo", program, flag] = words[..] else { panic!("{fingerprint}") };
