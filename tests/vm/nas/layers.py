@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 
-from .machine import COMMAND_LINE, MAC, MEMORY, OUT, Machine, accelerated
+from .machine import BOOT, COMMAND_LINE, MAC, MEMORY, OUT, Machine, accelerated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ def on_top(kind, recipe, below, make):
 
 def _settle(machine):
     """What is to be remembered is on disk, and nothing is under way."""
-    machine.sh("systemctl is-system-running --wait > /dev/null", check=False)
+    machine.sh("systemctl is-system-running --wait > /dev/null", check=False, timeout=BOOT)
     machine.until("! systemctl list-jobs --no-legend | grep -q .")
     machine.sh("journalctl --flush; sync; echo 3 > /proc/sys/vm/drop_caches; sync")
 

@@ -15,8 +15,9 @@ def gpio_line_reports_presses(bed):
     down, up = edges.line().split(), edges.line().split()
     expect([down[0], up[0]] == ["falling", "rising"], f"pressed is low: {down} {up}")
     held = (int(up[1]) - int(down[1])) / 1e6
-    # The edges are stamped by another clock than the one that the press waits by.
-    expect(1195 <= held < 1400, f"a press of 1200 ms lasted {held:.1f} ms")
+    # On a busy host it is longer, by what lies between the two switches. The edges are stamped by another clock than the one that the press waits by.
+    longest = (int(press[1][2]) - int(press[0][1])) / 1e6
+    expect(1195 <= held <= longest + 5, f"a press of 1200 ms, which took {longest:.1f} ms, lasted {held:.1f} ms")
     expect(int(press[0][1]) <= int(down[1]) <= int(press[0][2]) + 5_000_000, f"the edge is when the press was: {press} {down}")
 
 
