@@ -51,6 +51,11 @@ fn fired() -> Now {
     at("one", 100, FIRED)
 }
 
+/// Long after the window of that press.
+fn later() -> Now {
+    at("one", 9000, FIRED + 8900)
+}
+
 fn next_boot() -> Now {
     at("two", 20, FIRED + 60)
 }
@@ -246,22 +251,150 @@ fn outcome_cannot_be_kept(step: &Step, path: &Path) -> Option<i32> {
     (*step == Step::Create && path.ends_with(".recovery.json.twostep") && complete()).then_some(libc::EROFS)
 }
 
+/// A NAS whose press came to its end, but for the note of it.
+fn pressed_without_a_note() -> Nas {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(outcome_cannot_be_kept));
+    let done = daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    assert_eq!(done.warnings.len(), 1);
+    assert!(fs::read_to_string(nas.paths().recovery_record()).unwrap().contains("intended"));
+    nas
+}
+
+fn no_adapter() -> Result<DefaultPassword, NoStableAddress> {
+    Err(NoStableAddress { reason: "there is no network interface".into() })
+}
+
 #[test]
 fn a_complete_press_whose_record_could_not_be_kept_overwrites_no_password_of_admins_own() {
-    for field in ["$6$own$hash", "!$6$own$hash"] {
-        let nas = Nas::new();
-        let mut daemon = nas.daemon_on(FailingDisk::failing(outcome_cannot_be_kept));
-        let done = daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
-        assert_eq!(done.warnings.len(), 1);
-        drop(daemon);
-        assert_eq!(nas.daemon().last().unwrap().phase, Phase::Intended);
+    type Start = fn(&Nas) -> Recovery;
+    let starts: [Start; 3] = [
+        Nas::daemon,
+        |nas| Recovery::open(nas.paths(), nas.config(), Box::new(no_adapter)).unwrap(),
+        |nas| nas.daemon().in_doubt("twostepd.toml:2: a typing error"),
+    ];
+    for (start, field) in starts.into_iter().flat_map(|start| [(start, "$6$own$hash"), (start, "!$6$own$hash")]) {
+        let nas = pressed_without_a_note();
         nas.set_password(field);
-        let mut booted = nas.daemon();
+        let mut booted = start(&nas);
         let action = booted.at_start(&next_boot()).unwrap();
-        assert!(matches!(action, StartAction::Ended(WindowEnd::TakenOver)), "{action:?}");
+        assert!(matches!(action, StartAction::WindowGoesOn(_)), "{action:?}");
+        assert_eq!(nas.field(), field);
+        let over = at("two", 20 + HOUR, FIRED + 3660);
+        let end = booted.window_ended(&over);
+        assert!(matches!(end, Ok(WindowEnd::TakenOver) | Err(RecoveryError::Undecided(_))), "{end:?}");
+        let _ = nas.daemon().at_start(&over).unwrap();
         assert_eq!((nas.field().as_str(), nas.published().is_none()), (field, true));
         assert_eq!(nas.daemon().last().unwrap().phase, Phase::TakenOver);
     }
+}
+
+#[test]
+fn a_complete_press_whose_record_could_not_be_kept_counts_from_the_next_start_on_as_carried_out() {
+    let nas = pressed_without_a_note();
+    let mut booted = nas.daemon();
+    assert_eq!(booted.standing().map(|(account, press)| (account.to_owned(), press)), Some(("admin".into(), 1)));
+    assert!(booted.last().unwrap().outcome.starts_with("recovered"), "{:?}", booted.last());
+    let action = booted.at_start(&at("one", 700, FIRED + 600)).unwrap();
+    assert!(matches!(action, StartAction::WindowGoesOn(end) if end.0.as_secs() == 100 + HOUR), "no second hour: {action:?}");
+}
+
+/// A NAS whose power went after the intent and, if so wished, after the account was on, and before anything that the press does later.
+fn cut_off(account_is_on: bool) -> Nas {
+    let mut cut = (4..).map(|steps| {
+        let nas = Nas::new();
+        nas.set_password("$6$own$hash");
+        let mut cut = nas.daemon_on(FailingDisk::dead_from(steps));
+        let _ = cut.fire("reset", prepared(&cut), &fired());
+        let begun = nas.daemon().last().is_some_and(|last| last.phase == Phase::Intended);
+        let reached = if account_is_on { crypt::verify(PASSWORD, &nas.field()) == Ok(true) } else { nas.field() == "$6$own$hash" };
+        (begun && reached).then_some(nas)
+    });
+    cut.find_map(|nas| nas).unwrap()
+}
+
+#[test]
+fn a_press_that_was_cut_off_is_refused_by_a_start_in_doubt_and_never_carried_out_later() {
+    let nas = cut_off(false);
+    let mut booted = nas.daemon().in_doubt("twostepd.toml:2: a typing error");
+    let refused = booted.at_start(&next_boot()).unwrap_err();
+    assert!(matches!(refused, RecoveryError::InDoubt(_)), "{refused}");
+    assert_eq!((nas.field().as_str(), booted.window_ends(), nas.published().is_none()), ("$6$own$hash", None, true));
+    let last = nas.daemon().last().unwrap();
+    assert!(last.failed && last.outcome.contains("a typing error"), "{last:?}");
+    assert!(matches!(nas.daemon().at_start(&next_boot()).unwrap(), StartAction::Nothing));
+    assert_eq!(nas.field(), "$6$own$hash");
+}
+
+#[test]
+fn a_press_that_was_cut_off_with_the_account_on_has_a_window_that_ends_also_in_doubt() {
+    for (boot, ends) in [(next_boot(), false), (at("two", 20, FIRED + 3700), true)] {
+        let nas = cut_off(true);
+        let mut booted = nas.daemon().in_doubt("twostepd.toml:2: a typing error");
+        let action = booted.at_start(&boot).unwrap();
+        if ends {
+            assert!(matches!(action, StartAction::Ended(WindowEnd::TurnedOff)), "{action:?}");
+        } else {
+            let StartAction::WindowGoesOn(until) = action else { panic!("{action:?}") };
+            assert_eq!(until.0.as_secs(), 20 + HOUR - 60);
+            assert_eq!(booted.window_ended(&Now { boot: until, ..boot }).unwrap(), WindowEnd::TurnedOff);
+        }
+        assert_eq!((nas.field().as_str(), nas.published().is_none()), ("!", true));
+    }
+}
+
+#[test]
+fn a_press_refused_later_leaves_an_account_that_was_taken_over_as_it_was() {
+    type Press = fn(&Nas);
+    let refused: [Press; 4] = [
+        |nas| drop(nas.daemon().refused("reset", "there is no default password".into(), &later())),
+        |nas| {
+            let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only));
+            daemon.fire("reset", prepared(&daemon), &later()).unwrap_err();
+        },
+        |nas| {
+            let mut daemon = nas.daemon_on(FailingDisk::failing(nothing_can_be_kept));
+            daemon.fire("reset", prepared(&daemon), &later()).unwrap_err();
+        },
+        // Another account is meant since, and its press fails.
+        |nas| {
+            let config = config::Recovery { account: "operator".into(), ..nas.config() };
+            let disk = Arc::new(FailingDisk::failing(shadow_is_read_only));
+            let mut daemon = Recovery::open_on(disk, nas.paths(), config, Box::new(sticker)).unwrap();
+            daemon.fire("reset", prepared(&daemon), &later()).unwrap_err();
+        },
+    ];
+    for (number, press) in refused.into_iter().enumerate() {
+        let nas = Nas::new();
+        let mut daemon = nas.pressed();
+        nas.set_password("$6$own$hash");
+        assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TakenOver);
+        drop(daemon);
+        press(&nas);
+        let mut booted = nas.daemon();
+        assert_eq!(booted.standing(), Some(("admin", 1)), "{number}: its enforcement would count again");
+        assert!(matches!(booted.at_start(&next_boot()).unwrap(), StartAction::Nothing));
+        let last = booted.last().unwrap();
+        assert_eq!((last.phase, last.failed), (Phase::TakenOver, number != 2), "{number}: {}", last.outcome);
+        assert_eq!((nas.field().as_str(), booted.account_state(&later()).unwrap()), ("$6$own$hash", AccountState::Active));
+        assert_eq!(booted.fire("reset", prepared(&booted), &later()).unwrap().press, 2);
+    }
+}
+
+#[test]
+fn until_a_press_that_was_cut_off_is_carried_out_the_one_before_it_stands() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let begun = (4..).any(|steps| {
+        let mut cut = nas.daemon_on(FailingDisk::dead_from(steps));
+        cut.fire("reset", prepared(&cut), &at("one", 500, FIRED + 400)).unwrap_err();
+        nas.daemon().last().unwrap().phase == Phase::Intended
+    });
+    assert!(begun);
+    let mut booted = nas.daemon();
+    assert_eq!(booted.standing(), Some(("admin", 1)));
+    booted.at_start(&next_boot()).unwrap();
+    assert_eq!(booted.standing(), Some(("admin", 2)));
 }
 
 #[test]
@@ -449,8 +582,7 @@ fn where_nobody_can_tell_whose_password_it_is_the_window_stays_undecided() {
     let nas = Nas::new();
     drop(nas.pressed());
     nas.set_password("$6$some$hash");
-    let no_address = || Err(NoStableAddress { reason: "there is no network interface".into() });
-    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(no_address)).unwrap();
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(no_adapter)).unwrap();
     daemon.at_start(&at("one", 200, FIRED)).unwrap();
     assert!(matches!(daemon.account_state(&fired()).unwrap(), AccountState::Recovered { .. }), "not taken over yet");
     let error = daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap_err();
@@ -516,6 +648,10 @@ fn a_second_press_opens_a_fresh_window_and_has_its_own_number() {
     let mut daemon = nas.pressed();
     let done = daemon.fire("reset", prepared(&daemon), &at("one", 1000, FIRED + 900)).unwrap();
     assert_eq!((done.press, done.until.0.as_secs(), nas.stamp().as_str()), (2, 1000 + HOUR, "2\n"));
+}
+
+fn nothing_can_be_kept(step: &Step, path: &Path) -> Option<i32> {
+    (*step == Step::Create && path.ends_with(".recovery.json.twostep")).then_some(libc::EROFS)
 }
 
 fn shadow_is_read_only(step: &Step, path: &Path) -> Option<i32> {
@@ -600,9 +736,7 @@ fn a_press_without_a_default_password_leaves_an_open_window_as_it_was() {
 fn where_the_intent_cannot_be_kept_nothing_is_done() {
     let nas = Nas::new();
     let before = nas.texts();
-    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
-        (*step == Step::Create && path.ends_with(".recovery.json.twostep")).then_some(libc::EROFS)
-    }));
+    let mut daemon = nas.daemon_on(FailingDisk::failing(nothing_can_be_kept));
     let error = daemon.fire("reset", prepared(&daemon), &fired()).unwrap_err();
     assert!(matches!(error, RecoveryError::Intent(_)), "{error}");
     assert_eq!(nas.texts(), before);

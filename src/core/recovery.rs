@@ -13,7 +13,7 @@
 //! ```
 //!
 //! *Intended* is written before anything is done, so only a power cut or a crash leaves it behind. A press that was reported as failed is
-//! not carried out later, when nobody expects it; and it leaves an open window of an earlier press as it was.
+//! not carried out later, when nobody expects it; and it leaves an open window of an earlier press, and an account that was taken over, as it was.
 //!
 //! The window is measured in boot time. After another boot the wall clock says how much of it is left, and at least the time since that boot is
 //! over. Where that clock has not even moved forward by so much, the account gets the rest once more, for at most [`BLIND_BOOTS`] such boots: a
@@ -135,10 +135,10 @@ pub struct Record {
     pub window: Window,
     /// What came of it, for people.
     pub outcome: String,
-    /// Whether the press was refused in an open window, which goes on.
+    /// Whether a press was refused after this one, which stands: in an open window that goes on, or for an account that was taken over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
-    /// In [`Phase::Intended`]: the press whose window was open. It goes on if this one is refused.
+    /// In [`Phase::Intended`]: the press whose window was open, or whose account was taken over. It stands if this one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Box<Record>>,
 }

@@ -120,7 +120,7 @@ impl Recovery {
         fit("recovery.account", &config.account, is_fit)?;
         fit("recovery.shell", &config.shell, shadow::is_path_field)?;
         fit("recovery.home", &config.home, shadow::is_path_field)?;
-        let record = read_record(&*disk, &paths);
+        let record = read_record(&*disk, &paths).map(|record| completed(&*disk, &paths, record));
         Ok(Self { paths, config, disk, judgement: Judgement::new(find), record, retry: None, doubt: None })
     }
 
@@ -167,7 +167,7 @@ impl Recovery {
 
     /// A press fired, and there is no password that it could set: it is noted as refused. An open window of an earlier press goes on.
     pub fn refused(&mut self, source: &str, reason: String, now: &Now) -> RecoveryError {
-        let record = self.begun(source, PasswordHash::of_nobody(), self.open_record().cloned(), now);
+        let record = self.begun(source, PasswordHash::of_nobody(), self.standing_record().cloned(), now);
         self.refuse(record, RecoveryError::NoPassword(reason), now)
     }
 
@@ -195,6 +195,9 @@ impl Recovery {
     /// Where that failed; an account that should be off is tried again, see [`Self::window_ends`].
     pub fn at_start(&mut self, now: &Now) -> Result<StartAction, RecoveryError> {
         self.refill_reserve();
+        if let Some(why) = self.doubt.clone() {
+            self.cut_off_in_doubt(why, now)?;
+        }
         let Some(record) = self.record.clone() else { return self.close(now).map(|()| StartAction::Nothing) };
         let wish = match record.phase {
             Phase::Recovered => self.wish(now)?,
@@ -202,10 +205,6 @@ impl Recovery {
         };
         match wish {
             Wish::Nothing => self.close(now).map(|()| StartAction::Nothing),
-            // The press was complete, only its record could not be kept; what somebody has set since is not overwritten.
-            Wish::CarryOut if self.was_complete(&record) && self.has_own_password(&record) => {
-                self.end_window(Wish::TakenOver, now).map(StartAction::Ended)
-            }
             Wish::CarryOut => {
                 log::warn!("press {} was cut off before it was complete; it is carried out again", record.press);
                 self.carry_out(record, now).map(StartAction::CarriedOut)
@@ -215,13 +214,25 @@ impl Recovery {
         }
     }
 
-    /// Whether the stamp says that the press came to its last step.
-    fn was_complete(&self, record: &Record) -> bool {
-        atomic_file::read(&*self.disk, &self.paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press))
-    }
-
-    fn has_own_password(&mut self, record: &Record) -> bool {
-        self.password_is(record).is_ok_and(|password| password == PasswordIs::Other)
+    /// In doubt no press is carried out, also none that was cut off: by the time that the file is mended, nobody expects it any more, and its owner
+    /// may have given the account a password. Only where it came so far that the account is on, perhaps, its window runs.
+    fn cut_off_in_doubt(&mut self, why: String, now: &Now) -> Result<(), RecoveryError> {
+        let Some(record) = self.record.clone().filter(|record| record.phase == Phase::Intended) else { return Ok(()) };
+        let field = self.accounts().password_field(&record.account);
+        match field.map(|field| Judgement::at_a_glance(field.as_ref().map(|field| field.as_slice()), &record.hash)) {
+            Ok(PasswordIs::Default) | Err(_) => {
+                let outcome = cut(&format!("recovered, and cut off after that; its hooks wait for the next press: {why}"));
+                self.record = Some(Record { phase: Phase::Recovered, outcome, former: None, ..record });
+                Ok(())
+            }
+            Ok(_) => {
+                let refused = self.refuse(record, RecoveryError::InDoubt(why), now);
+                if self.open_record().is_none() {
+                    self.close(now)?;
+                }
+                Err(refused)
+            }
+        }
     }
 
     /// What the account's password is now, by the default password as it is now.
@@ -290,11 +301,17 @@ impl Recovery {
         Ok(AccountState::Recovered { until: (now.wall >= shadow::EARLIEST).then_some(until) })
     }
 
-    /// The last press, for status and for the engine's start.
+    /// The last press, for status.
     #[must_use]
     pub fn last(&self) -> Option<LastPress> {
         let Record { press, account, source, fired_at, phase, outcome, refused, .. } = self.record.clone()?;
         Some(LastPress { press, account, at: fired_at, source, phase, outcome, failed: refused || phase == Phase::Failed })
+    }
+
+    /// The account that the engine must know as recovered, and the press that did it; none once it is off.
+    #[must_use]
+    pub fn standing(&self) -> Option<(&str, u64)> {
+        self.standing_record().map(|record| (record.account.as_str(), record.press))
     }
 
     fn accounts(&self) -> Accounts {
@@ -311,6 +328,13 @@ impl Recovery {
         self.record.as_ref().filter(|record| record.phase == Phase::Recovered)
     }
 
+    /// The record of the press that was carried out last, unless its account is off again.
+    fn standing_record(&self) -> Option<&Record> {
+        let last = self.record.as_ref()?;
+        let carried_out = if last.phase == Phase::Intended { last.former.as_deref()? } else { last };
+        Some(carried_out).filter(|record| matches!(record.phase, Phase::Recovered | Phase::TakenOver))
+    }
+
     /// One more than any number seen. Record, stamp and the hooks' note are each enough to know it.
     fn next_press(&self) -> u64 {
         let of_file = |path| atomic_file::read(&*self.disk, path).ok().and_then(|text| press_number(&text));
@@ -318,11 +342,11 @@ impl Recovery {
         known.into_iter().flatten().max().unwrap_or_default().saturating_add(1)
     }
 
-    /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record of a window that
-    /// goes on if this press is refused.
+    /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record that stands if this press
+    /// is refused.
     fn leave_other_account(&mut self, now: &Now) -> Option<Record> {
-        let former = self.open_record()?.clone();
-        if former.account == self.config.account {
+        let former = self.standing_record()?.clone();
+        if former.phase == Phase::TakenOver || former.account == self.config.account {
             return Some(former);
         }
         let ended = match self.password_is(&former) {
@@ -385,14 +409,18 @@ impl Recovery {
         })
     }
 
-    /// Notes that the press was refused. A window that was open goes on, under its own number: the engine knows by it which press it has followed, and
-    /// what was set up since that one stands. Gives the error back.
+    /// Notes that the press was refused. A window that was open goes on, and an account that was taken over stays so, each under its own number: the
+    /// engine knows by it which press it has followed, and what was set up since that one stands. Gives the error back.
     fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
         let Record { former, source, fired_at, .. } = record.clone();
         log::error!("press {} was refused: {error}", record.press);
         audit(&record, "refused");
         let outcome = cut(&format!("refused: {error}"));
         match former {
+            Some(former) if former.phase == Phase::TakenOver => {
+                self.record = Some(Record { outcome, source, fired_at, refused: true, ..*former });
+                self.keep_or_forget();
+            }
             Some(former) => {
                 let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
                 self.go_on(Record { outcome, source, fired_at, refused: true, ..*former }, window, now);
@@ -506,14 +534,23 @@ impl Recovery {
     }
 
     /// A record that still says "intended" would bring the account back at the next start: where the new one cannot be written, no record is
-    /// better. Removing needs no room.
+    /// better, unless the old one says the same. Removing needs no room.
     fn keep_or_forget(&self) {
         if let Err(error) = self.keep() {
             log::error!("the outcome of the press could not be noted: {error}");
+            if self.noted() == self.record.as_ref().map(|record| (record.press, record.phase)) {
+                return;
+            }
             if let Err(error) = atomic_file::remove(&*self.disk, &self.paths.recovery_record()) {
                 log::error!("nor the record be removed: {error}");
             }
         }
+    }
+
+    /// Which press the record on the disk has, and how far it came there.
+    fn noted(&self) -> Option<(u64, Phase)> {
+        let text = atomic_file::read(&*self.disk, &self.paths.recovery_record()).ok()?;
+        serde_json::from_slice::<Record>(&text).ok().map(|record| (record.press, record.phase))
     }
 
     fn with_reserve<T, E>(&self, is_full: fn(&E) -> bool, act: impl Fn() -> Result<T, E>) -> Result<T, E> {
@@ -559,6 +596,21 @@ fn cut(text: &str) -> String {
 /// A press number on disk: digits and a line feed.
 pub(super) fn press_number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim_end().parse().ok()
+}
+
+/// A press that has renewed its stamp came to its end, and only the note of that could not be kept: it counts as carried out. What somebody has set
+/// since then is judged at the end of its window, as always, and never overwritten.
+fn completed(disk: &dyn Disk, paths: &Paths, record: Record) -> Record {
+    let stamped = || atomic_file::read(disk, &paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press));
+    if record.phase != Phase::Intended || !stamped() {
+        return record;
+    }
+    Record {
+        phase: Phase::Recovered,
+        outcome: "recovered; but the rest of what came of it could not be noted".into(),
+        former: None,
+        ..record
+    }
 }
 
 fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {

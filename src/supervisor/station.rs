@@ -17,7 +17,6 @@ use super::hooks;
 use super::password::{self, DefaultPassword, NoStableAddress};
 use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction, WindowEnd};
 use super::run::Machine;
-use crate::core::recovery::Phase;
 use crate::core::time::BootTime;
 use crate::proto::privileged::Recovered;
 use crate::proto::recovery as wire;
@@ -323,7 +322,7 @@ fn run_hooks(machine: &Machine, account: &str) {
 /// The account that the engine must know as recovered.
 #[must_use]
 pub fn recovered(recovery: &Recovery) -> Option<Recovered> {
-    recovery.last().filter(|last| matches!(last.phase, Phase::Recovered | Phase::TakenOver)).map(|last| told(&last.account, last.press))
+    recovery.standing().map(|(account, press)| told(account, press))
 }
 
 fn told(account: &str, press: u64) -> Recovered {
