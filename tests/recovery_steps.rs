@@ -1,11 +1,13 @@
 //! A fired press from its intent to the end of its window, cut off at every step, and the hooks it starts.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -229,6 +231,41 @@ fn a_tally_that_stays_is_told_with_the_outcome_of_the_press() {
     let told = daemon.last().unwrap();
     assert!(!told.failed && told.outcome.starts_with("recovered; but failed logins may still lock the account"), "{told:?}");
     assert!(told.outcome.contains("ReadWritePaths"), "{told:?}");
+}
+
+/// A folder that does not answer, as on a server that is away, until the other end is dropped.
+struct Hanging(Mutex<Receiver<()>>);
+
+impl Disk for Hanging {
+    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
+        if step == Step::Remove && path.ends_with("faillock/admin") {
+            let _ = self.0.lock().unwrap().recv();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_tally_folder_that_does_not_answer_leaves_the_press_and_its_window_as_they_are() {
+    let nas = Nas::new();
+    fs::write(nas.paths().faillock.join("admin"), "tally").unwrap();
+    let (answer, waits) = mpsc::channel::<()>();
+    let mut daemon = nas.daemon_on(Hanging(Mutex::new(waits)));
+    let hash = prepared(&daemon);
+    // A press that waited for the folder would never come back.
+    let (come, back) = mpsc::channel();
+    std::thread::spawn(move || {
+        let done = daemon.fire("reset", hash, &fired()).map(|done| done.warnings.len());
+        let _ = come.send((daemon, done));
+    });
+    let (mut daemon, done) = back.recv_timeout(Duration::from_secs(60)).expect("the press waits for the folder");
+    assert_eq!(done.unwrap(), 1);
+    let told = nas.daemon().last().unwrap();
+    assert_eq!(told.phase, Phase::Recovered);
+    assert!(told.outcome.contains("failed logins may still lock the account") && told.outcome.contains("does not answer"), "{told:?}");
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!(nas.field(), "!");
+    drop(answer);
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub enum Warning {
     NoShell(String),
     /// A tally of failed logins stands, and pam_faillock refuses the right password by it.
     Tally(FileError),
+    /// Where the tallies are kept, nothing answers; what becomes of them is logged once it does.
+    SilentTally,
     /// The home folder of an account that was made anew is another's: a former account of that name had another id.
     ForeignHome {
         /// The folder.
@@ -105,6 +107,9 @@ impl fmt::Display for Warning {
                 write!(f, "{home} was left by another account (uid {of}) and is not given away unasked: chown -hR {uid}:{gid} {home}")
             }
             Self::Tally(error) => write!(f, "failed logins may still lock the account: {error}. {}", tally::WAY_OUT),
+            Self::SilentTally => f.write_str(
+                "failed logins may still lock the account: where pam_faillock keeps them (dir in faillock.conf) does not answer yet",
+            ),
             Self::File(error) => error.fmt(f),
             Self::Other(reason) => f.write_str(reason),
         }

@@ -3,11 +3,12 @@
 //! [`Recovery::fire`] does, in this order, each step idempotent:
 //!
 //! 1. the intent, in `recovery.json`: where it cannot be kept, nothing is done, since nobody would turn the account off again after a power cut;
-//! 2. the account files (`accounts`) and pam_faillock's tally (`tally`);
-//! 3. `recovered` in the run folder;
-//! 5. the stamp `pressed`, which starts the hooks.
+//! 2. pam_faillock's tally (`tally`), which is waited for shortly;
+//! 3. the account files (`accounts`);
+//! 4. `recovered` in the run folder;
+//! 6. the stamp `pressed`, which starts the hooks.
 //!
-//! The caller does the rest: it tells the engine (4) and gives feedback (6). `core::recovery` has the states and decides; here is what touches
+//! The caller does the rest: it tells the engine (5) and gives feedback (7). `core::recovery` has the states and decides; here is what touches
 //! files. All calls block (lock, disk, ending sessions): run them off the event loop. Whoever holds a [`Recovery`] is its only user.
 //!
 //! Disk full: a file of 256 KiB, `reserve`, lies beside the record. Where a step finds no room, it is removed and the step tried once more.
@@ -150,7 +151,7 @@ impl Recovery {
         prepare(self.config.hash, password)
     }
 
-    /// A press fired: steps 1, 2, 3 and 5. With a window open, it begins anew.
+    /// A press fired: steps 1 to 4 and 6. With a window open, it begins anew.
     ///
     /// # Errors
     /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
@@ -363,14 +364,16 @@ impl Recovery {
         None
     }
 
-    /// Steps 2, 3 and 5.
+    /// Steps 2 to 4 and 6.
     fn carry_out(&mut self, record: Record, now: &Now) -> Result<Done, RecoveryError> {
+        // Before the account is on: from then to its window nothing is touched that may keep us waiting.
+        let tallies = tally::clear(&self.disk, &self.paths, &record.account);
         let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
             Ok(back) => back,
             Err(error) => return Err(self.refuse(record, RecoveryError::Accounts(error), now)),
         };
         let window = Window::open(self.config.window, now);
-        warnings.extend(tally::clear(&*self.disk, &self.paths, &record.account));
+        warnings.extend(tallies);
         let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
         later(self.publish(&record.account, window.ends));
         later(self.renew_stamp(record.press));

@@ -1,9 +1,14 @@
 //! pam_faillock's tally of the account that a press brings back: while it stands, the right password is refused.
 //!
-//! The folder is the usual one and, where /etc/security/faillock.conf names another, that one too. What this does not do: read the
+//! The folder is the usual one and, where /etc/security/faillock.conf names another, that one too. It may be anywhere, also on a server that does not
+//! answer: so a thread of its own looks there, which a press waits for no longer than [`PATIENCE`]. What this does not do: read the
 //! arguments of pam_faillock's lines in /etc/pam.d, or make anything writable: the unit says where the daemon may write.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
@@ -13,8 +18,28 @@ use crate::core::faillock;
 use crate::supervisor::accounts::Warning;
 use crate::sys::atomic_file::{self, Disk};
 
-/// Removes the account's tallies; a warning for each that stays.
-pub(super) fn clear(disk: &dyn Disk, paths: &Paths, account: &str) -> Vec<Warning> {
+/// How long a press waits for the folders. A disk that has to spin up first takes longer, and gets its time: the thread goes on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Removes the account's tallies; a warning for each that stays, as far as that is known in time.
+pub(super) fn clear(disk: &Arc<dyn Disk>, paths: &Paths, account: &str) -> Vec<Warning> {
+    let (tell, told) = mpsc::channel();
+    let (disk, paths, account) = (Arc::clone(disk), paths.clone(), account.to_owned());
+    let begun = thread::Builder::new().name("tally".into()).spawn(move || {
+        let stay = remove(&*disk, &paths, &account);
+        // Nobody waits any more.
+        if let Err(mpsc::SendError(stay)) = tell.send(stay) {
+            stay.iter().for_each(|warning| log::warn!("{warning}"));
+        }
+    });
+    match begun.map(|_| told.recv_timeout(PATIENCE)) {
+        Ok(Ok(stay)) => stay,
+        Ok(Err(_)) => vec![Warning::SilentTally],
+        Err(error) => vec![Warning::Other(format!("failed logins may still lock the account: {error}"))],
+    }
+}
+
+fn remove(disk: &dyn Disk, paths: &Paths, account: &str) -> Vec<Warning> {
     let named = named(disk, paths);
     let folders = std::iter::once(&paths.faillock).chain(&named);
     folders.filter_map(|folder| atomic_file::remove(disk, &folder.join(account)).err().map(Warning::Tally)).collect()
