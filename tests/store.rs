@@ -15,6 +15,7 @@ use twostep::core::lockout::{Failures, Tally};
 use twostep::core::time::Wall;
 use twostep::core::totp::{Algorithm, Enrolment, Mark, TimeStep};
 use twostep::engine::store::*;
+use twostep::proto::privileged::Recovered;
 use twostep::proto::secret::Secret;
 
 #[path = "support/skip.rs"]
@@ -382,13 +383,13 @@ async fn a_missing_or_empty_database_is_no_first_start_once_there_was_one() {
     fs::write(folder.path().join("store.db"), "").unwrap();
     let store = open(folder.path());
     assert!(set_aside(&store).exists());
-    store.restore(backup.clone()).await.unwrap();
+    store.restore(backup.clone(), None).await.unwrap();
     store.close().await;
     fs::remove_file(folder.path().join("store.db")).unwrap();
     let store = open(folder.path());
     let failure = store.failure().unwrap().to_string();
     assert!(failure.contains("missing") && failure.contains(".db"), "{failure}");
-    store.restore(backup).await.unwrap();
+    store.restore(backup, None).await.unwrap();
     alice(&store).await;
 }
 
@@ -780,7 +781,7 @@ async fn what_was_set_aside_names_the_newest_backup_that_is_good() {
     enrol(&store, 1000, "alice", SECRET).await;
     let first = store.backup(BackupKind::Automatic).await.unwrap();
     // As it was in force, which is a file that expects a log beside it.
-    let good = store.restore(first).await.unwrap().kept.unwrap();
+    let good = store.restore(first, None).await.unwrap().kept.unwrap();
     let damaged = store.backup(BackupKind::Manual).await.unwrap();
     store.close().await;
     let backups = folder.path().join("backups");
@@ -801,7 +802,7 @@ async fn what_was_set_aside_names_the_newest_backup_that_is_good() {
     let beside = |suffix| backups.join(format!("{good}{suffix}")).exists();
     assert!(!beside("-wal") && !beside("-shm"), "looking leaves nothing behind");
     let store = open(folder.path());
-    store.restore(good).await.unwrap();
+    store.restore(good, None).await.unwrap();
     alice(&store).await;
 }
 
@@ -837,7 +838,7 @@ async fn what_was_carried_in_is_restored_and_never_counts_as_a_backup_of_this_st
     let carried = |second| (BackupKind::Carried, format!("00000000-20261124T10484{second}Z-carried.db"));
     assert_eq!(names[..2], [carried(3), carried(4)], "what was forgotten there goes in the end");
     assert_eq!(names.len(), 3);
-    store.restore(carried(4).1).await.unwrap();
+    store.restore(carried(4).1, None).await.unwrap();
     alice(&store).await;
     store.close().await;
     for file in files(folder.path()).into_iter().filter(|file| !file.to_string_lossy().contains("carried")) {
@@ -885,7 +886,7 @@ async fn a_name_that_leads_elsewhere_is_no_backup() {
     std::os::unix::fs::symlink(&outside, folder.path().join("backups").join(link)).unwrap();
     let long = "9".repeat(10_000);
     for bad in ["../outside.db", outside.to_str().unwrap(), "", ".", link, "00000008-20261124T104846Z-manual.db", &long] {
-        assert!(matches!(store.restore(bad.to_owned()).await, Err(StoreError::NoSuchBackup(_))), "{bad}");
+        assert!(matches!(store.restore(bad.to_owned(), None).await, Err(StoreError::NoSuchBackup(_))), "{bad}");
     }
     alice(&store).await;
 }
@@ -904,7 +905,7 @@ async fn a_damaged_foreign_or_wrongly_keyed_backup_changes_nothing() {
     cut.truncate(cut.len() / 2);
     for bytes in [noise(50_000), Vec::new(), cut, fs::read(foreign).unwrap()] {
         fs::write(&path, bytes).unwrap();
-        let error = store.restore(name.clone()).await.unwrap_err();
+        let error = store.restore(name.clone(), None).await.unwrap_err();
         assert!(matches!(error, StoreError::UnusableBackup { .. }), "{error}");
         alice(&store).await;
     }
@@ -955,7 +956,7 @@ async fn a_restore_brings_back_what_was_lost_and_never_what_was_used_or_revoked(
         .await
         .unwrap();
 
-    let report = store.restore(name).await.unwrap();
+    let report = store.restore(name, None).await.unwrap();
     assert!(report.complete);
     assert!(store.backups().unwrap().iter().any(|backup| Some(&backup.name) == report.kept.as_ref() && backup.kind == BackupKind::Restore));
     store
@@ -999,7 +1000,7 @@ async fn a_restore_after_damage_merges_what_can_still_be_read() {
 
     let store = open(folder.path());
     let kept = set_aside(&store);
-    let report = store.restore(name).await.unwrap();
+    let report = store.restore(name, None).await.unwrap();
     assert!(!report.complete);
     assert_eq!(store.failure(), None);
     assert!(!use_step(&store, STEP).await, "a used step was forgotten");
@@ -1067,7 +1068,7 @@ proptest! {
                     Event::Backup => backup = Some(store.backup(BackupKind::Manual).await.unwrap()),
                     Event::Restore => {
                         if let Some(name) = backup.take() {
-                            store.restore(name).await.unwrap();
+                            store.restore(name, None).await.unwrap();
                         }
                     }
                     Event::Reopen => {
@@ -1176,6 +1177,84 @@ async fn check(store: &Store, model: &mut Model) {
     }
 }
 
+/// Alice, whom a press has brought back and who has set up a second step since.
+async fn brought_back_by(store: &Store, press: i64, secret: &'static [u8]) {
+    let set_up = move |tx: &Tx<'_>| {
+        let mut alice = match tx.account(1000, "alice")? {
+            Lookup::Known(alice) => alice,
+            _ => Stored::new(1000, "alice"),
+        };
+        assert!(alice.count_press(press));
+        alice.account.methods = Methods::NONE.with(Method::SecurityCode);
+        tx.save_enrolled(&alice, &enrolment(secret))
+    };
+    store.write(set_up).await.unwrap();
+}
+
+fn standing(press: i64) -> Option<Recovered> {
+    Some(Recovered { account: "alice".into(), press })
+}
+
+#[tokio::test]
+async fn after_a_restore_a_press_that_the_backup_had_counted_takes_away_no_second_step_set_up_since() {
+    for (told, stands) in [(standing(1), true), (standing(2), false), (None, false)] {
+        let folder = folder();
+        let store = open(folder.path());
+        brought_back_by(&store, 1, SECRET).await;
+        let name = store.backup(BackupKind::Automatic).await.unwrap();
+        store.close().await;
+        // Of now nothing can be read.
+        fs::write(folder.path().join("store.db"), noise(100_000)).unwrap();
+        let store = open(folder.path());
+        set_aside(&store);
+        assert!(!store.restore(name, told.clone()).await.unwrap().complete);
+        let mut restored = alice(&store).await;
+        assert!(restored.account.is_enabled());
+        assert_eq!(restored.account.recovered, stands, "{told:?}: whose enforcement waits");
+        assert_eq!(restored.count_press(told.map_or(1, |told| told.press)), !stands, "another press is still to be counted");
+    }
+}
+
+#[tokio::test]
+async fn after_a_restore_the_press_counts_that_counts_now() {
+    let folder = folder();
+    let store = open(folder.path());
+    brought_back_by(&store, 1, SECRET).await;
+    let name = store.backup(BackupKind::Manual).await.unwrap();
+    brought_back_by(&store, 2, b"the new phone's secret").await;
+    assert!(store.restore(name, standing(2)).await.unwrap().complete);
+    let mut restored = alice(&store).await;
+    assert!(!restored.count_press(2), "a second step that was set up since");
+    let secret = store.read(move |view| Ok(view.enrolment(&restored)?.unwrap().secret().to_vec())).await.unwrap();
+    assert_eq!(secret, b"the new phone's secret");
+}
+
+#[tokio::test]
+async fn in_which_groups_of_the_domain_somebody_was_seen_is_kept_over_a_restore() {
+    let folder = folder();
+    let store = open(folder.path());
+    let keep = |uid: u32, name: &'static str, seen: &'static [&'static str], left: &'static [&'static str]| {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        store.write(move |tx| {
+            for group in ["office", "school"] {
+                tx.set_group_enforced(&Subject { kind: SubjectKind::DomainGroup, name: group.into() }, true)?;
+            }
+            tx.keep_groups(uid, name, &owned(seen), &owned(left))
+        })
+    };
+    keep(1000, "alice", &["office"], &[]).await.unwrap();
+    keep(1001, "bob", &["office"], &[]).await.unwrap();
+    let name = store.backup(BackupKind::Manual).await.unwrap();
+    keep(1000, "alice", &["school"], &["office"]).await.unwrap();
+    keep(1001, "bob", &[], &["office"]).await.unwrap();
+    keep(1002, "carol", &["school"], &[]).await.unwrap();
+    assert!(store.restore(name, None).await.unwrap().complete);
+    let seen = |uid, name: &'static str| store.read(move |view| view.seen_in(uid, name));
+    assert_eq!(seen(1000, "alice").await.unwrap(), ["school"], "as it is now");
+    assert_eq!(seen(1001, "bob").await.unwrap(), ["office"], "where nothing is known now, the domain has to say so again");
+    assert_eq!(seen(1002, "carol").await.unwrap(), ["school"], "seen since the backup");
+}
+
 #[test]
 fn what_is_still_to_be_told_is_as_of_now_after_a_restore() {
     let folder = folder();
@@ -1187,7 +1266,7 @@ fn what_is_still_to_be_told_is_as_of_now_after_a_restore() {
         let name = store.backup(BackupKind::Manual).await.unwrap();
         store.write(|tx| tx.denial_told(1000, (NOW, 1))).await.unwrap();
         store.write(|tx| tx.note_denial(1001, NOW, "login", None)).await.unwrap();
-        assert!(store.restore(name).await.unwrap().complete);
+        assert!(store.restore(name, None).await.unwrap().complete);
         let (alice, bob) = store.read(|view| Ok((view.denial(1000)?, view.denial(1001)?))).await.unwrap();
         assert_eq!(alice, None, "she was told already");
         assert_eq!(bob, Some(Denial { at: NOW, service: "login".into(), remote: None, times: 1 }));
@@ -1228,7 +1307,7 @@ fn a_database_of_an_older_version_that_was_set_aside_is_read_in_whole() {
             fs::write(folder.path().join("store.failed"), format!("noise\n{aside}\n")).unwrap();
             let store = open(folder.path());
             assert!(matches!(store.failure(), Some(Failure::SetAside { .. })));
-            let report = store.restore(name).await.unwrap();
+            let report = store.restore(name, None).await.unwrap();
             assert!(report.complete, "nothing in it was unreadable");
             assert!(!use_step(&store, STEP).await, "and a used code stays used");
             assert_eq!(alice(&store).await.account.failures, Tally { real: failed(41), ..Tally::default() });

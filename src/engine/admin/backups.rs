@@ -30,7 +30,8 @@ pub(super) async fn list(desk: &Desk) -> Result<Backups, Error> {
 }
 
 pub(super) async fn restore(desk: Arc<Desk>, asker: Asker, name: String) -> Result<(), Error> {
-    let report = desk.store.restore(name.clone()).await?;
+    let standing = desk.recovered().clone();
+    let report = desk.store.restore(name.clone(), standing).await?;
     desk.believed.forget();
     reconsider_all(&desk).await;
     let mut detail = format!("{name}; {} accounts kept as they are now", report.kept_accounts);

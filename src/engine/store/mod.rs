@@ -73,6 +73,7 @@ pub use steps::{FAR as STEPS_FAR, KEPT as STEPS_KEPT};
 pub use view::{Tx, View};
 
 use crate::core::time::Wall;
+use crate::proto::privileged::Recovered;
 use courier::{Couriers, Ends};
 use place::Place;
 use reader::Reader;
@@ -277,14 +278,14 @@ impl Store {
     }
 
     /// Puts a backup back, also while the database is set aside; see [`RestoreReport`] for what it merges. Other calls wait meanwhile. On an error
-    /// the present state goes on.
+    /// the present state goes on. `standing`: whom the button has brought back, as the supervisor told it.
     ///
     /// # Errors
     /// [`StoreError::NoSuchBackup`], [`StoreError::UnusableBackup`], [`StoreError::BackupRunning`], and any of the storage.
-    pub async fn restore(&self, name: String) -> Result<RestoreReport, StoreError> {
+    pub async fn restore(&self, name: String, standing: Option<Recovered>) -> Result<RestoreReport, StoreError> {
         let _guard = self.copying.try_lock().map_err(|_| StoreError::BackupRunning)?;
         let (reply, answer) = oneshot::channel();
-        self.writer().send(Request::Restore(name, reply)).await.map_err(|_| StoreError::Closed)?;
+        self.writer().send(Request::Restore((name, standing), reply)).await.map_err(|_| StoreError::Closed)?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | an account whose second step is on now | now, whole |
 //! | another account | the backup, unless what it held was revoked; enforcement of either counts, recovery by the button as of now |
+//! | an account that can't be read now | the backup; recovered by the button where it is by the press that still stands |
 //! | wrong answers in a row, of real logins and of claimed ones | the stricter count of each |
 //! | marked steps, used recovery codes, revocations | both together |
 //! | authenticators, enforced groups, delegations | both together, without what was revoked |
@@ -33,6 +34,7 @@ use super::seal::Sealed;
 use super::view::Tx;
 use super::{audit, policy, schema};
 use crate::core::account::{Method, Methods};
+use crate::proto::privileged::Recovered;
 
 /// What a restore did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,17 +49,26 @@ pub struct Report {
 }
 
 /// Builds `store.db.new` from the backup and from what can be read of the present database.
-pub(super) fn build(place: &Place, current: Option<&Connection>, name: &str) -> Result<Report, StoreError> {
+pub(super) fn build(
+    place: &Place,
+    current: Option<&Connection>,
+    (name, standing): (&str, Option<&Recovered>),
+) -> Result<Report, StoreError> {
     let source = backup::find(&place.options.folder, name)?;
     let new = place.fresh_file()?;
-    let built = build_in(place, current, &source, &new, name);
+    let built = build_in(place, current, (&source, &new), (name, standing));
     if built.is_err() {
         place::remove(&new)?;
     }
     built
 }
 
-fn build_in(place: &Place, current: Option<&Connection>, source: &Path, new: &Path, name: &str) -> Result<Report, StoreError> {
+fn build_in(
+    place: &Place,
+    current: Option<&Connection>,
+    (source, new): (&Path, &Path),
+    (name, standing): (&str, Option<&Recovered>),
+) -> Result<Report, StoreError> {
     let keys = place.keys().map_err(StoreError::Failed)?;
     fs::copy(source, new).map_err(|error| StoreError::io("copying", source, &error))?;
     let db = admitted(place, new).map_err(|error| match error {
@@ -75,7 +86,7 @@ fn build_in(place: &Place, current: Option<&Connection>, source: &Path, new: &Pa
     };
     let merge = Merge { tx: Tx::new(&db, keys), complete: Cell::new(true), kept: Cell::new(0) };
     merge.tx.run("BEGIN IMMEDIATE", [])?;
-    merge.settle_backup()?;
+    merge.settle_backup(standing)?;
     match former {
         Some(former) => merge.all(former)?,
         None => merge.complete.set(false),
@@ -137,10 +148,15 @@ struct Merge<'a> {
 
 impl Merge<'_> {
     /// What a backup must never bring back, whatever there is now.
-    fn settle_backup(&self) -> Result<(), StoreError> {
+    ///
+    /// A press that it has counted stays counted only while the supervisor tells that very one: then the backup was made after that press, and what it
+    /// holds was set up since. Any other number may be another NAS's, or that of a press still to come, where the supervisor has lost count; and
+    /// that one must let in.
+    fn settle_backup(&self, standing: Option<&Recovered>) -> Result<(), StoreError> {
         self.tx.run("DELETE FROM trusted_devices", [])?;
         self.tx.run("DELETE FROM denials", [])?;
-        self.tx.run("UPDATE accounts SET recovered = 0, press = NULL", [])?;
+        let (account, press) = standing.map(|standing| (standing.account.as_str(), standing.press)).unzip();
+        self.tx.run("UPDATE accounts SET recovered = 0, press = NULL WHERE (name, press) IS NOT (?, ?)", params![account, press])?;
         Ok(())
     }
 

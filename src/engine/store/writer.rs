@@ -25,6 +25,7 @@ use super::place::{self, Place, unavailable};
 use super::restore;
 use super::shared::{Job, Shared};
 use super::view::Tx;
+use crate::proto::privileged::Recovered;
 
 /// What the writer is asked to do.
 pub(super) enum Request {
@@ -34,8 +35,8 @@ pub(super) enum Request {
     Open(std::sync::mpsc::Sender<()>),
     /// A reader has met damage.
     Damaged(String),
-    /// Put a backup back.
-    Restore(String, oneshot::Sender<Result<restore::Report, StoreError>>),
+    /// Put the backup of this name back; and whom the button has brought back.
+    Restore((String, Option<Recovered>), oneshot::Sender<Result<restore::Report, StoreError>>),
     /// Begin with an empty database.
     StartAnew(oneshot::Sender<Result<(), StoreError>>),
     /// Commit what waits, write the log back, close, end.
@@ -101,8 +102,8 @@ impl Writer {
                 let _ = done.send(());
             }
             Request::Damaged(what) => self.damaged(&what),
-            Request::Restore(name, reply) => {
-                let _ = reply.send(self.restore(&name));
+            Request::Restore((name, standing), reply) => {
+                let _ = reply.send(self.restore(&name, standing.as_ref()));
             }
             Request::StartAnew(reply) => {
                 let _ = reply.send(self.start_anew());
@@ -233,10 +234,10 @@ impl Writer {
         }
     }
 
-    fn restore(&mut self, name: &str) -> Result<restore::Report, StoreError> {
+    fn restore(&mut self, name: &str, standing: Option<&Recovered>) -> Result<restore::Report, StoreError> {
         // Where it can be opened, what it counted is merged.
         let _ = self.opened();
-        let mut report = restore::build(&self.place, self.db.as_ref(), name)?;
+        let mut report = restore::build(&self.place, self.db.as_ref(), (name, standing))?;
         self.shut(&unavailable(StoreError::Locked));
         let swapped = restore::swap(&self.place);
         // Whatever is there now is what goes on, the restored database or the former one.
