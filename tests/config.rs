@@ -279,6 +279,10 @@ fn each_value_has_its_bounds() {
         ("socket", "reserved = 512"),
         ("socket", "reserved = 0"),
         ("socket", "idle = \"0s\""),
+        ("login", "trust_by_address = [\"smb\", \"\"]"),
+        ("login", "trust_by_address = [\"../smb\"]"),
+        ("login", "trust_by_address = [\"..\"]"),
+        ("login", "trust_by_address = [\"smb\\n\"]"),
         ("grant", "login = [\"a b\"]"),
         ("grant", "authenticator = [\"\"]"),
     ];
@@ -288,6 +292,17 @@ fn each_value_has_its_bounds() {
         assert!(error.contains(&format!("twostepd.toml:2: {section}.{key}: ")), "{line}: {error}");
         the_daemon_runs_by_what_is_left_of(&format!("[{section}]\n{line}\n"));
     }
+}
+
+#[test]
+fn a_service_that_is_trusted_by_address_has_a_name_that_a_login_can_have() {
+    let named = |name: &str| format!("[login]\ntrust_by_address = [\"{name}\"]\n");
+    let longest = "s".repeat(256);
+    for name in ["smbd", "file server", &longest] {
+        assert_eq!(Config::parse(&named(name), "x").unwrap().login.trust_by_address, [name]);
+    }
+    let refused = refusal(&named(&format!("{longest}s")));
+    assert!(refused.contains("twostepd.toml:2: login.trust_by_address: ") && refused.contains("256 bytes"), "{refused}");
 }
 
 #[test]

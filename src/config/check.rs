@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use super::document::Finding;
 use super::phone::spelling;
-use super::{Button, Config, Grant, MOST_CONNECTIONS, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
+use super::{Button, Config, Grant, Login, MOST_CONNECTIONS, Mail, MailSecurity, Password, Phone, Recovery, Socket, Web};
 use crate::core::adapter::Mac;
 use crate::core::email::Address;
 use crate::core::recovery::may_be_recovered;
 
 /// The placeholders of a password template.
 const PLACEHOLDERS: [&str; 3] = ["{mac}", "{mac:lower}", "{mac:colons}"];
+
+/// The longest name of a service in bytes, as `Login.Start` takes it.
+const SERVICE_CAP: usize = 256;
 
 /// Everything that is wrong with the values.
 pub(super) fn config(config: &Config) -> Vec<Finding> {
@@ -24,6 +27,7 @@ pub(super) fn config(config: &Config) -> Vec<Finding> {
     rules.password(&config.recovery.password);
     rules.socket(&config.socket);
     rules.grant(&config.grant);
+    rules.login(&config.login);
     rules.mail(&config.mail);
     rules.phone(&config.phone, &config.web);
     rules.0
@@ -123,6 +127,12 @@ impl Rules {
         }
     }
 
+    fn login(&mut self, login: &Login) {
+        let text =
+            format!("not each of these is the name of a service: give 1 to {SERVICE_CAP} bytes, without \"/\" and control characters");
+        self.want(login.trust_by_address.iter().all(|name| service_name(name)), "login.trust_by_address", &text);
+    }
+
     fn phone(&mut self, phone: &Phone, web: &Web) {
         if let Some(address) = &phone.address {
             let text = match spelling(address) {
@@ -167,6 +177,12 @@ impl Rules {
 fn account_name(name: &str) -> bool {
     let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     begins && name.len() <= 32 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+}
+
+/// The name of a file in /etc/pam.d, or what another login service calls itself in `Login.Start`: that has no "." or ".." either.
+fn service_name(name: &str) -> bool {
+    let fits = (1..=SERVICE_CAP).contains(&name.len()) && name != "." && name != "..";
+    fits && !name.chars().any(|c| c == '/' || c.is_control())
 }
 
 fn full_path(path: &str) -> bool {
