@@ -136,7 +136,7 @@ pub fn group_status(enforced: bool, members: impl IntoIterator<Item = Status>) -
 pub enum LastWayIn {
     /// No administrator is left who can log in without setting up first.
     Administrators(Vec<String>),
-    /// These log in without a password, which excludes the second step that would be asked for.
+    /// The passwordless login of these, which the second step excludes: they would have to give it up at the next login.
     Passwordless(Vec<String>),
     /// The authenticator that this account uses would stop working.
     Authenticator(String),
@@ -151,7 +151,7 @@ impl fmt::Display for LastWayIn {
                 names.join(", ")
             ),
             Self::Passwordless(names) => {
-                write!(f, "{} could not log in any more: turn the passwordless login off first", names.join(", "))
+                write!(f, "{} would lose the passwordless login, which a second step excludes: turn it off first", names.join(", "))
             }
             Self::Authenticator(name) => {
                 write!(f, "the authenticator that {name} uses now would stop working: turn 2-step verification off for {name} first")

@@ -158,7 +158,7 @@ impl Setup {
         facilities: Facilities,
         now: BootTime,
     ) -> Result<Self, Refusal> {
-        check(purpose, account)?;
+        check((purpose, false), account)?;
         Ok(Self::new((uid, user), (purpose, Authority::Password), account, facilities, now))
     }
 
@@ -351,6 +351,7 @@ impl Setup {
         let first = self.first.filter(|method| account.methods.contains(*method));
         account.preferred = account.preferred.or(first).or(Some(Method::SecurityCode));
         account.generation += 1;
+        account.passwordless = false;
         if let Some(offer) = offer {
             account.drift = offer.drift;
         }
@@ -401,15 +402,16 @@ impl Setup {
         if self.is_over(now) {
             return Err(Refusal::NoSuchSetup);
         }
-        check(self.purpose, account)?;
+        check((self.purpose, self.login().is_some()), account)?;
         if account.generation != self.generation { Err(Refusal::NoSuchSetup) } else { Ok(()) }
     }
 }
 
-fn check(purpose: Purpose, account: &Account) -> Result<(), Refusal> {
+/// `demanded`: a login can't go on without it. Then the passwordless login gives way, which excludes a second step only where its owner has the choice.
+fn check((purpose, demanded): (Purpose, bool), account: &Account) -> Result<(), Refusal> {
     match (purpose, account.is_enabled()) {
         (Purpose::Setup, true) => Err(Refusal::AlreadyEnabled),
-        (Purpose::Setup, false) if account.passwordless => Err(Refusal::PasswordlessEnabled),
+        (Purpose::Setup, false) if account.passwordless && !demanded => Err(Refusal::PasswordlessEnabled),
         (Purpose::Setup, false) | (Purpose::Change | Purpose::RecoveryEmail, true) => Ok(()),
         (Purpose::Change | Purpose::RecoveryEmail, false) => Err(Refusal::NotEnabled),
     }
@@ -588,6 +590,15 @@ mod tests {
         assert_eq!(begun.unwrap_err(), Refusal::PasswordlessEnabled);
         let setup = with_code(&Account::default());
         assert_eq!(setup.finish(&passwordless, at(1)).unwrap_err(), Refusal::PasswordlessEnabled);
+    }
+
+    #[test]
+    fn a_setup_that_a_login_demands_ends_the_passwordless_login() {
+        let enforced_since = Account { passwordless: true, ..enforced() };
+        let mut setup = Setup::at_login(origin("192.0.2.7"), &enforced_since, WITH_MAIL, at(0));
+        confirm_code(&mut setup);
+        let done = setup.finish(&enforced_since, at(1)).unwrap().account;
+        assert!(done.is_enabled() && !done.passwordless);
     }
 
     #[test]

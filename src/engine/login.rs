@@ -258,7 +258,8 @@ fn setup(desk: &Desk, owner: Owner, origin: Origin, (by, stored): (String, &Stor
     if follows {
         desk.note_of(owner, resumed);
     }
-    let (expires_in, notice) = (setup.expires_in(now.boot), setup.was_cut_off().then_some(notice::CUT_OFF));
+    let passwordless = stored.account.passwordless.then_some(notice::PASSWORDLESS);
+    let (expires_in, notice) = (setup.expires_in(now.boot), setup.was_cut_off().then_some(notice::CUT_OFF).or(passwordless));
     let opened = desk.open_setup(owner, setup)?;
     // Whoever waits for a phone in one that has made room for it waits in vain.
     desk.phones.changed(uid);

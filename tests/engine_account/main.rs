@@ -555,6 +555,34 @@ fn while_an_enforced_group_of_the_domain_is_not_known_nobody_turns_off_what_it_m
     alice.call("Account.SetPasswordless", passwordless(true));
 }
 
+/// Alice turned passwordless login on before the group that she came into was enforced on.
+fn passwordless_in_an_enforced_group(tx: &Tx<'_>) -> Result<(), StoreError> {
+    let mut stored = Stored::new(alice(), "alice");
+    stored.account.passwordless = true;
+    tx.save(&stored)?;
+    tx.set_group_enforced(&Subject { kind: SubjectKind::LocalGroup, name: "staff".into() }, true).map(drop)
+}
+
+#[test]
+fn a_passwordless_account_in_an_enforced_group_sets_its_second_step_up_at_the_login_and_is_in() {
+    let engine = Engine::with(granted(), passwordless_in_an_enforced_group);
+    let mut service = engine.alice();
+    assert_eq!(service.status()["status"], "incomplete");
+    let started = service.start();
+    assert_eq!(started["decision"], "setup_required");
+    assert!(started["notice"].as_str().unwrap().contains("passwordless login, which ends"), "{started}");
+    assert_eq!(
+        service.refused("Account.BeginSetup", json!({ "password": PASSWORD })).0,
+        "PasswordlessEnabled",
+        "asked for, it has the choice"
+    );
+    service.confirm_new_code(&started["setup"]);
+    service.call("Account.FinishSetup", json!({ "setup": started["setup"] }));
+    let status = service.status();
+    assert_eq!((&status["status"], &status["passwordless"]), (&json!("enabled"), &json!(false)));
+    assert_eq!(service.start()["decision"], "verify");
+}
+
 fn enforced(tx: &Tx<'_>) -> Result<(), StoreError> {
     let mut stored = Stored::new(alice(), "alice");
     stored.account.enforced = true;

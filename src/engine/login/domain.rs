@@ -9,7 +9,7 @@
 //! people who have nothing to do with the domain, for as long as it is away; and it would win little, since who has the password can set the second
 //! step up, too. What stays open is the first login of a new member while the domain is away.
 //!
-//! Nobody is kept out for good by it: root never counts on such a doubt, nor does an account with passwordless login, which could not set it up; and
+//! Nobody is kept out for good by it: root never counts on such a doubt, nor does an account with passwordless login, which would lose that; and
 //! an administrator can end the enforcement of a group that nobody can look up. Where no domain group is enforced, nothing is asked.
 
 use std::collections::BTreeSet;

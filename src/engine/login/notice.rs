@@ -7,6 +7,9 @@ use crate::engine::store::Denial;
 pub const CUT_OFF: &str = "a setup of this account was begun from your address a moment ago: if you have scanned its QR code, go on with the code that \
                            the app shows; if that was not you, somebody knows your password";
 
+/// To whoever is given a setup that ends the account's passwordless login.
+pub const PASSWORDLESS: &str = "a second step excludes passwordless login, which ends with this setup";
+
 /// In words, for one line. Times are told as a span: the reader's time zone is not known here.
 #[must_use]
 pub fn denied(denial: &Denial, now: Wall) -> String {
