@@ -399,7 +399,14 @@ impl Directory {
     }
 
     async fn look_up_team(self, nss: Arc<dyn Nss>, name: String, tell: Tell<Team>) {
-        let place = match self.place().await {
+        // Of a name that a local group has, too, NSS would answer with that one.
+        let local = self.read_files().await.map(|files| files.team(&name).is_some());
+        let place = match local {
+            Ok(false) => self.place().await,
+            Ok(true) => Err(Silent(format!("the domain's group {name} can't be told from the local one"))),
+            Err(silent) => Err(silent),
+        };
+        let place = match place {
             Ok(place) => place,
             Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
         };

@@ -200,6 +200,12 @@ impl Plan {
             }
             groups.extend(found);
         }
+        for hidden in hidden(view, wanted)? {
+            if !(standing.root || standing.administrator) {
+                return Ok(Err(Error::StorageFailed { reason: format!("the domain's group {} can't be looked up", hidden.name) }));
+            }
+            groups.push(hidden);
+        }
         Ok(match change(view, desk, wanted, &groups)? {
             Ok(changed) => Ok(Self { users: users.into_values().collect(), groups, changed }),
             Err(lost) => Err(lost.into()),
@@ -231,6 +237,16 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// Enforced groups of the domain that are meant though a local group has their name: where enforcement ends, and the local one has none to end.
+fn hidden(view: &View<'_>, wanted: &Wanted) -> Result<Vec<Subject>, StoreError> {
+    let mut hidden = Vec::new();
+    for Wanting { subject, .. } in wanted.groups.iter().filter(|group| !wanted.enforced && group.subject.kind == SubjectKind::LocalGroup) {
+        let found = enforced_by_name(view, &subject.name)?;
+        hidden.extend(found.into_iter().next().filter(|first| first.kind != SubjectKind::LocalGroup));
+    }
+    Ok(hidden)
 }
 
 fn enforced_by_name(view: &View<'_>, name: &str) -> Result<Vec<Subject>, StoreError> {

@@ -22,7 +22,7 @@ use crate::engine::login::LoginInterface;
 use crate::engine::mail::Mailer;
 use crate::engine::root::RootChannel;
 use crate::engine::store::{GROUPS_KEPT, Options, SealingKey, Store, Stored, Subject, Tx};
-use crate::proto::privileged::Channel;
+use crate::proto::privileged::{Channel, Notice, Order, PasswordOutcome};
 use crate::proto::server::Server;
 use crate::sys::clock;
 
@@ -118,12 +118,12 @@ impl Nas {
     async fn start_with(&self, nss: impl Nss, whoever_calls: fn(BorrowedFd<'_>) -> std::io::Result<Peer>) -> Running {
         let folder = self.0.path();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
+        for end in [&ours, &theirs] {
+            end.set_nonblocking(true).unwrap();
+        }
+        tokio::spawn(accepts_all(Channel::new(ours).unwrap()));
         let (root, channel) = RootChannel::new(Channel::new(theirs).unwrap(), mpsc::channel(1).0);
-        tokio::spawn(async move {
-            let _root = ours;
-            let _ended = channel.run().await;
-        });
+        tokio::spawn(channel.run());
         let (config, store) = (Config::default(), store(folder));
         let mailer = Mailer::new(&config.mail, None);
         let directory = Directory::of(folder.into(), nss);
@@ -149,6 +149,15 @@ impl Nas {
         let told = [engine.logins("root").await, engine.logins("alice").await, engine.logins("bob").await];
         engine.end().await;
         told
+    }
+}
+
+/// A supervisor to whom each password is right.
+async fn accepts_all(mut engine: Channel) {
+    while let Ok(Some(notice)) = engine.receive::<Notice>().await {
+        if let Notice::CheckPassword { id, .. } = notice {
+            engine.send(&Order::PasswordChecked { id, outcome: PasswordOutcome::Accepted {} }).await.unwrap();
+        }
     }
 }
 
@@ -221,7 +230,7 @@ async fn whoever_has_left_the_group_is_free_once_the_domain_says_so() {
 }
 
 #[tokio::test]
-async fn nobody_is_held_who_could_not_set_it_up() {
+async fn nobody_loses_a_passwordless_login_on_a_doubt() {
     let nas = Nas::new().await;
     assert_eq!(nas.logins(Link::Up, &["alice", "bob"], &[]).await, [free(), held(), held()]);
     let store = store(nas.0.path());
@@ -260,6 +269,100 @@ async fn an_administrator_ends_what_is_enforced_on_a_group_that_nobody_can_look_
         // What was seen counts no more, also where the domain is still away.
         assert_eq!(nas.logins(link, &[], &[]).await, [free(), free(), free()]);
     }
+}
+
+#[tokio::test]
+async fn a_local_group_of_the_same_name_says_nothing_of_the_domain_s_and_keeps_nobody_from_ending_what_is_enforced_there() {
+    let nas = Nas::new().await;
+    assert_eq!(nas.logins(Link::Up, &["alice"], &[]).await, [free(), held(), free()]);
+    let groups = "root:x:0:\nalice:x:1001:\nbob:x:1002:\nsales:x:1100:bob\n";
+    std::fs::write(nas.0.path().join("group"), groups).unwrap();
+    for link in [Link::Up, Link::Quiet] {
+        // Asked by the name, NSS would answer with the local one, of which alice is no member.
+        assert_eq!(nas.logins(link, &[], &[]).await, [free(), held(), free()]);
+    }
+    let mut engine = nas.start(Link::Up, &["alice"], &[]).await;
+    assert_eq!(engine.logins("alice").await, held());
+    // The name means the local group, as long as that one has anything to end.
+    engine.enforce(&["sales"], true).await;
+    assert_eq!(engine.logins("bob").await, held());
+    engine.enforce(&["sales"], false).await;
+    assert_eq!((engine.logins("alice").await, engine.logins("bob").await), (held(), free()));
+    engine.enforce(&["sales"], false).await;
+    assert_eq!((engine.logins("alice").await, engine.logins("bob").await), (free(), free()));
+    engine.end().await;
+}
+
+#[tokio::test]
+async fn who_has_a_passwordless_login_and_comes_into_an_enforced_group_sets_it_up_and_loses_that() {
+    let nas = Nas::new().await;
+    let store = store(nas.0.path());
+    let passwordless = store.write(|tx| {
+        let mut stored = Stored::new(1001, "alice");
+        stored.account.passwordless = true;
+        tx.save(&stored)
+    });
+    passwordless.await.unwrap();
+    store.close().await;
+    let mut engine = nas.start(Link::Up, &["alice"], &[]).await;
+    assert_eq!(engine.logins("alice").await, held(), "status and login say the same");
+    let started = engine.line.call("Login.Start", json!({ "user": "alice", "service": "sshd" })).await;
+    assert!(started["notice"].as_str().unwrap().contains("passwordless login, which ends"), "{started}");
+    let resumed = engine.line.call("Account.BeginSetup", json!({ "user": "alice", "setup": started["setup"] })).await;
+    assert!(resumed["setup"].is_string(), "the setup that the login demands goes on: {resumed}");
+    // Nobody is enforced into it unasked.
+    for dry_run in [true, false] {
+        let wish = json!({ "users": ["alice"], "groups": [], "enforced": true, "dry_run": dry_run });
+        let told = engine.line.call("Admin.Enforce", wish).await;
+        assert!(told["changed"].as_array().is_some_and(Vec::is_empty), "she has to set it up already: {told}");
+    }
+    engine.end().await;
+}
+
+/// A domain that can't say now who is in `sales`, and of all other groups that nobody is.
+struct OneSilent;
+
+impl Nss for OneSilent {
+    fn user(&self, _: &Key) -> Result<Option<Entry>, Silent> {
+        Ok(None)
+    }
+
+    fn groups_of(&self, _: &str, _: u32) -> Result<Vec<(u32, String)>, Silent> {
+        Ok(Vec::new())
+    }
+
+    fn group(&self, name: &str) -> Result<Option<Team>, Silent> {
+        match name {
+            "sales" => Err(Silent("no connection".into())),
+            name => Ok(Some(Team { name: name.into(), kind: SubjectKind::DomainGroup, members: Vec::new() })),
+        }
+    }
+
+    fn users(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+
+    fn groups(&self) -> Result<Vec<String>, Silent> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn of_nine_enforced_groups_the_ninth_alone_is_enough_that_passwordless_login_stays_off() {
+    let nas = Nas::new().await;
+    let store = store(nas.0.path());
+    // In the order of the names `sales` comes last.
+    let groups = || (0..GROUPS_KEPT).map(|number| Subject { kind: SubjectKind::DomainGroup, name: format!("office-{number}") });
+    store.write(move |tx| groups().try_for_each(|group| tx.set_group_enforced(&group, true).map(drop))).await.unwrap();
+    store.close().await;
+    let mut engine = nas.start_with(OneSilent, |_| Ok(peer(1001))).await;
+    let on = json!({ "password": "wonderland", "passwordless": true });
+    assert_eq!(engine.line.call("Account.SetPasswordless", on.clone()).await, "io.twostep.Account.StorageFailed");
+    let ended = engine.desk.store.write(|tx| tx.set_group_enforced(&sales(), false));
+    assert!(ended.await.unwrap());
+    let done = engine.line.call("Account.SetPasswordless", on).await;
+    assert!(!done.is_string(), "she is in none of the eight: {done}");
+    engine.end().await;
 }
 
 /// A domain that says at once in which groups somebody is, and nothing of a group before it is dropped.
