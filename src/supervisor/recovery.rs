@@ -18,34 +18,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accounts::{Accounts, AccountsError, BroughtBack, State, Wanted, Warning};
+use super::accounts::{Accounts, AccountsError, State};
 use super::password::{DefaultPassword, NoStableAddress};
 use super::sessions;
 use crate::config::paths::Paths;
 use crate::config::{self, HashMethod};
 use crate::core::clock::{BootId, Moment};
-use crate::core::recovery::{self, PasswordIs, Phase, Record, VERSION, Window, Wish};
+use crate::core::recovery::{self, PasswordIs, Phase, Record, Window, Wish};
 use crate::core::shadow::{self, PasswordHash};
 use crate::core::time::{BootTime, Wall};
-use crate::sys::atomic_file::{self, Disk, FileError, RealDisk};
+use crate::sys::atomic_file::{Disk, RealDisk};
 use crate::sys::clock;
 use crate::sys::crypt::{self, CryptError};
 
 use self::judgement::Judgement;
+use self::kept::{completed, read_record};
+
+pub(super) use self::kept::press_number;
 
 pub use self::judgement::FindDefault;
 pub use self::outcome::{AccountState, Done, LastPress, Published, RecoveryError, StartAction, WindowEnd};
 pub use crate::core::recovery::Now;
 
 mod judgement;
+mod kept;
 mod outcome;
+mod press;
 pub mod tally;
 
 /// How long after a failed turning-off it is tried again.
 const RETRY: Duration = Duration::from_secs(60);
-
-/// The bytes kept for a full disk.
-const RESERVE: usize = 256 << 10;
 
 /// The longest outcome that the record keeps, in characters.
 const OUTCOME: usize = 1000;
@@ -149,45 +151,6 @@ impl Recovery {
     /// As [`prepare`].
     pub fn prepare(&self, password: &DefaultPassword) -> Result<PreparedHash, CryptError> {
         prepare(self.config.hash, password)
-    }
-
-    /// A press fired: steps 1 to 4 and 6. With a window open, it begins anew.
-    ///
-    /// # Errors
-    /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
-    pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
-        self.sure()?;
-        let former = self.leave_other_account(now);
-        let record = self.begun(source, hash.0, former, now);
-        self.record = Some(record.clone());
-        match self.keep() {
-            Ok(()) => self.carry_out(record, now),
-            Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
-        }
-    }
-
-    /// A press fired, and there is no password that it could set: it is noted as refused. An open window of an earlier press goes on.
-    pub fn refused(&mut self, source: &str, reason: String, now: &Now) -> RecoveryError {
-        let record = self.begun(source, PasswordHash::of_nobody(), self.standing_record().cloned(), now);
-        self.refuse(record, RecoveryError::NoPassword(reason), now)
-    }
-
-    fn begun(&self, source: &str, hash: PasswordHash, former: Option<Record>, now: &Now) -> Record {
-        let record = Record {
-            version: VERSION,
-            press: self.next_press(),
-            account: self.config.account.clone(),
-            source: source.into(),
-            fired_at: now.wall,
-            hash,
-            phase: Phase::Intended,
-            window: Window::open(self.config.window, now),
-            outcome: "begun".into(),
-            refused: false,
-            former: former.map(Box::new),
-        };
-        audit(&record, "press fired");
-        record
     }
 
     /// What a start has to do: carry out a press that was cut off, go on with an open window, or end it.
@@ -336,106 +299,6 @@ impl Recovery {
         Some(carried_out).filter(|record| matches!(record.phase, Phase::Recovered | Phase::TakenOver))
     }
 
-    /// One more than any number seen. Record, stamp and the hooks' note are each enough to know it.
-    fn next_press(&self) -> u64 {
-        let of_file = |path| atomic_file::read(&*self.disk, path).ok().and_then(|text| press_number(&text));
-        let known = [self.record.as_ref().map(|record| record.press), of_file(&self.paths.stamp()), of_file(&self.paths.hooks_ran())];
-        known.into_iter().flatten().max().unwrap_or_default().saturating_add(1)
-    }
-
-    /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record that stands if this press
-    /// is refused.
-    fn leave_other_account(&mut self, now: &Now) -> Option<Record> {
-        let former = self.standing_record()?.clone();
-        if former.phase == Phase::TakenOver || former.account == self.config.account {
-            return Some(former);
-        }
-        let ended = match self.password_is(&former) {
-            Ok(PasswordIs::Other) => Ok(()),
-            Ok(_) => {
-                let unpublished = self.unpublish();
-                self.turn_off_account(&former.account, now).and(unpublished)
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
-            log::error!("{} still has the default password of an earlier press: {error}", former.account);
-        }
-        None
-    }
-
-    /// Steps 2 to 4 and 6.
-    fn carry_out(&mut self, record: Record, now: &Now) -> Result<Done, RecoveryError> {
-        // Before the account is on: from then to its window nothing is touched that may keep us waiting.
-        let tallies = tally::clear(&self.disk, &self.paths, &record.account);
-        let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
-            Ok(back) => back,
-            Err(error) => return Err(self.refuse(record, RecoveryError::Accounts(error), now)),
-        };
-        let window = Window::open(self.config.window, now);
-        warnings.extend(tallies);
-        let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
-        later(self.publish(&record.account, window.ends));
-        later(self.renew_stamp(record.press));
-        let (press, account, until) = (record.press, record.account.clone(), window.ends);
-        let outcome = outcome::carried_out(created, &warnings);
-        self.record = Some(Record { phase: Phase::Recovered, window, outcome: cut(&outcome), former: None, ..record });
-        // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
-        let kept = self.keep();
-        self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));
-        warnings.extend(kept.err().map(Warning::File));
-        log::info!(target: "audit", "recovery press={press} account={account} outcome={outcome:?}");
-        for warning in &warnings {
-            log::warn!("press {press}: {warning}");
-        }
-        Ok(Done { press, account, created, until, warnings })
-    }
-
-    fn bring_back(&self, record: &Record, now: &Now) -> Result<BroughtBack, AccountsError> {
-        let accounts = self.accounts();
-        let wanted = Wanted {
-            account: &record.account,
-            hash: &record.hash,
-            changed: if self.config.must_change_password { Some(0) } else { shadow::day(now.wall) },
-            shell: &self.config.shell,
-            home: &self.config.home,
-            administrators: &self.config.administrators,
-        };
-        self.with_reserve(AccountsError::is_full, || accounts.bring_back(&wanted)).or_else(|error| {
-            // The last step, the folder's sync, may fail with the account already on: then its window must run.
-            match accounts.password_field(&record.account) {
-                Ok(Some(field)) if field.as_slice() == record.hash.expose().as_bytes() => {
-                    Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] })
-                }
-                _ => Err(error),
-            }
-        })
-    }
-
-    /// Notes that the press was refused. A window that was open goes on, and an account that was taken over stays so, each under its own number: the
-    /// engine knows by it which press it has followed, and what was set up since that one stands. Gives the error back.
-    fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
-        let Record { former, source, fired_at, .. } = record.clone();
-        log::error!("press {} was refused: {error}", record.press);
-        audit(&record, "refused");
-        let outcome = cut(&format!("refused: {error}"));
-        match former {
-            Some(former) if former.phase == Phase::TakenOver => {
-                self.record = Some(Record { outcome, source, fired_at, refused: true, ..*former });
-                self.keep_or_forget();
-            }
-            Some(former) => {
-                let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
-                self.go_on(Record { outcome, source, fired_at, refused: true, ..*former }, window, now);
-            }
-            None => {
-                self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
-                self.keep_or_forget();
-            }
-        }
-        error
-    }
-
     /// The window goes on, until the time returned.
     fn go_on(&mut self, record: Record, window: Window, now: &Now) -> BootTime {
         let (ends, account) = (window.ends, record.account.clone());
@@ -515,71 +378,6 @@ impl Recovery {
         }
         self.refill_reserve();
     }
-
-    fn publish(&self, account: &str, until: BootTime) -> Result<(), FileError> {
-        let until_boot_ms = u64::try_from(until.0.as_millis()).unwrap_or(u64::MAX);
-        let text = serde_json::to_vec(&Published { account: account.into(), until_boot_ms }).unwrap_or_default();
-        atomic_file::replace(&*self.disk, &self.paths.recovered(), &text, 0o600)
-    }
-
-    fn unpublish(&self) -> Result<(), RecoveryError> {
-        atomic_file::remove(&*self.disk, &self.paths.recovered()).map_err(RecoveryError::Publish)
-    }
-
-    fn renew_stamp(&self, press: u64) -> Result<(), FileError> {
-        let text = format!("{press}\n");
-        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o600))
-    }
-
-    fn keep(&self) -> Result<(), FileError> {
-        let text = self.record.as_ref().and_then(|record| serde_json::to_vec_pretty(record).ok()).unwrap_or_default();
-        self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.recovery_record(), &text, 0o600))
-    }
-
-    /// A record that still says "intended" would bring the account back at the next start: where the new one cannot be written, no record is
-    /// better, unless the old one says the same. Removing needs no room.
-    fn keep_or_forget(&self) {
-        if let Err(error) = self.keep() {
-            log::error!("the outcome of the press could not be noted: {error}");
-            if self.noted() == self.record.as_ref().map(|record| (record.press, record.phase)) {
-                return;
-            }
-            if let Err(error) = atomic_file::remove(&*self.disk, &self.paths.recovery_record()) {
-                log::error!("nor the record be removed: {error}");
-            }
-        }
-    }
-
-    /// Which press the record on the disk has, and how far it came there.
-    fn noted(&self) -> Option<(u64, Phase)> {
-        let text = atomic_file::read(&*self.disk, &self.paths.recovery_record()).ok()?;
-        serde_json::from_slice::<Record>(&text).ok().map(|record| (record.press, record.phase))
-    }
-
-    fn with_reserve<T, E>(&self, is_full: fn(&E) -> bool, act: impl Fn() -> Result<T, E>) -> Result<T, E> {
-        match act() {
-            Err(error) if is_full(&error) && self.spend_reserve() => act(),
-            outcome => outcome,
-        }
-    }
-
-    fn spend_reserve(&self) -> bool {
-        let reserve = self.paths.reserve();
-        let spent = reserve.exists() && atomic_file::remove(&*self.disk, &reserve).is_ok();
-        if spent {
-            log::warn!("the disk is full: {} was given up for this press", reserve.display());
-        }
-        spent
-    }
-
-    fn refill_reserve(&self) {
-        let reserve = self.paths.reserve();
-        if !reserve.exists()
-            && let Err(error) = atomic_file::replace(&*self.disk, &reserve, &[0xA5; RESERVE], 0o600)
-        {
-            log::warn!("no room is kept for a press on a full disk: {error}");
-        }
-    }
 }
 
 /// Whether the button may have to do with an account of this name.
@@ -594,48 +392,4 @@ fn audit(record: &Record, what: &str) {
 
 fn cut(text: &str) -> String {
     text.chars().take(OUTCOME).collect()
-}
-
-/// A press number on disk: digits and a line feed.
-pub(super) fn press_number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.trim_end().parse().ok()
-}
-
-/// A press that has renewed its stamp came to its end, and only the note of that could not be kept: it counts as carried out. What somebody has set
-/// since then is judged at the end of its window, as always, and never overwritten.
-fn completed(disk: &dyn Disk, paths: &Paths, record: Record) -> Record {
-    let stamped = || atomic_file::read(disk, &paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press));
-    if record.phase != Phase::Intended || !stamped() {
-        return record;
-    }
-    Record {
-        phase: Phase::Recovered,
-        outcome: "recovered; but the rest of what came of it could not be noted".into(),
-        former: None,
-        ..record
-    }
-}
-
-fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {
-    let path = paths.recovery_record();
-    let reason = match atomic_file::read(disk, &path) {
-        Err(error) if error.is_missing() => return None,
-        Err(error) => error.to_string(),
-        Ok(text) => match serde_json::from_slice::<Record>(&text) {
-            Ok(record) if record.version == VERSION && is_fit(&record.account) => return Some(record),
-            Ok(_) => "written by another version".into(),
-            // Without serde's message, which may quote the hash.
-            Err(error) => format!("no record (line {}, column {})", error.line(), error.column()),
-        },
-    };
-    let aside = path.with_extension("json.bad");
-    log::error!(
-        "{}: {reason}; set aside as {}. If a press left the account on, turn it off: twostep recovery disable",
-        path.display(),
-        aside.display()
-    );
-    if let Err(error) = atomic_file::rename(disk, &path, &aside) {
-        log::error!("{error}");
-    }
-    None
 }

@@ -1,0 +1,154 @@
+//! A press: what it does, step by step, and what stands where it is refused.
+//!
+//! What this does not do: end a window, or repair what was cut off; a start calls [`Recovery::carry_out`] for that.
+
+use std::time::Duration;
+
+use super::kept::press_number;
+use super::outcome::{self, Done, RecoveryError};
+use super::{PreparedHash, RETRY, Recovery, audit, cut, tally};
+use crate::core::recovery::{Now, PasswordIs, Phase, Record, VERSION, Window};
+use crate::core::shadow::{self, PasswordHash};
+use crate::supervisor::accounts::{AccountsError, BroughtBack, Wanted, Warning};
+use crate::sys::atomic_file::{self, FileError};
+
+impl Recovery {
+    /// A press fired: steps 1 to 4 and 6. With a window open, it begins anew.
+    ///
+    /// # Errors
+    /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
+    pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
+        self.sure()?;
+        let former = self.leave_other_account(now);
+        let record = self.begun(source, hash.0, former, now);
+        self.record = Some(record.clone());
+        match self.keep() {
+            Ok(()) => self.carry_out(record, now),
+            Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
+        }
+    }
+
+    /// A press fired, and there is no password that it could set: it is noted as refused. An open window of an earlier press goes on.
+    pub fn refused(&mut self, source: &str, reason: String, now: &Now) -> RecoveryError {
+        let record = self.begun(source, PasswordHash::of_nobody(), self.standing_record().cloned(), now);
+        self.refuse(record, RecoveryError::NoPassword(reason), now)
+    }
+
+    fn begun(&self, source: &str, hash: PasswordHash, former: Option<Record>, now: &Now) -> Record {
+        let record = Record {
+            version: VERSION,
+            press: self.next_press(),
+            account: self.config.account.clone(),
+            source: source.into(),
+            fired_at: now.wall,
+            hash,
+            phase: Phase::Intended,
+            window: Window::open(self.config.window, now),
+            outcome: "begun".into(),
+            refused: false,
+            former: former.map(Box::new),
+        };
+        audit(&record, "press fired");
+        record
+    }
+
+    /// One more than any number seen. Record, stamp and the hooks' note are each enough to know it.
+    fn next_press(&self) -> u64 {
+        let of_file = |path| atomic_file::read(&*self.disk, path).ok().and_then(|text| press_number(&text));
+        let known = [self.record.as_ref().map(|record| record.press), of_file(&self.paths.stamp()), of_file(&self.paths.hooks_ran())];
+        known.into_iter().flatten().max().unwrap_or_default().saturating_add(1)
+    }
+
+    /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record that stands if this press
+    /// is refused.
+    fn leave_other_account(&mut self, now: &Now) -> Option<Record> {
+        let former = self.standing_record()?.clone();
+        if former.phase == Phase::TakenOver || former.account == self.config.account {
+            return Some(former);
+        }
+        let ended = match self.password_is(&former) {
+            Ok(PasswordIs::Other) => Ok(()),
+            Ok(_) => {
+                let unpublished = self.unpublish();
+                self.turn_off_account(&former.account, now).and(unpublished)
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            log::error!("{} still has the default password of an earlier press: {error}", former.account);
+        }
+        None
+    }
+
+    /// Steps 2 to 4 and 6.
+    pub(super) fn carry_out(&mut self, record: Record, now: &Now) -> Result<Done, RecoveryError> {
+        // Before the account is on: from then to its window nothing is touched that may keep us waiting.
+        let tallies = tally::clear(&self.disk, &self.paths, &record.account);
+        let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
+            Ok(back) => back,
+            Err(error) => return Err(self.refuse(record, RecoveryError::Accounts(error), now)),
+        };
+        let window = Window::open(self.config.window, now);
+        warnings.extend(tallies);
+        let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
+        later(self.publish(&record.account, window.ends));
+        later(self.renew_stamp(record.press));
+        let (press, account, until) = (record.press, record.account.clone(), window.ends);
+        let outcome = outcome::carried_out(created, &warnings);
+        self.record = Some(Record { phase: Phase::Recovered, window, outcome: cut(&outcome), former: None, ..record });
+        // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
+        let kept = self.keep();
+        self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));
+        warnings.extend(kept.err().map(Warning::File));
+        log::info!(target: "audit", "recovery press={press} account={account} outcome={outcome:?}");
+        for warning in &warnings {
+            log::warn!("press {press}: {warning}");
+        }
+        Ok(Done { press, account, created, until, warnings })
+    }
+
+    fn bring_back(&self, record: &Record, now: &Now) -> Result<BroughtBack, AccountsError> {
+        let accounts = self.accounts();
+        let wanted = Wanted {
+            account: &record.account,
+            hash: &record.hash,
+            changed: if self.config.must_change_password { Some(0) } else { shadow::day(now.wall) },
+            shell: &self.config.shell,
+            home: &self.config.home,
+            administrators: &self.config.administrators,
+        };
+        self.with_reserve(AccountsError::is_full, || accounts.bring_back(&wanted)).or_else(|error| {
+            // The last step, the folder's sync, may fail with the account already on: then its window must run.
+            match accounts.password_field(&record.account) {
+                Ok(Some(field)) if field.as_slice() == record.hash.expose().as_bytes() => {
+                    Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] })
+                }
+                _ => Err(error),
+            }
+        })
+    }
+
+    /// Notes that the press was refused. A window that was open goes on, and an account that was taken over stays so, each under its own number: the
+    /// engine knows by it which press it has followed, and what was set up since that one stands. Gives the error back.
+    pub(super) fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
+        let Record { former, source, fired_at, .. } = record.clone();
+        log::error!("press {} was refused: {error}", record.press);
+        audit(&record, "refused");
+        let outcome = cut(&format!("refused: {error}"));
+        match former {
+            Some(former) if former.phase == Phase::TakenOver => {
+                self.record = Some(Record { outcome, source, fired_at, refused: true, ..*former });
+                self.keep_or_forget();
+            }
+            Some(former) => {
+                let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
+                self.go_on(Record { outcome, source, fired_at, refused: true, ..*former }, window, now);
+            }
+            None => {
+                self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
+                self.keep_or_forget();
+            }
+        }
+        error
+    }
+}

@@ -1,0 +1,237 @@
+//! The window of a press, to its end.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use twostep::config;
+use twostep::core::recovery::Phase;
+use twostep::core::time::{BootTime, Wall};
+use twostep::supervisor::recovery::{AccountState, Now, Recovery, RecoveryError, StartAction, WindowEnd};
+use twostep::sys::atomic_file::Step;
+use twostep::sys::crypt;
+
+use super::disk::FailingDisk;
+use super::{FIRED, HOUR, Nas, PASSWORD, at, fired, no_adapter, outcome_cannot_be_kept, prepared, shadow_is_read_only, sticker};
+
+#[test]
+fn a_record_that_could_not_be_kept_is_tried_again_within_the_window() {
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        let fails = outcome_cannot_be_kept(step, path)?;
+        (!path.with_file_name("writable again").exists()).then_some(fails)
+    }));
+    daemon.fire("reset", prepared(&daemon), &fired()).unwrap();
+    for minute in [60, 120] {
+        assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + minute))));
+        assert_eq!(daemon.window_ended(&at("one", 100 + minute, FIRED)).unwrap(), WindowEnd::NotYet);
+    }
+    fs::write(nas.paths().state.join("writable again"), "").unwrap();
+    assert_eq!(daemon.window_ended(&at("one", 280, FIRED)).unwrap(), WindowEnd::NotYet);
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
+    assert_eq!(nas.daemon().last().unwrap().phase, Phase::Recovered);
+}
+
+#[test]
+fn a_daemon_that_starts_again_goes_on_with_the_window() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    fs::remove_file(nas.paths().recovered()).unwrap();
+    let mut daemon = nas.daemon();
+    assert!(
+        matches!(daemon.at_start(&at("one", 900, FIRED + 800)).unwrap(), StartAction::WindowGoesOn(end) if end.0.as_secs() == 100 + HOUR)
+    );
+    assert_eq!(nas.published().unwrap().until_boot_ms, (100 + HOUR) * 1000);
+    let mut rebooted = nas.daemon();
+    rebooted.at_start(&at("two", 20, FIRED + 600)).unwrap();
+    assert_eq!(nas.published().unwrap().until_boot_ms, (20 + HOUR - 600) * 1000);
+}
+
+#[test]
+fn the_window_ends_and_admin_is_off_again() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    assert_eq!(daemon.window_ended(&at("one", 99 + HOUR, 0)).unwrap(), WindowEnd::NotYet);
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!((nas.field().as_str(), daemon.window_ends()), ("!", None));
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Disabled);
+    assert!(nas.published().is_none());
+    assert_eq!(daemon.window_ended(&at("one", 101 + HOUR, 0)).unwrap(), WindowEnd::NotOpen);
+}
+
+#[test]
+fn a_window_that_ended_while_the_power_was_off_ends_at_the_start() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon();
+    let action = daemon.at_start(&at("two", 20, FIRED + 3601)).unwrap();
+    assert!(matches!(action, StartAction::Ended(WindowEnd::TurnedOff)), "{action:?}");
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn whoever_gave_admin_a_password_of_its_own_keeps_it() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    nas.set_password("$6$own$hash");
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Active);
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TakenOver);
+    assert_eq!(nas.field(), "$6$own$hash");
+    assert!(nas.published().is_none());
+    assert!(daemon.last().unwrap().outcome.contains("password of its own"));
+    daemon.turn_off(&fired(), "asked for").unwrap();
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn setting_the_default_password_again_makes_it_nobodys_own() {
+    for lock in ["", "!"] {
+        let nas = Nas::new();
+        let mut daemon = nas.pressed();
+        let again = crypt::hash(PASSWORD, crypt::Method::Sha512).unwrap().hash;
+        nas.set_password(&format!("{lock}{}", *again));
+        let shown = daemon.account_state(&fired()).unwrap();
+        let state = if lock.is_empty() { AccountState::Recovered { until: Some(Wall(FIRED + 3600)) } } else { AccountState::Disabled };
+        assert_eq!(shown, state);
+        assert_eq!(nas.daemon().window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+        assert_eq!(nas.field(), "!");
+    }
+}
+
+#[test]
+fn where_nobody_can_tell_whose_password_it_is_the_window_stays_undecided() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    nas.set_password("$6$some$hash");
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(no_adapter)).unwrap();
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    assert!(matches!(daemon.account_state(&fired()).unwrap(), AccountState::Recovered { .. }), "not taken over yet");
+    let error = daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap_err();
+    assert!(matches!(error, RecoveryError::Undecided(_)), "{error}");
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR))), "asked again in a minute");
+    assert_eq!((nas.field().as_str(), nas.daemon().last().unwrap().phase), ("$6$some$hash", Phase::Recovered));
+}
+
+/// A status is asked for often, and a hash is slow on a small board.
+#[test]
+fn a_hash_that_was_judged_is_not_judged_again_for_each_status() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let find = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        sticker()
+    };
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(find)).unwrap();
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    daemon.account_state(&fired()).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "what the press set is known");
+    nas.set_password("$6$own$hash");
+    for _ in 0..3 {
+        assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Active);
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_default_password_that_is_only_locked_does_not_outlive_the_window() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    nas.set_password(&format!("!{}", nas.field()));
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Disabled);
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn an_account_deleted_meanwhile_is_not_made_again() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    let nas = nas.without_admin();
+    let before = nas.texts();
+    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!(nas.texts(), before);
+    assert_eq!(daemon.account_state(&fired()).unwrap(), AccountState::Missing);
+}
+
+#[test]
+fn turning_off_works_without_any_press() {
+    let nas = Nas::new();
+    nas.set_password("$6$own$hash");
+    nas.daemon().turn_off(&fired(), "asked for").unwrap();
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn an_account_that_cannot_be_turned_off_is_tried_again_a_minute_later() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only));
+    let over = at("one", 100 + HOUR, 0);
+    daemon.window_ended(&over).unwrap_err();
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR))));
+    assert!(nas.published().is_none(), "PAM must not admit it any more");
+}
+
+fn published_cannot_be_removed(step: &Step, path: &Path) -> Option<i32> {
+    (*step == Step::Remove && path.ends_with("recovered")).then_some(libc::EROFS)
+}
+
+#[test]
+fn an_account_that_is_off_but_still_published_is_settled_and_only_that_is_tried_again() {
+    for own_password in [false, true] {
+        let nas = Nas::new();
+        drop(nas.pressed());
+        if own_password {
+            nas.set_password("$6$own$hash");
+        }
+        let mut daemon = nas.daemon_on(FailingDisk::failing(published_cannot_be_removed));
+        for minute in [0, 60] {
+            daemon.window_ended(&at("one", 100 + HOUR + minute, 0)).unwrap_err();
+            assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR + minute))), "never at once");
+        }
+        assert_eq!(nas.field(), if own_password { "$6$own$hash" } else { "!" });
+        let phase = if own_password { Phase::TakenOver } else { Phase::Off };
+        assert_eq!((daemon.last().unwrap().phase, nas.daemon().last().unwrap().phase), (phase, phase));
+        let mut booted = nas.daemon();
+        booted.at_start(&at("one", 300 + HOUR, 0)).unwrap();
+        assert_eq!((nas.published().is_none(), booted.window_ends()), (true, None));
+    }
+}
+
+#[test]
+fn while_it_is_in_doubt_which_account_is_meant_the_window_ends_and_a_press_does_nothing() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let config = config::Recovery { account: "operator".into(), ..nas.config() };
+    let doubted = || Recovery::open(nas.paths(), config.clone(), Box::new(sticker)).unwrap().in_doubt("twostepd.toml:2: no account name");
+    let mut daemon = doubted();
+    let refused = daemon.fire("reset", prepared(&daemon), &at("one", 200, FIRED)).unwrap_err().to_string();
+    assert!(refused.ends_with("to end an open window: twostepd.toml:2: no account name"), "{refused}");
+    let StartAction::WindowGoesOn(until) = daemon.at_start(&at("one", 200, FIRED)).unwrap() else { panic!("the window does not go on") };
+    assert_eq!(until, daemon.window_ends().unwrap());
+    assert_eq!(daemon.window_ended(&Now { boot: until, ..fired() }).unwrap(), WindowEnd::TurnedOff);
+    assert_eq!((nas.field().as_str(), daemon.account()), ("!", "admin"));
+    // Nor is what the default password is: one that somebody has set since waits for the file to be mended.
+    let nas = Nas::new();
+    drop(nas.pressed());
+    nas.set_password("$6$some$hash");
+    let sure = || Recovery::open(nas.paths(), nas.config(), Box::new(sticker)).unwrap();
+    let over = at("one", 100 + HOUR, 0);
+    assert!(matches!(sure().in_doubt("a typing error").window_ended(&over), Err(RecoveryError::Undecided(_))));
+    assert_eq!(sure().window_ended(&over).unwrap(), WindowEnd::TakenOver);
+}
+
+#[test]
+fn while_it_is_in_doubt_which_account_is_meant_what_nobody_has_pressed_for_is_left_alone() {
+    let nas = Nas::new();
+    let mut daemon = nas.pressed();
+    daemon.turn_off(&fired(), "for the test").unwrap();
+    let doubted = || Recovery::open(nas.paths(), nas.config(), Box::new(sticker)).unwrap().in_doubt("twostepd.toml:2: no account name");
+    nas.set_password("$6$salt$of-its-own");
+    assert!(matches!(doubted().turn_off(&fired(), "for the test"), Err(RecoveryError::InDoubt(_))));
+    assert_eq!(nas.field(), "$6$salt$of-its-own");
+}
