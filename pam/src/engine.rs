@@ -292,6 +292,7 @@ impl Engine for Socket {
             setup: told.setup,
             retry_after: told.retry_after,
             notice: told.notice,
+            prompt: told.prompt,
         })
     }
 

@@ -192,7 +192,17 @@ impl Talk for Fake<'_> {
 // Lines as they are mostly needed.
 
 pub fn started(decision: Decision) -> Started {
-    Started { decision, login: None, methods: None, preferred: None, expires_in: None, setup: None, retry_after: None, notice: None }
+    Started {
+        decision,
+        login: None,
+        methods: None,
+        preferred: None,
+        expires_in: None,
+        setup: None,
+        retry_after: None,
+        notice: None,
+        prompt: None,
+    }
 }
 
 pub fn verify(methods: &[Method]) -> Line {

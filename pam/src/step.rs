@@ -209,8 +209,10 @@ impl Step<'_> {
         let mut methods = started.methods.unwrap_or_default();
         let preferred = started.preferred.filter(|method| methods.contains(method));
         let mut method = preferred.or(methods.first().copied()).ok_or_else(rubbish)?;
+        let plain = |prompt| Challenge { prompt, qr: None, number: None, sent_to: None, expires_in: 0 };
+        let mut begun = started.prompt.filter(|_| preferred.is_some()).map(plain);
         let passed = loop {
-            match self.by(&login, method, &methods) {
+            match self.by(&login, (method, begun.take()), &methods) {
                 Ok(Ended::Verified(answered)) => break self.verified(&login, answered),
                 Ok(Ended::AnotherWay) => {}
                 Ok(Ended::Unavailable(unusable)) => {
@@ -232,9 +234,9 @@ impl Step<'_> {
         passed
     }
 
-    /// Asks for one method, as often as it takes.
-    fn by(&mut self, login: &Secret, method: Method, methods: &[Method]) -> Result<Ended, Stop> {
-        let challenge = match self.engine.challenge(login, method) {
+    /// Asks for one method, as often as it takes; it may have begun with the login.
+    fn by(&mut self, login: &Secret, (method, begun): (Method, Option<Challenge>), methods: &[Method]) -> Result<Ended, Stop> {
+        let challenge = match begun.map_or_else(|| self.engine.challenge(login, method), Ok) {
             Ok(challenge) => challenge,
             Err(Failure::Unavailable(reason)) => return Ok(self.unavailable(method, &reason)),
             Err(failure) => return Err(failure.into()),
@@ -548,6 +550,23 @@ mod tests {
             Ok(Pass::Verified),
         );
         assert_eq!(questions, ["Enter the code that your authenticator app shows (? for other ways): "]);
+    }
+
+    #[test]
+    fn a_login_that_begins_with_its_question_needs_no_challenge_for_it() {
+        let begun = |methods| {
+            let Line::Start(Ok(started)) = verify(methods) else { unreachable!() };
+            Started { prompt: Some(Secret::new(APP.into())), ..started }
+        };
+        let right = || answer(SecurityCode, "123456", Outcome::Verified);
+        let questions = ends(vec![Line::Start(Ok(begun(BOTH))), types(&[], "123456"), right()], Ok(Pass::Verified));
+        assert_eq!(questions, ["Enter the code that your authenticator app shows (? for other ways): "]);
+        // Whoever comes back to it begins it anew, and what is said of no method is a question for none.
+        let there_and_back = vec![Line::Start(Ok(begun(BOTH))), types(&[APP], "?"), types(&["Which one"], "")];
+        let again = vec![challenge(SecurityCode, APP), types(&[], "123456"), right()];
+        ends(there_and_back.into_iter().chain(again).collect(), Ok(Pass::Verified));
+        let of_none = Started { preferred: None, ..begun(BOTH) };
+        ends(vec![Line::Start(Ok(of_none)), challenge(SecurityCode, APP), types(&[], "123456"), right()], Ok(Pass::Verified));
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub const RECENT: Duration = Duration::from_secs(600);
 /// How long a trusted device is trusted.
 pub const TRUST_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
+const SECURITY_CODE: &str = "Enter the code that your authenticator app shows";
+
 /// Why a call on a login is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoginFault {
@@ -244,6 +246,27 @@ impl Login {
         means: Means<'_>,
         now: &Now,
     ) -> Result<Challenge, LoginFault> {
+        self.may_begin(method, (account, facilities), now)?;
+        let unavailable = |reason: String| LoginFault::MethodUnavailable(method, reason);
+        let Means { mails, requests, draw } = means;
+        match method {
+            Method::SecurityCode => Ok(self.prompt(SECURITY_CODE, now.moment.boot)),
+            Method::RecoveryCode => Ok(self.prompt("Enter one of your recovery codes", now.moment.boot)),
+            Method::EmailCode => {
+                let address = account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
+                self.mail((address, account), (mails, draw.random), now.moment.boot).map_err(unavailable)
+            }
+            Method::QrCode | Method::LoginApproval | Method::OnlineCode => self.ask(method, account, (requests, draw), &now.moment),
+        }
+    }
+
+    /// What the challenge of this method would say, where it would do nothing but say so.
+    #[must_use]
+    pub fn at_once(&self, method: Method, account: (&Account, Facilities), now: &Now) -> Option<&'static str> {
+        (method == Method::SecurityCode && self.may_begin(method, account, now).is_ok()).then_some(SECURITY_CODE)
+    }
+
+    fn may_begin(&self, method: Method, (account, facilities): (&Account, Facilities), now: &Now) -> Result<(), LoginFault> {
         if self.is_over(now.moment.boot) || !account.is_enabled() {
             return Err(LoginFault::NoSuchLogin);
         }
@@ -257,18 +280,9 @@ impl Login {
         if method.is_typed() || gate == Gate::Locked {
             self.closed(gate).map_or(Ok(()), |reason| Err(unavailable(reason)))?;
         }
-        let Means { mails, requests, draw } = means;
         match method {
-            Method::SecurityCode => {
-                now.time.map_err(|fault| unavailable(fault.to_string()))?;
-                Ok(self.prompt("Enter the code that your authenticator app shows", now.moment.boot))
-            }
-            Method::RecoveryCode => Ok(self.prompt("Enter one of your recovery codes", now.moment.boot)),
-            Method::EmailCode => {
-                let address = account.recovery_email.as_deref().ok_or(LoginFault::MethodNotEnabled(method))?;
-                self.mail((address, account), (mails, draw.random), now.moment.boot).map_err(unavailable)
-            }
-            Method::QrCode | Method::LoginApproval | Method::OnlineCode => self.ask(method, account, (requests, draw), &now.moment),
+            Method::SecurityCode => now.time.map(drop).map_err(|fault| unavailable(fault.to_string())),
+            _ => Ok(()),
         }
     }
 
@@ -487,6 +501,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_at_once_is_what_the_challenge_says_and_only_where_it_does_nothing_else() {
+        let (mut alice, mut login) = (Held::alice(), open(0));
+        let at_once = |alice: &Held, method, seconds| login.at_once(method, (&alice.account, WITH_MAIL), &now(seconds));
+        let said = at_once(&alice, Method::SecurityCode, 0).unwrap();
+        for (method, seconds) in [(Method::EmailCode, 0), (Method::LoginApproval, 0), (Method::SecurityCode, 120)] {
+            assert_eq!(at_once(&alice, method, seconds), None, "{method:?} after {seconds} s");
+        }
+        let before = login.clone();
+        assert_eq!(alice.challenge(&mut login, Method::SecurityCode, &mut MailBudget::default(), 0).unwrap().prompt, said);
+        assert_eq!(login, before);
+        for _ in 0..FREE {
+            alice.answer(&mut open(0), Method::SecurityCode, "000000", 0).unwrap();
+        }
+        assert_eq!(login.at_once(Method::SecurityCode, (&alice.account, WITH_MAIL), &now(1)), None, "it has to wait");
+    }
+
+    #[test]
     fn a_login_waits_two_minutes_and_ten_once_a_code_was_mailed() {
         let (mut alice, mut login, mut budget) = (Held::alice(), open(0), MailBudget::default());
         assert_eq!(login.expires_in(now(20).moment.boot), 100);
@@ -535,6 +566,7 @@ mod tests {
         let (mut mails, mut requests) = (MailBudget::default(), RequestBudget::default());
         let means = Means { mails: &mut mails, requests: &mut requests, draw: draw() };
         assert!(login.challenge(Method::SecurityCode, (&account, WITH_MAIL), means, &broken).is_err());
+        assert_eq!(login.at_once(Method::SecurityCode, (&account, WITH_MAIL), &broken), None);
         let code = RecoveryCode::new([9; 10]).shown().to_string();
         let told = login.answer(&account, (Method::RecoveryCode, &code), &broken, &mut alice).unwrap();
         assert_eq!(told.outcome, Outcome::Verified);

@@ -134,7 +134,7 @@ async fn start(
 
 /// What [`begin`] needs to know.
 struct Decided {
-    moment: Moment,
+    now: logic::Now,
     decision: decision::Decision,
     stored: Stored,
     denial: Option<Denial>,
@@ -182,7 +182,7 @@ async fn decide(
             let denial = view.denial(person.uid)?;
             let seen = domain::seen(view, &person, &stored.account, decision == decision::Decision::NotRequired)?;
             // Boxed: it goes from thread to thread and from future to future.
-            Ok((Box::new(Decided { moment, decision, stored, denial, counts: None }), device, seen))
+            Ok((Box::new(Decided { now: now(view, moment)?, decision, stored, denial, counts: None }), device, seen))
         })
         .await?;
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
@@ -201,7 +201,7 @@ async fn decide(
 }
 
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {
-    let moment = decided.moment;
+    let moment = decided.now.moment;
     let owner = owner(rank, peer, origin.uid);
     let why = decided
         .counts
@@ -218,6 +218,7 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box
         setup: None,
         retry_after: None,
         notice: decided.denial.as_ref().map(|denial| notice::denied(denial, moment.wall)),
+        prompt: None,
     };
     Ok(match decided.decision {
         decision::Decision::NotRequired => plain(Decision::NotRequired),
@@ -233,12 +234,14 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box
         decision::Decision::Verify { methods, preferred } => {
             let login = Login::open(origin, moment.boot).after(decided.told());
             let expires_in = login.expires_in(moment.boot);
+            let prompt = login.at_once(preferred, (&decided.stored.account, desk.facilities()), &decided.now);
             let name = desk.open_login(owner, login, moment.boot)?;
             Started {
                 login: Some(name),
                 methods: Some(methods.iter().collect()),
                 preferred: Some(preferred),
                 expires_in: Some(expires_in),
+                prompt: prompt.map(|prompt| Secret::new(prompt.into())),
                 ..plain(Decision::Verify)
             }
         }

@@ -132,6 +132,9 @@ pub struct Started {
     /// For the user's eyes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<String>,
+    /// With `verify`, where `preferred` needs no `Challenge`: what that would say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Secret>,
 }
 
 /// See [`Started::decision`].

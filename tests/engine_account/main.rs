@@ -93,6 +93,8 @@ fn nothing_is_in_force_before_the_last_step_and_everything_after() {
     assert_eq!((&status["status"], &status["recovery_codes_left"]), (&json!("enabled"), &json!(10)));
     let started = alice.start();
     assert!(is_asked(&started));
+    let asked = alice.call("Login.Challenge", json!({ "login": started["login"], "method": "security_code" }));
+    assert!(started["prompt"].is_string() && started["prompt"] == asked["prompt"], "the challenge has no more to say: {started} {asked}");
     assert_eq!(alice.answer(&started["login"], "security_code", &used)["outcome"], "already_used", "the code of the setup");
     assert_eq!(alice.answer(&started["login"], "security_code", &code(secret, 1))["outcome"], "verified");
     assert_eq!(alice.refused("Account.FinishSetup", json!({ "setup": setup, "password": PASSWORD })).0, "NoSuchSetup", "it serves once");

@@ -9,7 +9,9 @@ use crate::engine::{alice as alices_number, code, wrong_code};
 fn a_login_is_approved_by_the_number_on_both_sides() {
     let mut town = Town::new();
     let mut alice = Alice::with_phone(&mut town);
-    assert_eq!(alice.api.start()["preferred"], "login_approval");
+    let started = alice.api.start();
+    assert_eq!(started["preferred"], "login_approval");
+    assert_eq!(started.get("prompt"), None, "its phones are asked when somebody waits");
     let seen = alice.watches(&mut town);
     assert_eq!(seen.next()["requests"], json!([]));
     let (login, challenge) = alice.challenge("login_approval");
