@@ -8,7 +8,7 @@
 //! NSS blocks, sometimes for as long as a domain controller is away, so it is asked on threads. Of one name or number one thread at most asks at
 //! a time, whoever wants to know (but root and granted peers don't rely on a stranger's); a thread that hangs keeps one of [`AT_ONCE`] places
 //! until it is back. A stranger has a small share of the places ([`places`]). Files have threads of their own, so that local users log in also
-//! while all places hang. Names are canonicalised here: whatever is counted or bound later is bound to uid
+//! while all places hang; files that have not changed since are not read again ([`files`]). Names are canonicalised here: whatever is counted or bound later is bound to uid
 //! **and** name.
 //!
 //! Groups are looked up in the same way where logins want to know them ([`Directory::teams`]); an administrator's call asks each time.
@@ -20,7 +20,7 @@ mod system;
 
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use log::warn;
@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use self::files::Files;
+use self::files::{Files, Kept};
 pub use self::known::Answer;
 use self::known::{Asked, Known, Room, Tell, Whole};
 use self::places::{Place, Places};
@@ -172,6 +172,8 @@ pub enum Key {
 pub struct Directory {
     /// Holds passwd and group, which make a subject local.
     files: Arc<Path>,
+    /// What they said, as long as they are the same.
+    kept: Arc<Mutex<Option<Kept>>>,
     nss: Option<Arc<dyn Nss>>,
     limits: Limits,
     file_places: Arc<Semaphore>,
@@ -201,6 +203,7 @@ impl Directory {
         let places = |count| Arc::new(Semaphore::new(count));
         Self {
             files: files.into(),
+            kept: Arc::default(),
             nss,
             limits,
             file_places: places(FILE_THREADS),
@@ -239,7 +242,7 @@ impl Directory {
     /// The users of these names, in that order: looked up together, each for itself.
     pub async fn people(&self, names: &[String]) -> Vec<Found> {
         let files = match self.read_files().await {
-            Ok(files) => Arc::new(files),
+            Ok(files) => files,
             Err(silent) => return vec![Err(silent); names.len()],
         };
         let (mut asked, mut found) = (JoinSet::new(), vec![Err(Silent("a look-up broke off".into())); names.len()]);
@@ -310,7 +313,7 @@ impl Directory {
     /// As [`by_name`](Self::by_name).
     pub async fn list(&self, kind: SubjectKind) -> Result<Vec<String>, Silent> {
         let files = self.read_files().await?;
-        let local = if kind.is_group() { files.group } else { files.passwd };
+        let local = if kind.is_group() { &files.group } else { &files.passwd };
         let local = local.names().map(String::from);
         let nss = match kind {
             SubjectKind::LocalUser | SubjectKind::LocalGroup => return Ok(local.collect()),
@@ -377,7 +380,7 @@ impl Directory {
         let files = match files {
             Some(files) => files,
             None => match self.read_files().await {
-                Ok(files) => Arc::new(files),
+                Ok(files) => files,
                 Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
             },
         };
@@ -455,14 +458,24 @@ impl Directory {
         timeout(longest, answer).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn read_files(&self) -> Result<Files, Silent> {
+    async fn read_files(&self) -> Result<Arc<Files>, Silent> {
+        if let Some(kept) = self.kept().as_ref().filter(|kept| kept.stands(&self.files)) {
+            return Ok(Arc::clone(&kept.files));
+        }
         let _share = match self.stranger {
             Some(_) => Some(self.strangers_file_places.acquire().await.map_err(|e| Silent(e.to_string()))?),
             None => None,
         };
         let _place = self.file_places.acquire().await.map_err(|e| Silent(e.to_string()))?;
-        let folder = Arc::clone(&self.files);
-        spawn_blocking(move || Files::read(&folder)).await.map_err(|e| Silent(e.to_string()))?
+        let (folder, now) = (Arc::clone(&self.files), clock::wall());
+        let (files, kept) = spawn_blocking(move || Files::read(&folder, now)).await.map_err(|e| Silent(e.to_string()))??;
+        *self.kept() = kept;
+        Ok(files)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        // What is kept is whole after any panic.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
