@@ -46,6 +46,7 @@ mod policy;
 mod reader;
 mod restore;
 mod revoked;
+mod room;
 mod schema;
 mod seal;
 mod shared;

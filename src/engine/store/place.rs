@@ -107,10 +107,14 @@ impl Place {
         if keys.checks(&check) { Ok(found) } else { Err(Failure::WrongKey) }
     }
 
+    /// The database's write-ahead log.
+    pub(super) fn log(&self) -> PathBuf {
+        companion(&self.database(), "-wal")
+    }
+
     /// Whether there has been a database here before.
     fn has_past(&self) -> bool {
-        let wal = companion(&self.database(), "-wal");
-        fs::metadata(wal).is_ok_and(|file| file.len() > 0) || backup::any(&self.options.folder)
+        fs::metadata(self.log()).is_ok_and(|file| file.len() > 0) || backup::any(&self.options.folder)
     }
 
     /// Makes an empty database beside, then puts it in place.

@@ -3,6 +3,7 @@
 //! ```text
 //!            jobs waiting                 one after another            durable
 //!   blocked ─────────────► BEGIN IMMEDIATE ───────────────────► COMMIT ───────► answers ──► log written back, if it has grown ──► blocked
+//!                               │                                 │                         else room made in it, if little is left
 //!                               │ storage fault                   │
 //!                               └──────────► ROLLBACK ◄───────────┘ all jobs of the group are answered with the fault; nothing was applied
 //! ```
@@ -23,6 +24,7 @@ use super::courier::{Batch, Done, GROUP};
 use super::error::{Failure, StoreError};
 use super::place::{self, Place, unavailable};
 use super::restore;
+use super::room::Room;
 use super::shared::{Job, Shared};
 use super::view::Tx;
 use crate::proto::privileged::Recovered;
@@ -56,11 +58,13 @@ pub(super) struct Writer {
     log: Arc<AtomicI32>,
     /// Pages in the log that were left when it was last written back.
     left: i32,
+    room: Room,
 }
 
 impl Writer {
     pub(super) fn new(place: Arc<Place>, shared: Arc<Shared>, tell: mpsc::UnboundedSender<Done>) -> Self {
-        Self { place, shared, tell, db: None, log: Arc::default(), left: 0 }
+        let room = Room::new(place.log());
+        Self { place, shared, tell, db: None, log: Arc::default(), left: 0, room }
     }
 
     /// Works until told to close, or until nobody is left who could ask.
@@ -193,6 +197,7 @@ impl Writer {
         let last = Tx::new(&db, self.place.keys()?).last_audit().map_err(unavailable)?;
         self.shared.audited.send_replace(last);
         self.left = 0;
+        self.room = Room::new(self.place.log());
         self.db = Some(db);
         self.shared.set_failure(None);
         Ok(())
@@ -217,13 +222,21 @@ impl Writer {
         }
     }
 
-    /// Copies the log into the database once it has grown by [`LOG`] pages. A reader may keep it from being complete; then it goes on later.
+    /// Copies the log into the database once it has grown by [`LOG`] pages; until then there is to be room in it. A reader may keep it from being
+    /// complete; then it goes on later.
     fn write_log_back(&mut self) {
         let pages = self.log.load(Ordering::Relaxed);
         if pages < self.left {
             self.left = 0;
         }
-        let Some(db) = self.db.as_ref().filter(|_| pages - self.left >= LOG) else { return };
+        let Some(db) = self.db.as_ref() else { return };
+        if pages - self.left < LOG {
+            // It gets longer than that where readers are always there, and many write: they share what a commit costs.
+            if pages < LOG {
+                self.room.keep(u64::try_from(pages).unwrap_or_default());
+            }
+            return;
+        }
         self.left = pages;
         let done = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(StoreError::from);
         match done {
