@@ -141,6 +141,7 @@ export class Card {
   async ask(work) {
     this.error.textContent = '';
     this.asking = true;
+    const held = this.buttons.find((one) => one === document.activeElement);
     this.enable();
     try {
       await work();
@@ -150,6 +151,7 @@ export class Card {
     } finally {
       this.asking = false;
       this.enable();
+      if (document.activeElement === document.body) held?.focus();
     }
   }
 
@@ -163,7 +165,8 @@ export class Card {
 
   end(name, tone) {
     if (this.state === 'over') return;
-    const focused = this.element.contains(document.activeElement);
+    // Who answers here loses the focus with the button; Safari gives a tapped one none.
+    const { activeElement, body } = document, focused = activeElement === body ? this.asking : this.element.contains(activeElement);
     this.state = 'over';
     const [title, text] = words[name];
     this.title.textContent = title;
@@ -176,8 +179,9 @@ export class Card {
       h('p', { class: 'small' }, `${this.request.service} · ${t.home.account(this.request.account, this.request.host)}`),
       button('plain', t.close, () => this.closed(this), { test: 'close' }),
     );
-    announce(`${title}. ${text}`);
     if (focused) this.title.focus();
+    // What has the focus is read by itself.
+    announce(focused ? text : `${title}. ${text}`);
     this.changed();
   }
 }

@@ -64,12 +64,14 @@ export const note = (tone, ...content) =>
 export const facts = (...pairs) =>
   h('dl', { class: 'facts' }, pairs.filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 
-/** While `work` runs, none of the buttons can be pressed again. */
+/** While `work` runs, none of the buttons can be pressed again; the focus comes back to the one that had it. */
 export async function busy(buttons, work) {
+  const held = buttons.find((one) => one === document.activeElement);
   for (const one of buttons) one.disabled = true;
   try {
     return await work();
   } finally {
     for (const one of buttons) one.disabled = false;
+    if (document.activeElement === document.body) held?.focus();
   }
 }

@@ -66,6 +66,13 @@ function row(account) {
     icon('more')));
 }
 
+/** Drawn anew; the focus stays on the account that had it. */
+function drawRows() {
+  const focused = [...rows.children].findIndex((one) => one.contains(document.activeElement));
+  rows.replaceChildren(...accounts.map(row));
+  rows.children[focused]?.firstChild.focus();
+}
+
 /** "No login waits" is said only where the NAS said so. */
 function titleOf(open) {
   if (!accounts.length) return t.home.emptyTitle;
@@ -120,14 +127,19 @@ function add(account, request) {
   const card = Object.assign(new Card(account, request, { closed, changed }), { key });
   if (before.length) before[before.length - 1].element.before(card.element);
   else list.append(card.element);
+  let focused = false;
   for (const old of before) {
     // What became of the login just replaced is still to be read, below the new one.
     if (old.element.dataset.outcome === 'superseded' && !old.seen) old.seen = true;
-    else drop(old);
+    else {
+      focused ||= old.element.contains(document.activeElement);
+      drop(old);
+    }
   }
   cards.set(key, card);
   settle();
   announce(t.request.announce(request));
+  if (focused) card.title.focus();
   return card;
 }
 
@@ -140,7 +152,7 @@ export function take(account, news) {
     if (!account.wasKnown) remember(account);
   }
   draw();
-  if (before !== JSON.stringify(news.error)) rows.replaceChildren(...accounts.map(row));
+  if (before !== JSON.stringify(news.error)) drawRows();
 }
 
 /** The setup is finished: from now on a phone that is not known was removed. */
@@ -183,7 +195,7 @@ export function setAccounts(now) {
   const known = new Set(now.map(({ authenticator }) => authenticator));
   for (const card of openCards().filter(({ account }) => !known.has(account.authenticator))) closed(card);
   for (const authenticator of told.keys()) if (!known.has(authenticator)) told.delete(authenticator);
-  rows.replaceChildren(...now.map(row));
+  drawRows();
   draw();
 }
 

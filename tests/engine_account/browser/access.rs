@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use super::webdriver::Browser;
-use super::{approval, begin_pairing, camera, scene};
+use super::{approval, begin_pairing, camera, outcome, scene};
 
 /// What is wrong with what is shown now.
 const FAULTS: &str = concat!("return (() => {", include_str!("access.js"), "})()");
@@ -105,4 +105,57 @@ fn the_page_begins_with_nothing_that_is_wrong_a_moment_later() {
     phone.open("about:blank");
     phone.open(&format!("{}/scan#1.short", nas.address));
     assert_eq!(headings("document.querySelector('[data-testid=done]')?.checkVisibility()"), ["Not a whole link"]);
+}
+
+/// Keeps what a screen reader says by itself: what changes in a place that speaks, and, after "> ", what the focus comes to.
+const HEAR: &str = "
+    window.heard = [];
+    new MutationObserver((changes) => {
+        const places = changes.map(({ target }) => (target.nodeType === 3 ? target.parentElement : target)?.closest('[aria-live=assertive], [role=status], [role=alert]'));
+        for (const one of new Set(places)) if (one?.textContent && one.checkVisibility()) heard.push(one.textContent);
+    }).observe(document, { subtree: true, childList: true, characterData: true });
+    addEventListener('focusin', ({ target }) => heard.push(`> ${target.innerText.trim()}`));";
+
+#[test]
+fn each_login_and_its_end_is_read_aloud_once_and_whoever_listens_is_not_lost() {
+    let Some((nas, phone)) = scene("compare") else { return };
+    approval(&nas, &phone);
+    phone.run(HEAR, &[]);
+    // The observer hears after the change.
+    let heard = || {
+        let told = phone.run("return new Promise((resolve) => setTimeout(() => resolve(heard.splice(0))))", &[]);
+        crate::engine::strings(&told)
+    };
+    let mut service = nas.service();
+    let (login, challenge) = nas.login(&mut service, "login_approval");
+    phone.see_enabled("approve");
+    let digits: Vec<String> = challenge["number"].as_str().unwrap().chars().map(String::from).collect();
+    assert_eq!(heard(), [format!("New login request: alice into sshd from 192.0.2.7. Number {}.", digits.join(" "))]);
+    phone.tap("approve");
+    phone.see("outcome");
+    assert_eq!(outcome(&mut service, &login), "verified");
+    assert_eq!(heard(), ["> Approve", "> Approved", "The login goes on by itself."]);
+    phone.tap("close");
+    phone.see_no("request");
+    assert_eq!(heard(), ["> OK", "> No login waits"]);
+    // One that is given up while somebody reads it.
+    let (login, _) = nas.login(&mut service, "login_approval");
+    phone.see_enabled("deny");
+    phone.run("document.querySelector('[data-testid=deny]').focus()", &[]);
+    heard();
+    service.call("Login.Cancel", json!({ "login": login }));
+    phone.see("outcome");
+    assert_eq!(heard(), ["> Over", "This login was answered elsewhere, given up, or replaced by a newer one."]);
+    // An answer that comes late: a button that can't be pressed meanwhile keeps no focus.
+    phone.tap("close");
+    phone.see_no("request");
+    let (login, _) = nas.login(&mut service, "login_approval");
+    phone.see_enabled("deny");
+    let late = "const real = fetch; window.fetch = async (...given) => { await new Promise((resolve) => setTimeout(resolve, 200)); return real(...given); };";
+    phone.run(late, &[]);
+    heard();
+    phone.tap("deny");
+    phone.see("outcome");
+    assert_eq!(outcome(&mut service, &login), "denied");
+    assert_eq!(heard()[..2], ["> Deny", "> Denied"]);
 }

@@ -67,6 +67,28 @@ fn no_button_catches_a_tap_while_the_cards_move() {
 }
 
 #[test]
+fn whoever_is_at_a_card_or_an_account_is_not_lost_when_it_is_replaced() {
+    let Some((nas, phone)) = scene("compare") else { return };
+    approval(&nas, &phone);
+    in_page(&phone, TELL, &[]);
+    let at = |what: &str| format!("document.activeElement === {what}");
+    in_page(&phone, "tell('alice', '1'); all('number-input')[0].focus(); tell('alice')", &[]);
+    phone.until(&at("all('request')[0].querySelector('h2')"));
+    assert_eq!(in_page(&phone, "tell('alice', '2'); return all('request').length", &[]), 1);
+    phone.until(&at("all('request')[0].querySelector('h2')"));
+    // The account's row says that it is no longer paired.
+    let revoke = "
+        const { take } = await import('/assets/home.js');
+        const { loadAccounts } = await import('/assets/store.js');
+        const [account] = await loadAccounts();
+        all('account-row')[0].focus();
+        take({ ...account, wasKnown: true }, { error: 'NoSuchAuthenticator' });";
+    in_page(&phone, revoke, &[]);
+    phone.until(&at("all('account-row')[0]"));
+    phone.until("all('account-row')[0].innerText.includes('No longer paired')");
+}
+
+#[test]
 fn a_typed_number_is_sent_once_and_not_before_the_card_rests() {
     let Some((_nas, phone)) = opened() else { return };
     in_page(&phone, TELL, &[]);
