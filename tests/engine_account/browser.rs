@@ -1,5 +1,5 @@
 //! The phone's page as its user has it: headless Chromium plays the phone against the real twostep-web and the real engine. What is a scene of its
-//! own, a function, Firefox plays as well.
+//! own, a function, Firefox and WebKit play as well.
 //!
 //! `TWOSTEP_TEST_PICTURES=FOLDER` keeps a picture of each screen there, in both themes.
 
@@ -48,7 +48,7 @@ fn scene(number: &str) -> Option<(Nas, Browser)> {
 }
 
 /// One of the [`scenes`], in Chromium.
-fn plays(number: &str, play: fn(&mut Nas, &Browser)) {
+fn plays(number: &str, play: scenes::Play) {
     if let Some((mut nas, phone)) = scene(number) {
         play(&mut nas, &phone);
     }
@@ -61,8 +61,8 @@ fn picture(phone: &Browser, name: &str) {
         let file = std::path::Path::new(&folder).join(format!("{name}-{theme}.png"));
         std::fs::write(file, STANDARD.decode(phone.picture()).unwrap()).unwrap();
     };
-    if phone.is_firefox() {
-        return keep("firefox");
+    if !phone.is_chromium() {
+        return keep(if phone.is_firefox() { "firefox" } else { "webkit" });
     }
     for (theme, dark) in [("light", false), ("dark", true)] {
         phone.dark(dark);
@@ -99,6 +99,7 @@ fn approval(nas: &Nas, phone: &Browser) -> Vec<String> {
     });
     phone.tap("done");
     phone.see("scan");
+    phone.see_connected();
     codes
 }
 
@@ -163,6 +164,16 @@ fn a_phone_that_loses_its_storage_still_approves_and_pairs_in_a_page_loaded_anew
 }
 
 #[test]
+fn a_phone_that_loses_its_storage_forgets_all_the_same() {
+    plays("compare", scenes::forgets_without_its_storage);
+}
+
+#[test]
+fn a_phone_that_loses_its_storage_unpairs_all_the_same() {
+    plays("compare", scenes::unpairs_without_its_storage);
+}
+
+#[test]
 fn a_name_too_long_for_the_nas_is_explained() {
     let Some((nas, phone)) = scene("compare") else { return };
     nas.set_up("qr_code", |_, _, uri| {
@@ -201,6 +212,24 @@ fn the_scan_screen_stays_while_the_page_is_hidden_and_looks_again_afterwards() {
     camera::film(&nas.camera(), &camera::drawn(&terminal::qr(offered["uri"].as_str().unwrap()).unwrap()), 6);
     see(false);
     phone.see("name");
+}
+
+/// A call comes in, or another app takes the camera, while the page is seen.
+#[test]
+fn a_camera_that_is_taken_away_is_explained_and_a_picture_that_stands_still_goes_on() {
+    let Some((nas, phone)) = scene("compare") else { return };
+    camera::film(&nas.camera(), &[vec![true]], 1);
+    phone.open(&nas.address);
+    phone.tap("scan");
+    phone.read("Point the camera");
+    phone.run(
+        "window.played = 0; document.addEventListener('playing', () => { played += 1; document.body.dataset.played = played; }, true)",
+        &[],
+    );
+    phone.run("document.querySelector('video').pause()", &[]);
+    phone.until("played === 1 && !document.querySelector('video').paused");
+    phone.run("document.querySelector('video').srcObject.getTracks()[0].stop()", &[]);
+    assert!(phone.text("camera-problem").starts_with("The camera gives no picture"));
 }
 
 #[test]

@@ -10,8 +10,15 @@ const words = t.account;
 /** The NAS could not be asked: parting here alone is still possible. */
 const AWAY = ['Offline', 'Unreachable', 'Unavailable', 'Odd', 'InvalidProof', 'StorageFailed'];
 
+/** Where the storage is lost, a page that is loaded anew has it again, and forgets. */
 async function forget(account) {
-  await dropAccount(account.authenticator);
+  try {
+    await dropAccount(account.authenticator);
+  } catch {
+    history.replaceState({ forget: account.authenticator }, '');
+    location.reload();
+    return new Promise(() => {});
+  }
   dispatchEvent(new Event('accounts'));
   announce(words.unpaired);
   goHome();

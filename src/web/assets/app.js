@@ -99,7 +99,13 @@ async function start() {
     return refuse(t.insecure.http, h('p', {}, h('a', { href: secure }, secure)));
   }
   if (!canHoldKeys()) return refuse(t.insecure.browser);
+  const { forget } = history.state ?? {};
   try {
+    if (forget) {
+      // Once: where it fails here too, its user asks anew.
+      history.replaceState(null, '');
+      await dropAccount(forget);
+    }
     await reload();
   } catch {
     return refuse(t.insecure.storage);

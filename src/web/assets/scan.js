@@ -87,8 +87,11 @@ async function watch(video, signal, accept) {
     video.parentElement.dataset.state = 'live';
     eye = await reader();
     // One for all pictures: WebKit frees a canvas late, and iOS ends a page, or gives it no more, for the sum of them.
-    const canvas = h('canvas');
+    const canvas = h('canvas'), [track] = stream.getVideoTracks();
     for (let turn = 0; !signal.aborted; turn++) {
+      // Somebody calls, another app wants the camera: it is gone, or iOS lets the picture stand still afterwards.
+      if (track.readyState === 'ended') throw new Error('no picture any more');
+      if (video.paused) video.play().catch(() => {});
       if (video.videoWidth) {
         const text = await eye.read(drawn(video, video.videoWidth, video.videoHeight, LARGEST, canvas), turn);
         if (text && !signal.aborted && accept(text)) return;

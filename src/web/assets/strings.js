@@ -146,7 +146,7 @@ export const t = {
     textGo: 'Open',
     denied: 'This page may not use the camera. Allow it in the browser’s settings for this site (on iOS: Settings, Apps, Safari, Camera), or take a picture instead.',
     none: 'There is no camera here. Take or choose a picture of the code, or enter its text.',
-    broken: 'The camera does not start; another app may be using it. Close that and try again, or take a picture instead.',
+    broken: 'The camera gives no picture; another app may be using it. Close that and try again, or take a picture instead.',
     foreign: 'This QR code is none of twostep’s. Point the camera at the one on the login screen, or in the setup.',
     unreadable: ['Not a whole link', 'The link with which this page was opened is cut short, or none of twostep’s. Scan the QR code once more.'],
     otherTitle: 'Another NAS',

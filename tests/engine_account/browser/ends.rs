@@ -63,7 +63,7 @@ fn without_a_camera_the_link_is_typed_and_one_of_another_nas_is_opened_there_alo
     let Some((nas, phone)) = scene("compare") else { return };
     phone.open(&nas.address);
     phone.see("scan");
-    phone.run("navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }", &[]);
+    phone.run("MediaDevices.prototype.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }", &[]);
     phone.tap("scan");
     assert!(phone.text("camera-problem").starts_with("There is no camera here."));
     picture(&phone, "camera-none");

@@ -5,16 +5,60 @@ use twostep::cli::terminal;
 
 use super::nas::Nas;
 use super::webdriver::Browser;
-use super::{approval, begin_pairing, camera, gecko, outcome, picture, waiting};
+use super::{approval, begin_pairing, camera, outcome, picture, waiting};
 use crate::engine::{BOB, HELD, PASSWORD, strings};
+
+/// What is played: on a NAS, with a browser as its phone.
+pub type Play = fn(&mut Nas, &Browser);
+
+/// Lets the page see a drawn QR code where its camera would be: the false cameras of Firefox and WebKit have a test pattern, and no other picture. The
+/// prototype is what keeps it: of an object that nobody holds, as `navigator.mediaDevices`, WebKit forgets what was added to it.
+fn hold_before(phone: &Browser, drawn: &[Vec<bool>]) {
+    let script = "
+        const rows = arguments[0], scale = 8;
+        const canvas = Object.assign(document.createElement('canvas'), { width: 640, height: 640 });
+        const context = canvas.getContext('2d');
+        const left = (640 - scale * rows[0].length) / 2, top = (640 - scale * rows.length) / 2;
+        const draw = () => {
+            context.fillStyle = '#777';
+            context.fillRect(0, 0, 640, 640);
+            rows.forEach((row, y) => row.forEach((dark, x) => {
+                context.fillStyle = dark ? '#1e1e1e' : '#e1e1e1';
+                context.fillRect(left + scale * x, top + scale * y, scale, scale);
+            }));
+        };
+        MediaDevices.prototype.getUserMedia = async () => {
+            const stream = canvas.captureStream();
+            const drawing = setInterval(() => stream.active ? draw() : clearInterval(drawing), 50);
+            return stream;
+        };";
+    phone.run(script, &[json!(drawn)]);
+}
 
 /// Points the phone's camera at a QR code as the terminal draws it. The page is open already.
 fn film(nas: &Nas, phone: &Browser, text: &str) {
     let drawn = camera::drawn(&terminal::qr(text).unwrap());
     camera::film(&nas.camera(), &drawn, 6);
-    if phone.is_firefox() {
-        gecko::hold_before(phone, &drawn);
+    if !phone.is_chromium() {
+        hold_before(phone, &drawn);
     }
+}
+
+/// The key stays in the browser: not even the page can read it.
+pub fn keeps_its_key(nas: &mut Nas, phone: &Browser) {
+    approval(nas, phone);
+    let script = "
+        const opened = (request) => new Promise((resolve, reject) => {
+            request.onsuccess = () => resolve(request.result);
+            request.onerror = () => reject(request.error);
+        });
+        return (async () => {
+            const database = await opened(indexedDB.open('twostep'));
+            const { privateKey } = await opened(database.transaction('keys').objectStore('keys').get('phone'));
+            const exported = ['pkcs8', 'jwk'].map((form) => crypto.subtle.exportKey(form, privateKey).then(() => 'exported', (error) => error.name));
+            return [privateKey.algorithm.namedCurve, privateKey.extractable, ...await Promise.all(exported)];
+        })();";
+    assert_eq!(phone.run(script, &[]), json!(["P-256", false, "InvalidAccessError", "InvalidAccessError"]));
 }
 
 /// Both sides show the same number, and the phone approves.
@@ -114,6 +158,7 @@ pub fn scans(nas: &mut Nas, phone: &Browser) {
     let mut service = nas.service();
     let (login, challenge) = nas.login(&mut service, "qr_code");
     film(nas, phone, challenge["qr"].as_str().unwrap());
+    phone.see_connected();
     phone.tap("scan");
     assert_eq!(phone.text("service"), "sshd", "shown before anything is decided");
     phone.see_enabled("approve");
@@ -223,7 +268,7 @@ pub fn takes_itself_out(nas: &mut Nas, phone: &Browser) {
 /// Without its NAS the phone says so, and finds it again.
 pub fn finds_it_again(nas: &mut Nas, phone: &Browser) {
     approval(nas, phone);
-    phone.until("document.querySelector('[data-testid=status]').dataset.tone === 'good'");
+    phone.see_connected();
     assert_eq!(phone.run("return navigator.serviceWorker.ready.then(() => true)", &[]), true);
     nas.end_web();
     phone.until("document.querySelector('[data-testid=status]').dataset.tone === 'bad'");
@@ -233,13 +278,21 @@ pub fn finds_it_again(nas: &mut Nas, phone: &Browser) {
     let started = nas.service().call("Login.Start", json!({ "user": "alice", "service": "sshd" }));
     assert_eq!(strings(&started["methods"]), ["security_code", "recovery_code"], "offered only while a phone can be reached");
     nas.start_web();
-    phone.until("document.querySelector('[data-testid=status]').dataset.tone === 'good'");
+    phone.see_connected();
     let mut service = nas.service();
     let (login, _) = nas.login(&mut service, "login_approval");
     phone.tap("approve");
     phone.see("outcome");
     assert_eq!(outcome(&mut service, &login), "verified");
 }
+
+/// As Safari takes a page's storage in the background.
+const LOSE: &str = "
+    IDBDatabase.prototype.transaction = () => { throw new DOMException('', 'InvalidStateError'); };
+    IDBFactory.prototype.open = () => { throw new DOMException('', 'UnknownError'); };
+    window.isLost = true;";
+
+const IS_ANEW: &str = "window.isLost === undefined";
 
 /// The browser closes the page's storage behind it, and later gives it none, as Safari does to a page in the background: logins are approved all the
 /// same, and what is scanned to be paired comes to a page that is loaded anew.
@@ -273,16 +326,43 @@ pub fn loses_its_storage(nas: &mut Nas, phone: &Browser) {
     phone.run(close, &[]);
     approve();
     assert_eq!(phone.run("return isClosed", &[]), true);
-    let lose = "
-        IDBDatabase.prototype.transaction = () => { throw new DOMException('', 'InvalidStateError'); };
-        IDBFactory.prototype.open = () => { throw new DOMException('', 'UnknownError'); };
-        navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); };";
-    phone.run(lose, &[]);
+    phone.run(LOSE, &[]);
+    phone.run("MediaDevices.prototype.getUserMedia = async () => { throw new DOMException('', 'NotFoundError'); }", &[]);
     approve();
     phone.tap("scan");
+    phone.see("camera-problem");
     phone.tap("link-more");
     phone.write("link-text", &link);
     phone.tap("link-open");
     phone.see("name");
-    assert_eq!(phone.run("return window.isClosed === undefined", &[]), true, "a page that is loaded anew");
+    assert_eq!(phone.run(&format!("return {IS_ANEW}"), &[]), true, "a page that is loaded anew");
+}
+
+/// Without its storage a page forgets an account all the same that does not know it any more.
+pub fn forgets_without_its_storage(nas: &mut Nas, phone: &Browser) {
+    let codes = approval(nas, phone);
+    let mut alice = nas.engine.alice();
+    let vouching = alice.verified(&codes[0]);
+    let id = alice.status()["authenticators"][0]["id"].clone();
+    alice.call("Account.RemoveAuthenticator", json!({ "password": PASSWORD, "login": vouching, "id": id }));
+    phone.read("No longer paired");
+    phone.run(LOSE, &[]);
+    phone.tap("account-row");
+    phone.tap("forget");
+    phone.until(IS_ANEW);
+    phone.read("No account is paired with this phone");
+}
+
+/// And takes itself out.
+pub fn unpairs_without_its_storage(nas: &mut Nas, phone: &Browser) {
+    let codes = approval(nas, phone);
+    let mut alice = nas.engine.alice();
+    alice.verified(&codes[0]);
+    phone.run(LOSE, &[]);
+    phone.tap("account-row");
+    phone.tap("unpair");
+    phone.tap("unpair-confirm");
+    phone.until(IS_ANEW);
+    phone.read("No account is paired with this phone");
+    assert_eq!(alice.status()["authenticators"], json!([]));
 }

@@ -9,6 +9,10 @@ impl Browser {
         self.request("GET", "url", None).as_str().unwrap().to_owned()
     }
 
+    pub fn is_chromium(&self) -> bool {
+        self.run("return 'userAgentData' in navigator", &[]).as_bool().unwrap()
+    }
+
     pub fn is_firefox(&self) -> bool {
         self.run("return navigator.userAgent.includes('Firefox')", &[]).as_bool().unwrap()
     }
@@ -17,6 +21,12 @@ impl Browser {
     #[track_caller]
     pub fn see_no(&self, id: &str) {
         self.until(&format!("!document.querySelector('[data-testid=\"{id}\"]')?.checkVisibility()"));
+    }
+
+    /// Waits until the NAS has answered: from then on nothing moves by itself. WebKit taps where a button was when it was asked to.
+    #[track_caller]
+    pub fn see_connected(&self) {
+        self.until("document.querySelector('[data-testid=status]')?.dataset.tone === 'good'");
     }
 
     /// Waits until the page says this anywhere.
