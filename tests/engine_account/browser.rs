@@ -13,6 +13,7 @@ use crate::engine::{Api, PASSWORD};
 use crate::skip::{Lack, skipped};
 
 mod access;
+mod apple;
 #[path = "../support/camera.rs"]
 mod camera;
 mod cards;
@@ -25,6 +26,8 @@ mod scenes;
 mod screen;
 #[path = "../support/webdriver.rs"]
 mod webdriver;
+#[path = "../support/webkit.rs"]
+mod webkit;
 
 use nas::Nas;
 use webdriver::Browser;

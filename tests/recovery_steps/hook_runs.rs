@@ -9,7 +9,7 @@ use twostep::supervisor::hooks::{self, Outcome, Report};
 use twostep::sys::atomic_file::Step;
 
 use super::disk::FailingDisk;
-use super::{Nas, fired, next_boot, prepared};
+use super::{Nas, SOON, fired, next_boot, prepared};
 
 fn names(reports: &[Report]) -> Vec<(u64, Vec<&str>)> {
     reports.iter().map(|report| (report.press, report.hooks.iter().map(|(name, _)| name.as_str()).collect())).collect()

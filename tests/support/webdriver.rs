@@ -1,9 +1,10 @@
-//! A headless browser, driven by W3C WebDriver's commands: Chromium through chromedriver, over loopback; Firefox by `firefox.rs` beside this.
+//! A headless browser, driven by W3C WebDriver's commands: Chromium through chromedriver, over loopback; Firefox and WebKit by `firefox.rs`
+//! and `webkit.rs` beside this.
 //!
 //! What has to be waited for is waited for inside the page, by an observer of its changes.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -201,35 +202,45 @@ impl Chromium {
 
     #[track_caller]
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
-        let answer = self.asked(method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
-        let value = serde_json::from_str::<Value>(&answer).unwrap()["value"].take();
-        if value["error"].is_string() { Err(value) } else { Ok(value) }
+        call(self.driver(), method, path, body)
     }
 
-    /// The body of the driver's answer.
-    fn asked(&self, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(SOON * 3))?;
-        let body = body.map(Value::to_string).unwrap_or_default();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes())?;
-        let mut answer = String::new();
-        // It says the length, and may leave the connection open all the same.
-        let mut reader = BufReader::new(stream);
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line)?;
-            match line.split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
-                Some(_) => {}
-                None if line.trim().is_empty() => break,
-                None => {}
-            }
-        }
-        reader.take(length).read_to_string(&mut answer)?;
-        Ok(answer)
+    fn driver(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
+}
+
+/// A command to a driver: what it answers, or its error, an object.
+#[track_caller]
+pub fn call(driver: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Value> {
+    let answer = asked(driver, method, path, body).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
+    let value = serde_json::from_str::<Value>(&answer).unwrap()["value"].take();
+    if value["error"].is_string() { Err(value) } else { Ok(value) }
+}
+
+/// The body of the driver's answer.
+pub fn asked(driver: SocketAddr, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(driver)?;
+    stream.set_read_timeout(Some(SOON * 3))?;
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    stream.write_all(format!("{head}{body}").as_bytes())?;
+    let mut answer = String::new();
+    // It says the length, and may leave the connection open all the same.
+    let mut reader = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        match line.split_once(':') {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
+            Some(_) => {}
+            None if line.trim().is_empty() => break,
+            None => {}
+        }
+    }
+    reader.take(length).read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 impl Wire for Chromium {
@@ -264,7 +275,7 @@ impl Drop for Chromium {
     fn drop(&mut self) {
         if !self.session.is_empty() {
             // It ends the browser; a driver that is killed leaves it running. One that says nothing any more is what the test fails for.
-            let _ = self.asked("DELETE", &format!("/session/{}", self.session), None);
+            let _ = asked(self.driver(), "DELETE", &format!("/session/{}", self.session), None);
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();

@@ -108,7 +108,7 @@ impl Nas {
 }
 
 /// Nobody else's: a loopback address of this process, with a port of this NAS, below those that the kernel gives out.
-fn own_address() -> SocketAddr {
+pub fn own_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(8443);
     let [_, b, c, d] = std::process::id().to_be_bytes();
     ([127, 64 | b, c, d], NEXT.fetch_add(1, Ordering::Relaxed)).into()
