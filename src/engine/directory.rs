@@ -170,20 +170,25 @@ pub enum Key {
 /// See the module; cheap to clone.
 #[derive(Clone)]
 pub struct Directory {
+    common: Arc<Common>,
+    /// Whose look-ups these are, where it is nobody whom the engine trusts to ask.
+    stranger: Option<u32>,
+}
+
+/// What all who ask have in common.
+struct Common {
     /// Holds passwd and group, which make a subject local.
     files: Arc<Path>,
     /// What they said, as long as they are the same.
-    kept: Arc<Mutex<Option<Kept>>>,
+    kept: Mutex<Option<Kept>>,
     nss: Option<Arc<dyn Nss>>,
     limits: Limits,
-    file_places: Arc<Semaphore>,
+    file_places: Semaphore,
     /// Those of them that strangers may take, all together.
-    strangers_file_places: Arc<Semaphore>,
+    strangers_file_places: Semaphore,
     nss_places: Places,
-    people: Arc<Mutex<Known<Key, Person>>>,
-    teams: Arc<Mutex<Known<String, Team>>>,
-    /// Whose look-ups these are, where it is nobody whom the engine trusts to ask.
-    stranger: Option<u32>,
+    people: Mutex<Known<Key, Person>>,
+    teams: Mutex<Known<String, Team>>,
 }
 
 impl Directory {
@@ -200,19 +205,18 @@ impl Directory {
     }
 
     fn with(files: PathBuf, nss: Option<Arc<dyn Nss>>, limits: Limits) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self {
+        let common = Common {
             files: files.into(),
-            kept: Arc::default(),
+            kept: Mutex::default(),
             nss,
             limits,
-            file_places: places(FILE_THREADS),
-            strangers_file_places: places(FILE_THREADS - 1),
+            file_places: Semaphore::new(FILE_THREADS),
+            strangers_file_places: Semaphore::new(FILE_THREADS - 1),
             nss_places: Places::new(AT_ONCE),
-            people: Arc::new(Mutex::new(Known::new(PEOPLE))),
-            teams: Arc::new(Mutex::new(Known::new(TEAMS))),
-            stranger: None,
-        }
+            people: Mutex::new(Known::new(PEOPLE)),
+            teams: Mutex::new(Known::new(TEAMS)),
+        };
+        Self { common: Arc::new(common), stranger: None }
     }
 
     /// The same directory, for what the peer of this uid names before it is known whether it may: unless it is root or granted, it has a
@@ -270,9 +274,9 @@ impl Directory {
         if let Some(team) = self.read_files().await?.team(name) {
             return Ok(Some(team));
         }
-        let Some(nss) = self.nss.clone() else { return Ok(None) };
+        let Some(nss) = self.common.nss.clone() else { return Ok(None) };
         let name = name.to_owned();
-        self.ask(self.limits.longest, move || nss.group(&name)).await
+        self.ask(self.common.limits.longest, move || nss.group(&name)).await
     }
 
     /// The groups of these names that NSS knows, in that order, for a login: asked for together, and within the time for a local user's domain groups.
@@ -297,7 +301,7 @@ impl Directory {
             }
         };
         // What is known by then counts; the others are as they were.
-        let _late = timeout(self.limits.brief, all).await;
+        let _late = timeout(self.common.limits.brief, all).await;
         found
     }
 
@@ -317,52 +321,55 @@ impl Directory {
         let local = local.names().map(String::from);
         let nss = match kind {
             SubjectKind::LocalUser | SubjectKind::LocalGroup => return Ok(local.collect()),
-            SubjectKind::DomainUser | SubjectKind::DomainGroup => self.nss.clone(),
+            SubjectKind::DomainUser | SubjectKind::DomainGroup => self.common.nss.clone(),
         };
         let Some(nss) = nss else { return Ok(Vec::new()) };
         let local: std::collections::HashSet<String> = local.collect();
-        let all = self.ask(self.limits.longest, move || if kind.is_group() { nss.groups() } else { nss.users() }).await?;
+        let all = self.ask(self.common.limits.longest, move || if kind.is_group() { nss.groups() } else { nss.users() }).await?;
         Ok(all.into_iter().filter(|name| !local.contains(name)).collect())
     }
 
     async fn person(&self, key: Key, files: Option<Arc<Files>>) -> Found {
-        let of = key.clone();
-        self.shared(&self.people, key, move |directory, tell| directory.look_up(of, files, tell)).await
+        self.shared(&self.common.people, key, move |directory, key, tell| directory.look_up(key, files, tell)).await
     }
 
     async fn team(&self, name: String) -> Answer<Team> {
-        let Some(nss) = self.nss.clone() else { return Ok(None) };
-        let of = name.clone();
-        self.shared(&self.teams, name, move |directory, tell| directory.look_up_team(nss, of, tell)).await
+        let Some(nss) = self.common.nss.clone() else { return Ok(None) };
+        self.shared(&self.common.teams, name, move |directory, name, tell| directory.look_up_team(nss, name, tell)).await
     }
 
     /// What the look-up of this key comes to that is under way or still counts, or a new one.
-    async fn shared<K: Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
+    async fn shared<K: Clone + Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
         &self,
         known: &Mutex<Known<K, T>>,
         key: K,
-        look_up: impl FnOnce(Self, Tell<T>) -> F,
+        look_up: impl FnOnce(Self, K, Tell<T>) -> F,
     ) -> Answer<T> {
         let mut asked = self.asked(known, key, look_up)?;
-        let answered = timeout(self.limits.longest + self.limits.brief, asked.answer.wait_for(Option::is_some)).await;
-        match answered {
+        let known = asked.answer.borrow().clone();
+        if let Some(answer) = known {
+            return answer;
+        }
+        let longest = self.common.limits.longest + self.common.limits.brief;
+        // Boxed: most logins need not wait.
+        match Box::pin(timeout(longest, asked.answer.wait_for(Option::is_some))).await {
             Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
             Ok(Err(_)) => Err(Silent("a look-up broke off".into())),
             Err(_) => Err(late()),
         }
     }
 
-    fn asked<K: Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
+    fn asked<K: Clone + Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
         &self,
         known: &Mutex<Known<K, T>>,
         key: K,
-        look_up: impl FnOnce(Self, Tell<T>) -> F,
+        look_up: impl FnOnce(Self, K, Tell<T>) -> F,
     ) -> Result<Asked<T>, Silent> {
         let now = clock::monotonic();
         // A map of answers is consistent after any panic.
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = known.get(&key, now, self.limits.fresh, self.stranger.is_some()) {
-            let hangs = asked.answer.borrow().is_none() && now - asked.at > self.limits.longest;
+        if let Some(asked) = known.get(&key, now, self.common.limits.fresh, self.stranger.is_some()) {
+            let hangs = asked.answer.borrow().is_none() && now - asked.at > self.common.limits.longest;
             return if hangs { Err(late()) } else { Ok(asked.clone()) };
         }
         if !known.has_room(self.stranger.is_some()) {
@@ -370,9 +377,9 @@ impl Directory {
         }
         let (tell, answer) = watch::channel(None);
         let asked = Asked { at: now, by_stranger: self.stranger.is_some(), answer };
-        known.new.insert(key, asked.clone());
+        known.new.insert(key.clone(), asked.clone());
         // A task of its own, so that whoever asked first may hang up.
-        tokio::spawn(look_up(self.clone(), tell));
+        tokio::spawn(look_up(self.clone(), key, tell));
         Ok(asked)
     }
 
@@ -388,7 +395,7 @@ impl Directory {
             let person = self.local_person(entry, &files).await;
             return drop(tell.send_replace(Some(Ok(Some(Arc::new(person))))));
         }
-        let Some(nss) = self.nss.clone() else { return drop(tell.send_replace(Some(Ok(None)))) };
+        let Some(nss) = self.common.nss.clone() else { return drop(tell.send_replace(Some(Ok(None)))) };
         let place = match self.place().await {
             Ok(place) => place,
             Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
@@ -421,16 +428,16 @@ impl Directory {
     }
 
     async fn place(&self) -> Result<Place, Silent> {
-        timeout(self.limits.longest, self.nss_places.take(self.stranger)).await.unwrap_or_else(|_| Err(late()))
+        timeout(self.common.limits.longest, self.common.nss_places.take(self.stranger)).await.unwrap_or_else(|_| Err(late()))
     }
 
     /// A local user counts as the files say; a domain that is away keeps nobody local out.
     async fn local_person(&self, entry: Entry, files: &Arc<Files>) -> Person {
         let mut groups = files.groups_of(&entry);
         let mut partial = false;
-        if let Some(nss) = self.nss.clone() {
+        if let Some(nss) = self.common.nss.clone() {
             let (name, gid) = (entry.name.clone(), entry.gid);
-            match self.ask(self.limits.brief, move || nss.groups_of(&name, gid)).await {
+            match self.ask(self.common.limits.brief, move || nss.groups_of(&name, gid)).await {
                 Ok(all) => groups.extend(files.foreign(all)),
                 Err(Silent(reason)) => {
                     warn!("domain groups of {} are not known now: {reason}", entry.name);
@@ -448,7 +455,7 @@ impl Directory {
         ask: impl FnOnce() -> Result<T, Silent> + Send + 'static,
     ) -> Result<T, Silent> {
         let answer = async move {
-            let place = self.nss_places.take(self.stranger).await?;
+            let place = self.common.nss_places.take(self.stranger).await?;
             let asked = spawn_blocking(move || {
                 let _place = place;
                 ask()
@@ -459,15 +466,15 @@ impl Directory {
     }
 
     async fn read_files(&self) -> Result<Arc<Files>, Silent> {
-        if let Some(kept) = self.kept().as_ref().filter(|kept| kept.stands(&self.files)) {
+        if let Some(kept) = self.kept().as_ref().filter(|kept| kept.stands(&self.common.files)) {
             return Ok(Arc::clone(&kept.files));
         }
         let _share = match self.stranger {
-            Some(_) => Some(self.strangers_file_places.acquire().await.map_err(|e| Silent(e.to_string()))?),
+            Some(_) => Some(self.common.strangers_file_places.acquire().await.map_err(|e| Silent(e.to_string()))?),
             None => None,
         };
-        let _place = self.file_places.acquire().await.map_err(|e| Silent(e.to_string()))?;
-        let (folder, now) = (Arc::clone(&self.files), clock::wall());
+        let _place = self.common.file_places.acquire().await.map_err(|e| Silent(e.to_string()))?;
+        let (folder, now) = (Arc::clone(&self.common.files), clock::wall());
         let (files, kept) = spawn_blocking(move || Files::read(&folder, now)).await.map_err(|e| Silent(e.to_string()))??;
         *self.kept() = kept;
         Ok(files)
@@ -475,7 +482,7 @@ impl Directory {
 
     fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
         // What is kept is whole after any panic.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.common.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
