@@ -47,6 +47,11 @@ impl Desk {
         if moment.synchronised || self.believed.is_near(moment.wall) {
             return Ok(moment);
         }
+        // Boxed: hardly ever, and all who ask would keep room for it.
+        Box::pin(self.doubtful(moment)).await
+    }
+
+    async fn doubtful(&self, moment: Moment) -> Result<Moment, StoreError> {
         let (believed, now) = self.store.read(move |view| Ok((view.believed_clock()?, now(view, moment)?))).await?;
         if let Some(believed) = believed {
             self.believed.keep(believed, moment.wall);

@@ -68,18 +68,17 @@ impl Interface for LoginInterface {
                 if !is_account(&user) {
                     return Err(Failure::invalid("user"));
                 }
-                let started = start(desk, peer, (user, service, remote), trusted_device).await?;
-                Ok(Reply::Started(started))
+                // Boxed, as all that is long: the future of all calls stays small then, and malloc keeps small ones at hand.
+                Ok(Reply::Started(Box::pin(start(desk, peer, (user, service, remote), trusted_device)).await?))
             }
-            // What hardly any login calls is boxed, so that the future of all calls stays small.
             Call::Challenge { login, method } => {
                 let open = find(desk, peer, kind, &login).await?;
                 Ok(Reply::Challenge(Box::pin(challenge(desk, open, method)).await?))
             }
             Call::Answer { login, method, code } => {
-                let open = find(desk, peer, kind, &login).await?;
+                let (_, login) = turn(desk, peer, kind, &login).await?;
                 let asker = Asker { owner: owner(&desk.rank(peer), peer, peer.uid), by: by(peer) };
-                Ok(Reply::Answered(answer(desk, open, (method, code), asker).await?))
+                Ok(Reply::Answered(Box::pin(answer(desk, login, (method, code), asker)).await?))
             }
             Call::Wait { login, bound } => {
                 let outcome = Box::pin(phone::wait(desk, peer, (&login, bound.unwrap_or(false)), replies)).await?;
@@ -194,7 +193,9 @@ async fn decide(
         });
         used.await?;
     }
-    if let Some(group) = domain::settle(desk, directory, of, seen).await {
+    if !seen.is_empty()
+        && let Some(group) = Box::pin(domain::settle(desk, directory, of, seen)).await
+    {
         (decided.decision, decided.counts) = (decision::Decision::SetupRequired, Some(group));
     }
     Ok(decided)
@@ -203,11 +204,11 @@ async fn decide(
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {
     let moment = decided.now.moment;
     let owner = owner(rank, peer, origin.uid);
-    let why = decided
-        .counts
-        .as_ref()
-        .map_or(String::new(), |group| format!(": was seen in the domain group {group}, which is not known in whole now"));
-    let detail = format!("{}{why}", word(&decided.decision));
+    let word = word(&decided.decision);
+    let detail = match &decided.counts {
+        Some(group) => format!("{word}: was seen in the domain group {group}, which is not known in whole now"),
+        None => word.into(),
+    };
     desk.note_of(owner, entry(moment.wall, &origin, "login_started", by(peer), Some(detail)));
     let plain = |decision| Started {
         decision,
@@ -329,8 +330,13 @@ async fn ask(desk: &Desk, open: &OpenLogin, method: Method) -> Result<(Challenge
 }
 
 /// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.
-async fn answer(desk: &Arc<Desk>, open: OpenLogin, (method, code): (Method, Secret), asker: Asker) -> Result<Answered, Error> {
-    let (mut login, moment) = (open.lock_owned().await, desk.clocks().await?);
+async fn answer(
+    desk: &Arc<Desk>,
+    mut login: OwnedMutexGuard<Login>,
+    (method, code): (Method, Secret),
+    asker: Asker,
+) -> Result<Answered, Error> {
+    let moment = desk.clocks().await?;
     phone::refresh(&desk.phones, &mut login);
     let (then, trail) = (Arc::clone(desk), Arc::clone(desk));
     let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, (&trail, asker)).map(|judged| (login, judged));

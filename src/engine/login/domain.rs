@@ -32,6 +32,14 @@ pub struct Seen {
     missing: Vec<String>,
 }
 
+impl Seen {
+    /// Whether there is nothing to [`settle`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.missing.is_empty()
+    }
+}
+
 /// Whether it may be kept of a person that a domain group was seen: root never counts on a doubt, and a domain's own user is known in whole or not at all.
 #[must_use]
 pub fn counts_on_doubt(person: &Person) -> bool {

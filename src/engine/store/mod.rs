@@ -157,12 +157,12 @@ impl Store {
     ///
     /// # Errors
     /// Those of `work`, which undo it alone; those of the commit, which undo all of the commit.
-    pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    pub fn write<T, F>(&self, work: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
-        self.commit(work, true, std::convert::identity).await
+        self.commit(work, true, std::convert::identity)
     }
 
     /// As [`write`](Self::write), for what every login does: `work` ends with an error only before it has written anything; a later one undoes the
@@ -171,14 +171,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`write`](Self::write); `then` does not run.
-    pub async fn decide<T, F, R, A>(&self, work: F, then: A) -> Result<R, StoreError>
+    pub fn decide<T, F, R, A>(&self, work: F, then: A) -> impl Future<Output = Result<R, StoreError>> + Send
     where
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
         A: FnOnce(T) -> R + Send + 'static,
         R: Send + 'static,
     {
-        self.commit(work, false, then).await
+        self.commit(work, false, then)
     }
 
     fn writer(&self) -> &mpsc::Sender<Request> {
@@ -186,7 +186,8 @@ impl Store {
         &self.writes
     }
 
-    async fn commit<T, F, R, A>(&self, work: F, guarded: bool, then: A) -> Result<R, StoreError>
+    /// The job is made at once, so that the future has no room for `work` and `then`.
+    fn commit<T, F, R, A>(&self, work: F, guarded: bool, then: A) -> impl Future<Output = Result<R, StoreError>> + Send
     where
         F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
@@ -194,26 +195,30 @@ impl Store {
         R: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Call { work: Some(work), outcome: None, guarded, then, reply });
-        self.writer().send(Request::Job(job)).await.map_err(|_| StoreError::Closed)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        let job: Box<dyn Job> = Box::new(Call { work: Some(work), outcome: None, guarded, then, reply });
+        async move {
+            self.writer().send(Request::Job(job)).await.map_err(|_| StoreError::Closed)?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        }
     }
 
     /// Runs `look` on the committed state.
     ///
     /// # Errors
     /// Those of `look`, and any of the storage.
-    pub async fn read<T, F>(&self, look: F) -> Result<T, StoreError>
+    pub fn read<T, F>(&self, look: F) -> impl Future<Output = Result<T, StoreError>> + Send
     where
         F: FnOnce(&View<'_>) -> Result<T, StoreError> + Send + 'static,
         T: Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let (work, then) = (Some(move |tx: &Tx<'_>| look(tx)), std::convert::identity);
-        let job = Box::new(Call { work, outcome: None, guarded: false, then, reply });
-        self.couriers.start();
-        self.reads.send(job).await.map_err(|_| StoreError::Closed)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        let job: Box<dyn Job> = Box::new(Call { work, outcome: None, guarded: false, then, reply });
+        async move {
+            self.couriers.start();
+            self.reads.send(job).await.map_err(|_| StoreError::Closed)?;
+            answer.await.unwrap_or(Err(StoreError::Closed))
+        }
     }
 
     /// Leaves an audit entry for the next commit, whoever makes it. At most 1,024 wait; what is lost is counted in the trail.
