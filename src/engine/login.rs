@@ -181,7 +181,7 @@ async fn decide(
             let denial = view.denial(person.uid)?;
             let seen = domain::seen(view, &person, &stored.account, decision == decision::Decision::NotRequired)?;
             // Boxed: it goes from thread to thread and from future to future.
-            Ok((Box::new(Decided { now: now(view, moment)?, decision, stored, denial, counts: None }), device, seen))
+            Ok((Box::new(Decided { now: now(view, moment)?, decision, stored, denial, counts: None }), device.map(|device| device.id), seen))
         })
         .await?;
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
@@ -189,7 +189,7 @@ async fn decide(
         let (uid, told) = (origin.uid, decided.told());
         let used = desk.store.write(move |tx| {
             told.map_or(Ok(()), |told| tx.denial_told(uid, told))?;
-            tx.device_used(&device.id, moment.wall)
+            tx.device_used(&device, moment.wall)
         });
         used.await?;
     }
