@@ -181,7 +181,11 @@ async fn decide(
             let denial = view.denial(person.uid)?;
             let seen = domain::seen(view, &person, &stored.account, decision == decision::Decision::NotRequired)?;
             // Boxed: it goes from thread to thread and from future to future.
-            Ok((Box::new(Decided { now: now(view, moment)?, decision, stored, denial, counts: None }), device.map(|device| device.id), seen))
+            Ok((
+                Box::new(Decided { now: now(view, moment)?, decision, stored, denial, counts: None }),
+                device.map(|device| device.id),
+                seen,
+            ))
         })
         .await?;
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
