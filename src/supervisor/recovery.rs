@@ -173,7 +173,10 @@ impl Recovery {
                 log::warn!("press {} was cut off before it was complete; it is carried out again", record.press);
                 self.carry_out(record, now).map(StartAction::CarriedOut)
             }
-            Wish::GoOn(window) => Ok(StartAction::WindowGoesOn(self.go_on(record, window, now))),
+            Wish::GoOn(window) => {
+                self.call_hooks_again(record.press);
+                Ok(StartAction::WindowGoesOn(self.go_on(record, window, now)))
+            }
             Wish::TurnOff | Wish::TakenOver => self.end_window(wish, now).map(StartAction::Ended),
         }
     }

@@ -15,7 +15,7 @@ use super::child::Tell;
 use super::feedback::{Feedback, Pattern};
 use super::hooks;
 use super::password::{self, DefaultPassword, NoStableAddress};
-use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction, WindowEnd};
+use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction};
 use super::run::Machine;
 use crate::core::time::BootTime;
 use crate::proto::privileged::Recovered;
@@ -166,13 +166,15 @@ impl Station {
             let acted = station.with(|station, recovery| {
                 // While a press that was cut off is carried out, this is what status shows.
                 station.look_or_log(recovery);
-                recovery.at_start(&recovery::now())
+                let acted = recovery.at_start(&recovery::now());
+                (acted, recovery.standing().map(|(account, _)| account.to_owned()))
             });
             match join(acted).await {
-                Ok(StartAction::CarriedOut(done)) => station.follow_up(&done),
-                Ok(StartAction::Ended(end)) => station.window_closed(end),
-                Ok(StartAction::Nothing | StartAction::WindowGoesOn(_)) => {}
-                Err(e) => error!("an earlier press: {e}"),
+                (Ok(StartAction::CarriedOut(done)), _) => station.follow_up(&done),
+                // Those of a press that was cut off before they ran; they run once.
+                (Ok(StartAction::WindowGoesOn(_)), Some(account)) => station.run_hooks(account),
+                (Ok(_), _) => {}
+                (Err(e), _) => error!("an earlier press: {e}"),
             }
             station.under_way.send_modify(|count| *count -= 1);
         });
@@ -182,9 +184,10 @@ impl Station {
     pub fn end_window(self: &Arc<Self>) {
         // Until it has been looked at, there is nothing to wait for.
         self.window.send_replace(None);
-        drop(self.with(|station, recovery| match recovery.window_ended(&recovery::now()) {
-            Ok(end) => station.window_closed(end),
-            Err(e) => error!("the account could not be turned off, it is tried again in a minute: {e}"),
+        drop(self.with(|_, recovery| {
+            if let Err(e) = recovery.window_ended(&recovery::now()) {
+                error!("the account could not be turned off, it is tried again in a minute: {e}");
+            }
         }));
     }
 
@@ -193,13 +196,8 @@ impl Station {
     /// # Errors
     /// The reason, for people.
     pub async fn turn_off(self: &Arc<Self>, by: String) -> Result<(), String> {
-        let off = self.with(move |station, recovery| {
-            let off = recovery.turn_off(&recovery::now(), &format!("turned off by {by}")).map_err(|e| e.to_string());
-            if off.is_ok() {
-                station.window_closed(WindowEnd::TurnedOff);
-            }
-            off
-        });
+        let off =
+            self.with(move |_, recovery| recovery.turn_off(&recovery::now(), &format!("turned off by {by}")).map_err(|e| e.to_string()));
         join(off).await
     }
 
@@ -278,17 +276,15 @@ impl Station {
     fn follow_up(self: &Arc<Self>, done: &Done) {
         self.tell_engine(Tell::Recovered(told(&done.account, done.press)));
         self.feedback.show(Pattern::Fired);
-        if self.machine.runs_hooks {
-            let (station, account) = (Arc::clone(self), done.account.clone());
-            drop(spawn_blocking(move || run_hooks(&station.machine, &account)));
-        }
+        self.run_hooks(done.account.clone());
         info!("{} is back: second step off, default password set", done.account);
     }
 
-    fn window_closed(&self, end: WindowEnd) {
-        match end {
-            WindowEnd::TurnedOff => self.tell_engine(Tell::RecoveryOver),
-            WindowEnd::TakenOver | WindowEnd::NotYet | WindowEnd::NotOpen => {}
+    /// Those that have not run yet, unless systemd starts them.
+    fn run_hooks(self: &Arc<Self>, account: String) {
+        if self.machine.runs_hooks {
+            let station = Arc::clone(self);
+            drop(spawn_blocking(move || run_hooks(&station.machine, &account)));
         }
     }
 
@@ -305,7 +301,12 @@ impl Station {
         let station = Arc::clone(self);
         spawn_blocking(move || {
             let mut recovery = station.lock();
+            let stood = recovery.standing().is_some();
             let outcome = act(&station, &mut recovery);
+            // Whatever else went wrong meanwhile: the account is off.
+            if stood && recovery.standing().is_none() {
+                station.tell_engine(Tell::RecoveryOver);
+            }
             let ends = recovery.window_ends();
             station.window.send_if_modified(|window| std::mem::replace(window, ends) != ends);
             outcome

@@ -1,7 +1,7 @@
 //! The hooks that a press starts.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
@@ -101,6 +101,23 @@ fn a_hook_that_hangs_is_ended_with_what_it_started() {
     let grandchild: i32 = started.expect("the hook starts another process");
     let gone = twostep::sys::process::Process::open(grandchild).map_or(true, |process| process.ends_within(SOON));
     assert!(gone);
+}
+
+#[test]
+fn hooks_that_a_power_cut_kept_from_running_are_called_by_the_next_start_and_by_no_other() {
+    let nas = Nas::new();
+    nas.hook("1", "exit 0", 0o755);
+    drop(nas.pressed());
+    // systemd watches for a new file in its place.
+    let file = || fs::metadata(nas.paths().stamp()).unwrap().ino();
+    let before = file();
+    nas.daemon().at_start(&next_boot()).unwrap();
+    assert_ne!(file(), before);
+    assert_eq!(names(&nas.run_hooks(SOON)), [(1, vec!["1"])]);
+    let before = file();
+    nas.daemon().at_start(&next_boot()).unwrap();
+    assert_eq!(file(), before);
+    assert!(nas.run_hooks(SOON).is_empty());
 }
 
 #[test]

@@ -231,6 +231,9 @@ fn while_it_is_in_doubt_which_account_is_meant_what_nobody_has_pressed_for_is_le
     let mut daemon = nas.pressed();
     daemon.turn_off(&fired(), "for the test").unwrap();
     let doubted = || Recovery::open(nas.paths(), nas.config(), Box::new(sticker)).unwrap().in_doubt("twostepd.toml:2: no account name");
+    let noted = fs::read(nas.paths().recovery_record()).unwrap();
+    assert!(matches!(doubted().refused("reset", "no adapter".into(), &fired()), RecoveryError::InDoubt(_)));
+    assert_eq!(fs::read(nas.paths().recovery_record()).unwrap(), noted, "no record names an account that nobody knows");
     nas.set_password("$6$salt$of-its-own");
     assert!(matches!(doubted().turn_off(&fired(), "for the test"), Err(RecoveryError::InDoubt(_))));
     assert_eq!(nas.field(), "$6$salt$of-its-own");

@@ -2,6 +2,8 @@
 //!
 //! What this does not do: decide what the record says.
 
+use std::path::PathBuf;
+
 use super::outcome::{Published, RecoveryError};
 use super::{Recovery, is_fit};
 use crate::config::paths::Paths;
@@ -26,6 +28,17 @@ impl Recovery {
     pub(super) fn renew_stamp(&self, press: u64) -> Result<(), FileError> {
         let text = format!("{press}\n");
         self.with_reserve(FileError::is_full, || atomic_file::replace(&*self.disk, &self.paths.stamp(), text.as_bytes(), 0o600))
+    }
+
+    /// Where the power went between the stamp of a press and its hooks: the stamp is renewed, so that whoever watches it sees it once more.
+    pub(super) fn call_hooks_again(&self, press: u64) {
+        let number = |path: PathBuf| atomic_file::read(&*self.disk, &path).ok().and_then(|text| press_number(&text));
+        if number(self.paths.stamp()) == Some(press)
+            && number(self.paths.hooks_ran()).unwrap_or_default() < press
+            && let Err(error) = self.renew_stamp(press)
+        {
+            log::warn!("the hooks of press {press} wait for the next one: {error}");
+        }
     }
 
     pub(super) fn keep(&self) -> Result<(), FileError> {

@@ -18,7 +18,7 @@ impl Recovery {
     /// # Errors
     /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
     pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
-        self.sure()?;
+        self.may_press()?;
         let former = self.leave_other_account(now);
         let record = self.begun(source, hash.0, former, now);
         self.record = Some(record.clone());
@@ -30,8 +30,16 @@ impl Recovery {
 
     /// A press fired, and there is no password that it could set: it is noted as refused. An open window of an earlier press goes on.
     pub fn refused(&mut self, source: &str, reason: String, now: &Now) -> RecoveryError {
+        if let Err(in_doubt) = self.may_press() {
+            return in_doubt;
+        }
         let record = self.begun(source, PasswordHash::of_nobody(), self.standing_record().cloned(), now);
         self.refuse(record, RecoveryError::NoPassword(reason), now)
+    }
+
+    /// Where it is in doubt which account is meant, the log alone has the press: no record could name its account.
+    fn may_press(&self) -> Result<(), RecoveryError> {
+        self.sure().inspect_err(|in_doubt| log::error!("a press was refused: {in_doubt}"))
     }
 
     fn begun(&self, source: &str, hash: PasswordHash, former: Option<Record>, now: &Now) -> Record {
