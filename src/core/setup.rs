@@ -142,6 +142,8 @@ pub struct Finished {
     pub new_recovery_codes: bool,
     /// Whether trusted devices end (Q25).
     pub revoke_trusted_devices: bool,
+    /// Whether the passwordless login ends, which a second step excludes (Q8).
+    pub ends_passwordless: bool,
     /// The login that is verified with it.
     pub login: Option<Origin>,
 }
@@ -351,7 +353,7 @@ impl Setup {
         let first = self.first.filter(|method| account.methods.contains(*method));
         account.preferred = account.preferred.or(first).or(Some(Method::SecurityCode));
         account.generation += 1;
-        account.passwordless = false;
+        let ends_passwordless = std::mem::take(&mut account.passwordless);
         if let Some(offer) = offer {
             account.drift = offer.drift;
         }
@@ -368,6 +370,7 @@ impl Setup {
             phones: self.phones.iter().filter(|phone| !phone.methods.is_empty()).cloned().collect(),
             new_recovery_codes: turned_on,
             revoke_trusted_devices: turned_on,
+            ends_passwordless,
             login: self.login().cloned(),
         })
     }
@@ -597,8 +600,8 @@ mod tests {
         let enforced_since = Account { passwordless: true, ..enforced() };
         let mut setup = Setup::at_login(origin("192.0.2.7"), &enforced_since, WITH_MAIL, at(0));
         confirm_code(&mut setup);
-        let done = setup.finish(&enforced_since, at(1)).unwrap().account;
-        assert!(done.is_enabled() && !done.passwordless);
+        let done = setup.finish(&enforced_since, at(1)).unwrap();
+        assert!(done.account.is_enabled() && !done.account.passwordless && done.ends_passwordless);
     }
 
     #[test]

@@ -231,9 +231,10 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box
         decision::Decision::Locked { retry_after } => Started { retry_after, ..plain(Decision::Locked) },
         decision::Decision::SetupRequired if origin.claimed => plain(Decision::SetupRequired),
         decision::Decision::SetupRequired => {
-            let (setup, expires_in, cut_off) = setup(desk, owner, origin, (by(peer), &decided.stored))?;
+            let (setup, expires_in, more) = setup(desk, owner, origin, (by(peer), &decided.stored))?;
             let plain = plain(Decision::SetupRequired);
-            let notice = plain.notice.or(cut_off.map(String::from));
+            let notice =
+                plain.notice.into_iter().chain(more.into_iter().flatten().map(String::from)).reduce(|one, next| one + "; " + &next);
             Started { setup: Some(setup), expires_in: Some(expires_in), notice, ..plain }
         }
         decision::Decision::Verify { methods, preferred } => {
@@ -253,8 +254,14 @@ fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box
     })
 }
 
-/// The setup that an enforced account has to finish first, and what its user should know where it follows one that was begun a moment ago.
-fn setup(desk: &Desk, owner: Owner, origin: Origin, (by, stored): (String, &Stored)) -> Result<(Secret, u64, Option<&'static str>), Error> {
+/// The setup that an enforced account has to finish first, the seconds for it, and what its user should know: that it follows one that was begun a moment
+/// ago, that it ends the passwordless login.
+fn setup(
+    desk: &Desk,
+    owner: Owner,
+    origin: Origin,
+    (by, stored): (String, &Stored),
+) -> Result<(Secret, u64, [Option<&'static str>; 2]), Error> {
     let (now, uid) = ((desk.moment)(), origin.uid);
     let resumed = entry(now.wall, &origin, "setup_resumed", by, None);
     let mut setup = Setup::at_login(origin, &stored.account, desk.facilities(), now.boot);
@@ -266,12 +273,12 @@ fn setup(desk: &Desk, owner: Owner, origin: Origin, (by, stored): (String, &Stor
     if follows {
         desk.note_of(owner, resumed);
     }
-    let passwordless = stored.account.passwordless.then_some(notice::PASSWORDLESS);
-    let (expires_in, notice) = (setup.expires_in(now.boot), setup.was_cut_off().then_some(notice::CUT_OFF).or(passwordless));
+    let notices = [setup.was_cut_off().then_some(notice::CUT_OFF), stored.account.passwordless.then_some(notice::PASSWORDLESS)];
+    let expires_in = setup.expires_in(now.boot);
     let opened = desk.open_setup(owner, setup)?;
     // Whoever waits for a phone in one that has made room for it waits in vain.
     desk.phones.changed(uid);
-    Ok((opened, expires_in, notice))
+    Ok((opened, expires_in, notices))
 }
 
 /// The open login of this name, where the peer may touch it.

@@ -583,6 +583,8 @@ fn a_passwordless_account_in_an_enforced_group_sets_its_second_step_up_at_the_lo
     let status = service.status();
     assert_eq!((&status["status"], &status["passwordless"]), (&json!("enabled"), &json!(false)));
     assert_eq!(service.start()["decision"], "verify");
+    let enabled = engine.trail().into_iter().find(|entry| entry.event == "enabled").unwrap();
+    assert_eq!(enabled.detail.as_deref(), Some("security_code, recovery_code; passwordless login ended"));
 }
 
 fn enforced(tx: &Tx<'_>) -> Result<(), StoreError> {

@@ -350,6 +350,7 @@ fn commit(tx: &Tx<'_>, setup: &Setup, codes: &[RecoveryCode], moment: Moment, by
 
 fn entry(finished: &logic::Finished, setup: &Setup, moment: Moment, by: String) -> AuditEntry {
     let event = if setup.purpose() == Purpose::Setup { "enabled" } else { "changed" };
+    let methods = words(finished.account.answerable());
     AuditEntry {
         at: moment.wall,
         event: event.into(),
@@ -357,7 +358,7 @@ fn entry(finished: &logic::Finished, setup: &Setup, moment: Moment, by: String) 
         by,
         service: finished.login.as_ref().map(|origin| origin.service.clone()),
         remote: finished.login.as_ref().and_then(|origin| origin.remote.clone()),
-        detail: Some(words(finished.account.answerable())),
+        detail: Some(if finished.ends_passwordless { format!("{methods}; passwordless login ended") } else { methods }),
     }
 }
 

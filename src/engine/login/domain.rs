@@ -128,7 +128,7 @@ impl SilentGroups {
         if silent && groups.insert(group.into()) {
             warn!(
                 "the domain group {group}, which has to have a second step, can't be looked up now: whoever was seen in it counts as its member \
-                 (`twostep enforce --off --group {group}` would end that)"
+                 (`twostep enforce --off --group {group}` would end that, where no local group of that name is enforced)"
             );
         } else if !silent && groups.remove(group) {
             info!("the domain group {group} can be looked up again");
