@@ -66,11 +66,14 @@ function row(account) {
     icon('more')));
 }
 
+let drawn = [];
+
 /** Drawn anew; the focus stays on the account that had it. */
 function drawRows() {
-  const focused = [...rows.children].findIndex((one) => one.contains(document.activeElement));
+  const focused = drawn[[...rows.children].findIndex((one) => one.contains(document.activeElement))];
+  drawn = accounts.map(({ authenticator }) => authenticator);
   rows.replaceChildren(...accounts.map(row));
-  rows.children[focused]?.firstChild.focus();
+  rows.children[drawn.indexOf(focused)]?.firstChild.focus();
 }
 
 /** "No login waits" is said only where the NAS said so. */
