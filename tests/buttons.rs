@@ -169,11 +169,12 @@ fn idle_buttons_never_wake_up() {
             watched.next().await;
         }
         let mut woken = Vec::new();
-        // The sleep of this test is one. What the machine adds, waiting for a page of the program say, is not there each time; a clock would be.
-        while woken.iter().all(|times| *times > 2) {
-            assert!(woken.len() < 10, "{woken:?} wake-ups");
+        // The sleep of this test is up to three: on the way to its end tokio looks at it twice. What the machine adds, waiting for a page of the program
+        // say, is not there each time; a clock would be.
+        while woken.iter().all(|times| *times > 3) {
+            assert!(woken.len() < 3, "{woken:?} wake-ups");
             let before = sleeps();
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(Duration::from_secs(6)).await;
             woken.push(sleeps() - before);
         }
     });

@@ -49,6 +49,10 @@ impl Place {
         fs::write(at("group"), people("/etc/group", |name, uid| format!("{name}:x:{uid}:"))).unwrap();
         fs::write(at("shadow"), people("/etc/shadow", |name, _| format!("{name}:{}:20000:0:99999:7:::", hash(name)))).unwrap();
         fs::set_permissions(at("shadow"), PermissionsExt::from_mode(0o600)).unwrap();
+        // The machine's own limit of a whole login may be too short for a test on a busy one.
+        let defs = fs::read_to_string("/etc/login.defs").unwrap_or_default();
+        let others = defs.lines().filter(|line| !line.starts_with("LOGIN_TIMEOUT")).map(|line| format!("{line}\n"));
+        fs::write(at("login.defs"), others.chain(["LOGIN_TIMEOUT 600\n".into()]).collect::<String>()).unwrap();
         fs::write(at("sudoers"), "Defaults !lecture\nalice ALL=(ALL) ALL\n").unwrap();
         fs::set_permissions(at("sudoers"), PermissionsExt::from_mode(0o440)).unwrap();
         for entry in fs::read_dir("/etc/pam.d").unwrap().flatten() {

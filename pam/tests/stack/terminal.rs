@@ -62,6 +62,17 @@ impl Terminal {
         }
     }
 
+    /// The same, where it may be over before: whether it has come.
+    pub fn shows(&mut self, text: &str) -> bool {
+        let until = clock::monotonic() + SOON;
+        while !self.seen.contains(text) {
+            if !self.read(until - clock::monotonic()) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Whether something more has come in time.
     fn read(&mut self, limit: Duration) -> bool {
         let timeout = PollTimeout::try_from(limit).unwrap();

@@ -112,10 +112,11 @@ impl Nas {
     }
 
     async fn start(&self, link: Link, has: &'static [&'static str], lists: &'static [&'static str]) -> Running {
-        self.start_with(Domain { link, has, lists }, |_| Ok(peer(0))).await
+        let directory = Directory::patient(self.0.path().into(), Domain { link, has, lists });
+        self.start_with(directory, |_| Ok(peer(0))).await
     }
 
-    async fn start_with(&self, nss: impl Nss, whoever_calls: fn(BorrowedFd<'_>) -> std::io::Result<Peer>) -> Running {
+    async fn start_with(&self, directory: Directory, whoever_calls: fn(BorrowedFd<'_>) -> std::io::Result<Peer>) -> Running {
         let folder = self.0.path();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         for end in [&ours, &theirs] {
@@ -126,7 +127,6 @@ impl Nas {
         tokio::spawn(channel.run());
         let (config, store) = (Config::default(), store(folder));
         let mailer = Mailer::new(&config.mail, None);
-        let directory = Directory::of(folder.into(), nss);
         let desk = Desk::open(Parts { store, directory, root, config, mailer, host: "NAS".into(), moment: clock::moment, owner: 0 }).await;
         let socket = folder.join("socket");
         // Of the engine before.
@@ -355,7 +355,7 @@ async fn of_nine_enforced_groups_the_ninth_alone_is_enough_that_passwordless_log
     let groups = || (0..GROUPS_KEPT).map(|number| Subject { kind: SubjectKind::DomainGroup, name: format!("office-{number}") });
     store.write(move |tx| groups().try_for_each(|group| tx.set_group_enforced(&group, true).map(drop))).await.unwrap();
     store.close().await;
-    let mut engine = nas.start_with(OneSilent, |_| Ok(peer(1001))).await;
+    let mut engine = nas.start_with(Directory::patient(nas.0.path().into(), OneSilent), |_| Ok(peer(1001))).await;
     let on = json!({ "password": "wonderland", "passwordless": true });
     assert_eq!(engine.line.call("Account.SetPasswordless", on.clone()).await, "io.twostep.Account.StorageFailed");
     let ended = engine.desk.store.write(|tx| tx.set_group_enforced(&sales(), false));
@@ -424,7 +424,7 @@ async fn whoever_asks_for_the_own_status_takes_no_more_than_a_strangers_share_of
     store.close().await;
     let gate = Arc::<Gate>::default();
     let _opens = Opens(Arc::clone(&gate));
-    let engine = nas.start_with(Hung(Arc::clone(&gate)), |_| Ok(peer(1001))).await;
+    let engine = nas.start_with(Directory::of(nas.0.path().into(), Hung(Arc::clone(&gate))), |_| Ok(peer(1001))).await;
     let mut lines = [nas.line().await, nas.line().await, nas.line().await, nas.line().await];
     let [one, two, three, four] = &mut lines;
     let ask = async |line: &mut Line| line.call("Account.Status", json!({})).await["status"].clone();
