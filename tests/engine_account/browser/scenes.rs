@@ -10,6 +10,26 @@ use crate::engine::{BOB, HELD, PASSWORD, strings};
 
 /// What is played: on a NAS, with a browser as its phone.
 pub type Play = fn(&mut Nas, &Browser);
+/// What the phone does, how its numbers are compared, and the play.
+pub type Scene = (&'static str, &'static str, Play);
+
+/// What every browser can play.
+pub const ALL: [Scene; 14] = [
+    ("keeps its key", "compare", keeps_its_key),
+    ("approves", "compare", approves),
+    ("denies", "compare", denies),
+    ("types the number", "typed", types_the_number),
+    ("shows a code", "compare", shows_a_code),
+    ("scans", "compare", scans),
+    ("loses sight of a login", "compare", loses_sight),
+    ("serves two", "compare", serves_two),
+    ("is removed", "compare", is_removed),
+    ("takes itself out", "compare", takes_itself_out),
+    ("finds its NAS again", "compare", finds_it_again),
+    ("loses its storage", "compare", loses_its_storage),
+    ("forgets without its storage", "compare", forgets_without_its_storage),
+    ("unpairs without its storage", "compare", unpairs_without_its_storage),
+];
 
 /// Lets the page see a drawn QR code where its camera would be: the false cameras of Firefox and WebKit have a test pattern, and no other picture. The
 /// prototype is what keeps it: of an object that nobody holds, as `navigator.mediaDevices`, WebKit forgets what was added to it.
@@ -232,14 +252,19 @@ pub fn serves_two(nas: &mut Nas, phone: &Browser) {
     }
 }
 
-/// Removed on the NAS, the phone says so, and forgets the account on request.
-pub fn is_removed(nas: &mut Nas, phone: &Browser) {
+/// Pairs the phone, and removes it on the NAS, which the page says.
+fn removed(nas: &mut Nas, phone: &Browser) {
     let codes = approval(nas, phone);
     let mut alice = nas.engine.alice();
     let vouching = alice.verified(&codes[0]);
     let id = alice.status()["authenticators"][0]["id"].clone();
     alice.call("Account.RemoveAuthenticator", json!({ "password": PASSWORD, "login": vouching, "id": id }));
     phone.read("No longer paired");
+}
+
+/// Removed on the NAS, the phone says so, and forgets the account on request.
+pub fn is_removed(nas: &mut Nas, phone: &Browser) {
+    removed(nas, phone);
     picture(phone, "removed");
     phone.tap("account-row");
     phone.see("forget");
@@ -340,12 +365,7 @@ pub fn loses_its_storage(nas: &mut Nas, phone: &Browser) {
 
 /// Without its storage a page forgets an account all the same that does not know it any more.
 pub fn forgets_without_its_storage(nas: &mut Nas, phone: &Browser) {
-    let codes = approval(nas, phone);
-    let mut alice = nas.engine.alice();
-    let vouching = alice.verified(&codes[0]);
-    let id = alice.status()["authenticators"][0]["id"].clone();
-    alice.call("Account.RemoveAuthenticator", json!({ "password": PASSWORD, "login": vouching, "id": id }));
-    phone.read("No longer paired");
+    removed(nas, phone);
     phone.run(LOSE, &[]);
     phone.tap("account-row");
     phone.tap("forget");
