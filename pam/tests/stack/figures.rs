@@ -51,8 +51,17 @@ fn a_login_costs_little() {
         fs::write(place.path(&format!("pam.d/{name}")), format!("auth required pam_permit.so\n{line}\n")).unwrap();
     }
     let exe = std::env::current_exe().unwrap();
+    settle(&nas.folder.path().join("etc"));
     let mut inside = place.command(&[exe.to_str().unwrap(), "--exact", "figures::inside", "--ignored", "--nocapture"]);
     assert!(inside.env(FOLDER, place.path("pam.d")).status().unwrap().success());
+}
+
+/// Waits until the account files are older than what may change again unnoticed, as those of any NAS are: until then each login reads them anew.
+fn settle(folder: &Path) {
+    let changed = fs::metadata(folder.join("passwd")).unwrap().modified().unwrap();
+    while changed.elapsed().unwrap_or_default() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Each stack's name, and what is in it beside pam_permit.
