@@ -3,32 +3,31 @@
 //! What decides is in `core::login`; here the facts are gathered, the decision is committed, and only then told. An answer runs to its end also
 //! where the one who gave it has hung up.
 
+mod answer;
 pub mod domain;
 mod notice;
 pub mod phone;
 
 use std::sync::Arc;
 
-use log::info;
 use tokio::sync::OwnedMutexGuard;
 
+use self::answer::{Asker, answer};
 use super::clocks::trust_clock;
 use super::desk::{Desk, OpenLogin, Trouble, draw, enforcing_groups, now, owner, stored};
 use super::directory::{Directory, Person};
 use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
 use crate::core::authenticator::login_uri;
-use crate::core::clock::Moment;
 use crate::core::decision::{self, Facts};
-use crate::core::login::{self as logic, CodeState, Login, LoginFault, Mail, Means, Origin, Outcome, Records, TRUST_LIFE};
+use crate::core::login::{self as logic, Login, LoginFault, Mail, Means, Origin, TRUST_LIFE};
 use crate::core::peer::Peer;
 use crate::core::policy::{self, LoginCall, Standing, Target};
 use crate::core::recovery_code::RecoveryCode;
 use crate::core::sessions::Owner;
 use crate::core::setup::Setup;
 use crate::core::time::Wall;
-use crate::core::totp::{Enrolment, Mark, TimeStep};
-use crate::proto::login::{Answered, Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, Waited};
+use crate::proto::login::{Call, Challenge, DESCRIPTION, Decision, Error, NAME, Reply, Started, Trusted, Waited};
 use crate::proto::privileged::is_account;
 use crate::proto::secret::Secret;
 use crate::proto::varlink::{Empty, Failure, Interface, Replies};
@@ -340,124 +339,6 @@ async fn ask(desk: &Desk, open: &OpenLogin, method: Method) -> Result<(Challenge
     Ok((asked, begun.mail.map(|mail| (mail, login.origin.user.clone()))))
 }
 
-/// Whoever hangs up once the answer is on its way changes nothing: it is judged, counted and put in place all the same.
-async fn answer(
-    desk: &Arc<Desk>,
-    mut login: OwnedMutexGuard<Login>,
-    (method, code): (Method, Secret),
-    asker: Asker,
-) -> Result<Answered, Error> {
-    let moment = desk.clocks().await?;
-    phone::refresh(&desk.phones, &mut login);
-    let (then, trail) = (Arc::clone(desk), Arc::clone(desk));
-    let judge = move |tx: &Tx<'_>| judge(tx, &login, (method, &code), moment, (&trail, asker)).map(|judged| (login, judged));
-    let settle = move |(mut login, judged): (OwnedMutexGuard<Login>, Result<Judged, Error>)| {
-        let Judged { answered, told } = judged?;
-        let logic::Answered { outcome, attempts_left, retry_after, hint, login: next, .. } = answered;
-        let asked = login.asked().is_some_and(|request| request.method != Method::QrCode);
-        phone::put(&then.phones, &mut login, next);
-        if outcome == Outcome::Verified && asked {
-            let by_phone = method.needs_authenticator();
-            let of = (login.origin.uid, login.origin.claimed);
-            then.with_budgets(of, |_, requests| if by_phone { requests.reset() } else { requests.give_back() });
-        }
-        if outcome != Outcome::Verified && told {
-            let Origin { user, service, .. } = &login.origin;
-            info!(target: "audit", "login user={user:?} service={service:?} method={method} outcome={outcome:?}");
-        }
-        Ok(Answered { outcome, attempts_left, retry_after, hint })
-    };
-    desk.store.decide(judge, settle).await?
-}
-
-/// Who answers.
-struct Asker {
-    owner: Owner,
-    by: String,
-}
-
-/// What an answer came to.
-struct Judged {
-    answered: logic::Answered,
-    /// Whether it is in the audit trail.
-    told: bool,
-}
-
-/// Judges an answer and writes down all that follows from it, in one commit.
-fn judge(
-    tx: &Tx<'_>,
-    login: &Login,
-    (method, code): (Method, &Secret),
-    moment: Moment,
-    (desk, asker): (&Desk, Asker),
-) -> Result<Result<Judged, Error>, StoreError> {
-    let origin = &login.origin;
-    let Some(mut stored) = tx.account_by_uid(origin.uid)?.filter(|stored| stored.name == origin.user) else {
-        return Ok(Err(Error::NoSuchLogin {}));
-    };
-    let now = now(tx, moment)?;
-    let mut ledger = Ledger { tx, stored: &stored, enrolment: None };
-    let answered = match login.answer(&stored.account, (method, code.expose()), &now, &mut ledger) {
-        Ok(answered) => answered,
-        Err(logic::Failure::Records(e)) => return Err(e),
-        Err(logic::Failure::Fault(fault)) => return Ok(Err(fault.into())),
-    };
-    let step = ledger.enrolment.as_ref().zip(now.time.ok()).map(|(enrolment, time)| enrolment.step(time));
-    for (marked, mark) in &answered.marks {
-        // A step somebody else was first with is used: the judgement above has looked in this very commit.
-        tx.mark_step(origin.uid, *marked, *mark, step.unwrap_or(*marked))?;
-    }
-    if let Some(code) = &answered.spent {
-        tx.use_recovery_code(origin.uid, &normal(code), moment.wall)?;
-    }
-    if answered.account != stored.account {
-        stored.account = answered.account.clone();
-        tx.save(&stored)?;
-    }
-    if let (Outcome::Verified, Some(told)) = (answered.outcome, login.told) {
-        tx.denial_told(origin.uid, told)?;
-    }
-    if now.time.is_ok() {
-        tx.believe_clock(moment.wall)?;
-    }
-    let row = entry(moment.wall, origin, outcome_event(answered.outcome), asker.by, Some(method.as_str().into()));
-    // The others are bounded by what they count or use up.
-    let decides = matches!(answered.outcome, Outcome::Verified | Outcome::Wrong);
-    let row = if decides { Some(row) } else { desk.within_share(asker.owner, row) };
-    row.as_ref().map_or(Ok(()), |row| tx.audit(row))?;
-    Ok(Ok(Judged { answered, told: row.is_some() }))
-}
-
-/// The store's records of one account, inside a commit.
-struct Ledger<'a, 'b> {
-    tx: &'a Tx<'b>,
-    stored: &'a Stored,
-    enrolment: Option<Enrolment>,
-}
-
-impl Records for Ledger<'_, '_> {
-    type Error = StoreError;
-
-    fn enrolment(&mut self) -> Result<Option<Enrolment>, StoreError> {
-        self.enrolment = self.tx.enrolment(self.stored)?;
-        Ok(self.enrolment.clone())
-    }
-
-    fn mark(&mut self, step: TimeStep) -> Result<Option<Mark>, StoreError> {
-        self.tx.mark(self.stored.uid, step)
-    }
-
-    fn recovery_code(&mut self, code: &RecoveryCode) -> Result<CodeState, StoreError> {
-        self.tx.recovery_code(self.stored.uid, &normal(code))
-    }
-}
-
-/// The form in which the store hashes a recovery code.
-#[must_use]
-pub fn normal(code: &RecoveryCode) -> Secret {
-    Secret::new(code.normal().to_string())
-}
-
 async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: bool, by: String) -> Result<Trusted, Error> {
     let mut login = open.lock().await;
     let moment = (desk.moment)();
@@ -486,6 +367,12 @@ async fn trust_device(desk: &Desk, open: OpenLogin, label: String, by_address: b
     Ok(Trusted { trusted_device: token, expires_in: TRUST_LIFE.as_secs() })
 }
 
+/// The form in which the store hashes a recovery code.
+#[must_use]
+pub fn normal(code: &RecoveryCode) -> Secret {
+    Secret::new(code.normal().to_string())
+}
+
 /// An entry about a login.
 pub fn entry(at: Wall, origin: &Origin, event: &str, by: String, detail: Option<String>) -> AuditEntry {
     let service = service(origin);
@@ -503,16 +390,6 @@ pub fn entry(at: Wall, origin: &Origin, event: &str, by: String, detail: Option<
 /// The service of a login, as people are told.
 pub fn service(origin: &Origin) -> String {
     if origin.claimed { format!("{} (claimed)", origin.service) } else { origin.service.clone() }
-}
-
-fn outcome_event(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Verified => "login_verified",
-        Outcome::Wrong => "login_wrong",
-        Outcome::AlreadyUsed => "login_already_used",
-        Outcome::Expired => "login_expired",
-        Outcome::Locked => "login_locked",
-    }
 }
 
 fn word(decision: &decision::Decision) -> &'static str {
