@@ -1,12 +1,14 @@
 //! A NAS with a phone's address: the engine's and twostep-web's real processes.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +23,7 @@ use crate::engine::{self, Api, Engine, PASSWORD, SOON, alice};
 /// See the module. Both processes end when it is dropped.
 pub struct Nas {
     pub engine: Engine,
-    web: Child,
+    web: Web,
     /// What a phone opens.
     pub address: String,
     trusted_key: String,
@@ -48,7 +50,7 @@ impl Nas {
         let config = Config::parse(&text, "twostepd.toml").unwrap();
         std::fs::write(&file, text).unwrap();
         let engine = Engine::with(engine::Scene { config, ..engine::Scene::default() }, |_| Ok(()));
-        let web = start_web(folder.path(), &engine);
+        let web = Web::start(folder.path(), &engine);
         Self { engine, web, address, trusted_key, folder }
     }
 
@@ -74,14 +76,13 @@ impl Nas {
 
     /// Ends twostep-web alone.
     pub fn end_web(&mut self) {
-        self.web.kill().unwrap();
-        self.web.wait().unwrap();
+        self.web.end();
     }
 
     /// Starts it again, at the same address.
     #[track_caller]
     pub fn start_web(&mut self) {
-        self.web = start_web(self.folder.path(), &self.engine);
+        self.web = Web::start(self.folder.path(), &self.engine);
     }
 
     /// Turns alice's second step on with a Security Code and this method of the phone, which pairs as `pair` does. Returns the recovery codes.
@@ -114,26 +115,54 @@ pub fn own_address() -> SocketAddr {
     ([127, 64 | b, c, d], NEXT.fetch_add(1, Ordering::Relaxed)).into()
 }
 
-/// twostep-web with the configuration in this folder, ready.
-#[track_caller]
-fn start_web(folder: &Path, engine: &Engine) -> Child {
-    let notices = folder.join("notify");
-    // There from the start before this one, if any.
-    let _ = std::fs::remove_file(&notices);
-    let notify = UnixDatagram::bind(&notices).unwrap();
-    let mut command = program(folder);
-    command.arg("--config").arg(folder.join("twostepd.toml")).arg("--socket").arg(engine.folder().join("twostep.sock"));
-    command.arg("--state").arg(folder.join("state")).env("NOTIFY_SOCKET", &notices);
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-    let mut web = command.stderr(log).spawn().unwrap();
-    notify.set_read_timeout(Some(SOON)).unwrap();
-    let mut said = [0; 256];
-    if !notify.recv(&mut said).is_ok_and(|length| said[..length].starts_with(b"READY=1")) {
-        let _ = web.kill();
-        let _ = web.wait();
-        panic!("twostep-web does not get ready: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
+/// twostep-web; ended when dropped.
+struct Web {
+    process: Child,
+    /// Adds what it says to its log.
+    log: Option<JoinHandle<()>>,
+}
+
+impl Web {
+    /// With the configuration in this folder, once the engine knows that phones can be reached. That it is ready says less: it serves before it has
+    /// found the engine, which offers no phone until then.
+    #[track_caller]
+    fn start(folder: &Path, engine: &Engine) -> Self {
+        let mut command = program(folder);
+        command.arg("--config").arg(folder.join("twostepd.toml")).arg("--socket").arg(engine.folder().join("twostep.sock"));
+        let process = command.arg("--state").arg(folder.join("state")).stderr(Stdio::piped()).spawn().unwrap();
+        let mut web = Self { process, log: None };
+        let said = BufReader::new(web.process.stderr.take().unwrap());
+        let mut log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+        let (found, finds) = mpsc::channel();
+        web.log = Some(std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                let _ = writeln!(log, "{line}");
+                if line.contains("phones are carried for") {
+                    let _ = found.send(());
+                }
+            }
+        }));
+        if finds.recv_timeout(SOON).is_err() {
+            web.end();
+            panic!("twostep-web does not find the engine: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
+        }
+        web
     }
-    web
+
+    fn end(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        if let Some(log) = self.log.take() {
+            let _ = log.join();
+        }
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 /// The program, run by alice: it does not stay root, and who else it would become is the package's doing.
@@ -146,7 +175,7 @@ fn program(folder: &Path) -> Command {
     // writing, and then it can't be run.
     let copy = folder.join("twostep-web");
     assert!(Command::new("install").args(["-m", "755", built]).arg(&copy).status().unwrap().success());
-    for file in [folder.to_owned(), folder.join("key.pem"), folder.join("notify")] {
+    for file in [folder.to_owned(), folder.join("key.pem")] {
         chown(&file, Some(alice().into()), None).unwrap();
     }
     let mut command = Command::new(copy);
@@ -156,13 +185,9 @@ fn program(folder: &Path) -> Command {
 
 impl Drop for Nas {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.web.kill();
-        let _ = self.web.wait();
+        self.web.end();
         if std::thread::panicking() {
-            let mut log = String::new();
-            let _ = std::fs::File::open(self.folder.path().join("log")).and_then(|mut file| file.read_to_string(&mut log));
-            eprintln!("{log}");
+            eprintln!("{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
         }
     }
 }
