@@ -4,11 +4,11 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::webdriver::{Browser, SOON, Wire};
+use super::webdriver::{Browser, Program, SOON, Wire};
 
 /// Before the first page: it asks for nothing but what it is told to, a camera that shows a test pattern can be had unasked, and the port is a free one.
 const PREFERENCES: &str = r#"
@@ -25,7 +25,8 @@ user_pref("media.navigator.permission.disabled", true);
 
 /// A browser with a profile of its own; ended when dropped.
 struct Firefox {
-    process: Child,
+    /// Its other processes end with it.
+    _process: Program,
     /// The connection, and the number of the last command.
     wire: RefCell<(BufReader<TcpStream>, u64)>,
     _profile: tempfile::TempDir,
@@ -45,15 +46,15 @@ pub fn start() -> Browser {
         .args(["--headless", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile"])
         .arg(profile.path())
         .env("HOME", profile.path());
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut said = BufReader::new(process.stdout.take().unwrap());
+    let mut process = Program::start(command.stdout(Stdio::piped()));
+    let mut said = process.said();
     let stream = TcpStream::connect(("127.0.0.1", port(&mut said))).unwrap();
     // Nobody else reads what it says; a full pipe would stop it.
     std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
     stream.set_read_timeout(Some(SOON * 3)).unwrap();
     let mut reader = BufReader::new(stream);
     assert_eq!(read(&mut reader)["marionetteProtocol"], 3);
-    let firefox = Firefox { process, wire: RefCell::new((reader, 0)), _profile: profile };
+    let firefox = Firefox { _process: process, wire: RefCell::new((reader, 0)), _profile: profile };
     let wanted = json!({ "acceptInsecureCerts": true, "timeouts": { "script": SOON.as_millis() } });
     firefox.call("WebDriver:NewSession", &wanted).unwrap_or_else(|error| panic!("no session: {error}"));
     // As narrow as its window can be; what is shown of the page is as high as a phone's screen.
@@ -116,13 +117,5 @@ impl Wire for Firefox {
             other => panic!("{other:?}: no test has needed it yet"),
         };
         self.call(&format!("WebDriver:{command}"), &parameters).map(|mut result| result["value"].take())
-    }
-}
-
-impl Drop for Firefox {
-    fn drop(&mut self) {
-        // Its other processes end with it.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

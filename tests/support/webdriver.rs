@@ -6,9 +6,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// How long a test waits for what must come at once: long enough for several browsers that share less than one core.
@@ -160,9 +162,46 @@ impl Browser {
     }
 }
 
+/// A program that is ended when dropped, from the moment on that it runs: also where what comes after its start fails.
+pub struct Program(Child);
+
+impl Program {
+    /// Heard where its output is piped; it is asked nothing, and its complaints are not kept.
+    pub fn start(command: &mut Command) -> Self {
+        let started = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(started.unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display())))
+    }
+
+    /// What it says, once.
+    pub fn said(&mut self) -> BufReader<ChildStdout> {
+        BufReader::new(self.0.stdout.take().unwrap())
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Asks it to end, which leaves it time to tidy up, and waits for that.
+    pub fn stop(&mut self) {
+        if !self.has_ended() {
+            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Chromium, and its driver.
 struct Chromium {
-    driver: Child,
+    _driver: Program,
     port: u16,
     session: String,
     _profile: tempfile::TempDir,
@@ -194,7 +233,7 @@ impl Chromium {
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options, "timeouts": { "script": SOON.as_millis() },
         } } });
-        let mut chromium = Self { driver, port, session: String::new(), _profile: profile };
+        let mut chromium = Self { _driver: driver, port, session: String::new(), _profile: profile };
         let made = chromium.call("POST", "/session", Some(&wanted)).unwrap_or_else(|error| panic!("no session: {error}"));
         chromium.session = made["sessionId"].as_str().unwrap().to_owned();
         chromium
@@ -233,7 +272,9 @@ pub fn asked(driver: SocketAddr, method: &str, path: &str, body: Option<&Value>)
         let mut line = String::new();
         reader.read_line(&mut line)?;
         match line.split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.trim().parse().map_err(std::io::Error::other)?
+            }
             Some(_) => {}
             None if line.trim().is_empty() => break,
             None => {}
@@ -250,13 +291,10 @@ impl Wire for Chromium {
 }
 
 /// The driver, and the port that it listens on. None where it has ended at once.
-fn driver() -> Option<(Child, u16)> {
-    let mut driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut said = BufReader::new(driver.stdout.take().unwrap());
-    let Some(port) = port(&mut said) else {
-        driver.wait().unwrap();
-        return None;
-    };
+fn driver() -> Option<(Program, u16)> {
+    let mut driver = Program::start(Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()));
+    let mut said = driver.said();
+    let port = port(&mut said)?;
     // Nobody else reads what it says; a full pipe would stop it.
     std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
     Some((driver, port))
@@ -277,7 +315,5 @@ impl Drop for Chromium {
             // It ends the browser; a driver that is killed leaves it running. One that says nothing any more is what the test fails for.
             let _ = asked(self.driver(), "DELETE", &format!("/session/{}", self.session), None);
         }
-        let _ = self.driver.kill();
-        let _ = self.driver.wait();
     }
 }

@@ -1,14 +1,14 @@
 //! WebKit, the engine of Safari and of every browser on iOS, as its GTK port has it: in a window on a screen that nobody sees, driven by WebDriver's
 //! commands over loopback.
 
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::webdriver::{Browser, SOON, Wire, asked, call};
+use super::webdriver::{Browser, Program, SOON, Wire, asked, call};
 
 const DRIVER: &str = "WebKitWebDriver";
 const SCREEN: &str = "Xvfb";
@@ -17,8 +17,8 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// The driver, its screen, and a home of their own; ended when dropped. The browser is the driver's own choice, the package's small one.
 struct WebKit {
-    driver: Child,
-    screen: Child,
+    driver: Program,
+    _screen: Screen,
     address: SocketAddr,
     session: String,
     _home: tempfile::TempDir,
@@ -32,21 +32,21 @@ pub fn is_installed() -> bool {
 /// One that goes on past every warning of a certificate, as its user does. Its driver listens at this address, which must be free.
 pub fn start(address: SocketAddr) -> Browser {
     let home = tempfile::tempdir().unwrap();
-    let (screen, display) = screen();
+    let screen = Screen::start();
     let mut command = Command::new(DRIVER);
     command.arg(format!("--host={}", address.ip())).arg(format!("--port={}", address.port()));
-    command.env("DISPLAY", display).env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
+    command.env("DISPLAY", &screen.name).env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
     // What is set on somebody's desktop.
     for name in ["XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
         command.env_remove(name);
     }
     command.env("GDK_BACKEND", "x11");
-    let driver = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut webkit = WebKit { driver, screen, address, session: String::new(), _home: home };
+    let driver = Program::start(command.stdout(Stdio::null()));
+    let mut webkit = WebKit { driver, _screen: screen, address, session: String::new(), _home: home };
     // It does not say when it listens.
     let mut tries = 0..SOON.as_millis() / PACE.as_millis();
     while TcpStream::connect(address).is_err() {
-        assert!(tries.next().is_some(), "{DRIVER} does not listen");
+        assert!(tries.next().is_some() && !webkit.driver.has_ended(), "{DRIVER} does not listen");
         std::thread::park_timeout(PACE);
     }
     let wanted = json!({ "capabilities": { "alwaysMatch": { "acceptInsecureCerts": true, "timeouts": { "script": SOON.as_millis() } } } });
@@ -57,14 +57,30 @@ pub fn start(address: SocketAddr) -> Browser {
     Browser::over(webkit)
 }
 
-/// A screen in memory alone, and its name.
-fn screen() -> (Child, String) {
-    let mut command = Command::new(SCREEN);
-    command.args(["-displayfd", "1", "-screen", "0", "800x1000x24", "-nolisten", "tcp"]);
-    let mut screen = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut number = String::new();
-    BufReader::new(screen.stdout.take().unwrap()).read_line(&mut number).unwrap();
-    (screen, format!(":{}", number.trim()))
+/// A screen in memory alone; ended when dropped, and with it the browser on it.
+struct Screen {
+    server: Program,
+    /// What DISPLAY is set to.
+    name: String,
+}
+
+impl Screen {
+    fn start() -> Self {
+        let mut command = Command::new(SCREEN);
+        command.args(["-displayfd", "1", "-screen", "0", "800x1000x24", "-nolisten", "tcp"]);
+        let mut server = Program::start(command.stdout(Stdio::piped()));
+        let mut number = String::new();
+        server.said().read_line(&mut number).unwrap();
+        assert!(!number.is_empty(), "{SCREEN} does not start");
+        Self { server, name: format!(":{}", number.trim()) }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // Killed, it would leave its socket behind in the folder that all screens share.
+        self.server.stop();
+    }
 }
 
 impl Wire for WebKit {
@@ -78,10 +94,6 @@ impl Drop for WebKit {
         if !self.session.is_empty() {
             // It ends the browser; a driver that is killed leaves it running. One that says nothing any more is what the test fails for.
             let _ = asked(self.address, "DELETE", &format!("/session/{}", self.session), None);
-        }
-        for process in [&mut self.driver, &mut self.screen] {
-            let _ = process.kill();
-            let _ = process.wait();
         }
     }
 }
