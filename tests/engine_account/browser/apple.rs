@@ -7,7 +7,6 @@ use super::{scenes, webkit};
 use crate::skip::{Lack, skipped};
 
 #[test]
-#[ignore = "takes minutes beside other work, and was not yet seen to pass twenty times in a row"]
 fn webkit_is_a_phone_as_well() {
     if !webkit::is_installed() {
         skipped(Lack::Package, "no WebKit with its driver and a screen here (apt install webkit2gtk-driver xvfb)");
