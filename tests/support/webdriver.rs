@@ -9,8 +9,6 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// How long a test waits for what must come at once: long enough for several browsers that share less than one core.
@@ -163,7 +161,7 @@ impl Browser {
 }
 
 /// A program that is ended when dropped, from the moment on that it runs: also where what comes after its start fails.
-pub struct Program(Child);
+pub struct Program(pub Child);
 
 impl Program {
     /// Heard where its output is piped; it is asked nothing, and its complaints are not kept.
@@ -175,19 +173,6 @@ impl Program {
     /// What it says, once.
     pub fn said(&mut self) -> BufReader<ChildStdout> {
         BufReader::new(self.0.stdout.take().unwrap())
-    }
-
-    /// Whether it has ended by itself.
-    pub fn has_ended(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_some()
-    }
-
-    /// Asks it to end, which leaves it time to tidy up, and waits for that.
-    pub fn stop(&mut self) {
-        if !self.has_ended() {
-            let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
-            let _ = self.0.wait();
-        }
     }
 }
 

@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::webdriver::{Browser, Program, SOON, Wire, asked, call};
@@ -46,7 +48,7 @@ pub fn start(address: SocketAddr) -> Browser {
     // It does not say when it listens.
     let mut tries = 0..SOON.as_millis() / PACE.as_millis();
     while TcpStream::connect(address).is_err() {
-        assert!(tries.next().is_some() && !webkit.driver.has_ended(), "{DRIVER} does not listen");
+        assert!(tries.next().is_some() && webkit.driver.0.try_wait().unwrap().is_none(), "{DRIVER} does not listen");
         std::thread::park_timeout(PACE);
     }
     let wanted = json!({ "capabilities": { "alwaysMatch": { "acceptInsecureCerts": true, "timeouts": { "script": SOON.as_millis() } } } });
@@ -79,7 +81,10 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         // Killed, it would leave its socket behind in the folder that all screens share.
-        self.server.stop();
+        if let Ok(None) = self.server.0.try_wait() {
+            let _ = kill(Pid::from_raw(self.server.0.id().cast_signed()), Signal::SIGTERM);
+            let _ = self.server.0.wait();
+        }
     }
 }
 
