@@ -153,7 +153,7 @@ def nobody_local_waits_for_a_hung_domain(bed):
             login.answers((APP, alice.code(_step(m, alice))))
             status, said = login.end()
             expect(status == 0 and "\nalice\n" in said, f"alice: {status} {said}")
-        m.sh("press-gpio 3200")
+        m.sh("press-gpio 4000")
         m.until("twostep --json recovery status | grep -q '\"state\":\"recovered\"'")
         expect(APP not in hung.shown and m.status("pgrep -f '[s]shd: dora'") == 0, f"dora still waits: {hung.shown}")
         m.sh("systemctl kill -s KILL slapd")

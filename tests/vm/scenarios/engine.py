@@ -96,7 +96,7 @@ def the_key_in_a_credential(bed):
     expect(said.error == "StorageFailed", f"without its key the engine decides nothing: {said}")
     m.until("journalctl -q -u twostepd | grep -q 'systemd-creds does not open it'")
     expect(account_state(m) == "disabled", "nothing was pressed yet")
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
     expect_admin_in(m)
 

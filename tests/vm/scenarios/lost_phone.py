@@ -81,7 +81,7 @@ def _key_of_alice(m):
 
 def _press(m):
     """Three seconds on the button."""
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
 
 

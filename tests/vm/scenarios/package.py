@@ -17,7 +17,7 @@ def it_starts_with_the_machine(bed):
     status = recovery_status(m)
     expect(status["armed"] and {s["state"] for s in status["sources"]} == {"ready"} and len(status["sources"]) == 3, f"armed: {status}")
     expect(m.sh("systemctl --failed --no-legend") == "", "no unit failed: " + m.sh("systemctl --failed --no-legend"))
-    m.sh("press-input gpio-keys KEY_RESTART 3200")
+    m.sh("press-input gpio-keys KEY_RESTART 4000")
     m.until(RECOVERED)
     expect_admin_in(m)
 
@@ -25,7 +25,7 @@ def it_starts_with_the_machine(bed):
 def it_can_be_upgraded_and_removed(bed):
     """C4: reinstalled it keeps its state and runs; removed it stops; purged it leaves nothing but the account it brought back."""
     m = bed.machine()
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
     m.sh("cd /root && mkdir r && dpkg-query -W -f '${Version}' twostep > version; dpkg-query -L twostep > listed")
     m.sh("systemctl is-active twostepd")

@@ -25,7 +25,7 @@ def _pressed_with_a_log(bed, prepare):
     m.resume()
     m.sh(f"{prepare}; {writelog.SETTLE}")
     start = writelog.count(m.log_writes)
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
     m.until("test -s /var/log/hook-runs && ! systemctl is-active -q twostep-recovered.service")
     m.sh("sync")
@@ -75,7 +75,7 @@ def _boots(bed, disk, early, states, missing):
         else:
             expect(account_state(m) == ("missing" if missing else "disabled"), f"{name}: nothing has begun")
             expect_admin_out(m)
-            m.sh("press-gpio 3200")
+            m.sh("press-gpio 4000")
             m.until(RECOVERED)
         expect_admin_in(m)
         expect(presses(m) == 1, f"{name}: one press: {presses(m)}")
@@ -114,6 +114,6 @@ def a_power_cut_as_it_fires(bed):
         bed.note("the boot completed it")
     else:
         bed.note("it had not begun")
-        m.sh("press-gpio 3200")
+        m.sh("press-gpio 4000")
     m.until(RECOVERED)
     expect_admin_in(m)

@@ -10,11 +10,11 @@ NEEDS_PACKAGE = True
 
 
 def _brings_back(m, but=("admin",)):
-    """A press of 3.2 s on the GPIO line, with everything that must be true before and after it."""
+    """A press of 4 s on the GPIO line, with everything that must be true before and after it."""
     before = others(m, but)
     expect_admin_out(m)
     monitor = Monitor(m)
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     monitor.until("fired")
     m.until("twostep --json recovery status | grep -q '\"state\":\"recovered\"'")
     expect_admin_in(m)
@@ -24,7 +24,7 @@ def _brings_back(m, but=("admin",)):
 
 
 def a_press_brings_back_a_disabled_admin(bed):
-    """C2, Q26, Q27, Q30: 3.2 s on the GPIO line and admin, disabled before, logs in over ssh with the adapter's address."""
+    """C2, Q26, Q27, Q30: 4 s on the GPIO line and admin, disabled before, logs in over ssh with the adapter's address."""
     m = bed.machine()
     expect(account_state(m) == "disabled", "admin is disabled at first")
     _brings_back(m)
@@ -70,7 +70,7 @@ def logind_does_not_reboot(bed):
     """B11, C2: on an input device the same press works and logind, watching the same key, neither reboots nor powers off."""
     m = bed.machine()
     boot = m.sh("cat /proc/sys/kernel/random/boot_id")
-    for device, source, hold in (("gpio-keys", "front", 3200), ("nas-keys", "shared", 6500)):
+    for device, source, hold in (("gpio-keys", "front", 4000), ("nas-keys", "shared", 6500)):
         monitor = Monitor(m)
         fired = presses(m)
         m.sh(f"press-input {device} KEY_RESTART {hold}")
@@ -141,7 +141,7 @@ def a_button_held_at_boot_is_not_pressed(bed):
     monitor = Monitor(m)
     m.sh("sleep 4")
     expect(account_state(m) == "disabled" and presses(m) == 0, "a held button did nothing")
-    m.sh("/usr/local/lib/vm/button gpio R500 P3200 R0")
+    m.sh("/usr/local/lib/vm/button gpio R500 P4000 R0")
     monitor.until("fired")
     m.until("twostep --json recovery status | grep -q '\"state\":\"recovered\"'")
     expect_admin_in(m)
@@ -171,11 +171,11 @@ def a_button_that_vanishes_is_not_pressed(bed):
     """C2, B11: unplugged while held it does not fire; plugged in again it works."""
     m = bed.machine()
     monitor = Monitor(m)
-    m.sh("/usr/local/lib/vm/button input gpio-keys KEY_RESTART P1500 G3000 B0")
+    m.sh("/usr/local/lib/vm/button input gpio-keys KEY_RESTART P500 G3000 B0")
     monitor.until("missing", source="front")
     monitor.until("ready", source="front")
     expect(presses(m) == 0, "it did not fire")
-    m.sh("press-input gpio-keys KEY_RESTART 3200")
+    m.sh("press-input gpio-keys KEY_RESTART 4000")
     monitor.until("fired", source="front")
     m.until("test $(cat /var/lib/twostep/pressed) -eq 1")
 
@@ -184,9 +184,9 @@ def the_hooks_run_once_per_press(bed):
     """C2, Q26: the integrator's hooks run once after each press, outside the sandbox, and not at the next boot."""
     m = bed.machine()
     runs = "test $(wc -l < /var/log/hook-runs) -eq"
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(f"{runs} 1")
-    m.sh("sleep 5; press-gpio 3200")
+    m.sh("sleep 5; press-gpio 4000")
     m.until(f"{runs} 2")
     m.sh("systemctl restart twostepd; sync")
     m.power_cut()
@@ -195,7 +195,7 @@ def the_hooks_run_once_per_press(bed):
     m.until("systemctl is-active twostep-recovered.path")
     m.until("! systemctl is-active -q twostep-recovered.service")
     expect(m.status(f"{runs} 2") == 0, "no hook ran at boot: " + m.sh("cat /var/log/hook-runs"))
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(f"{runs} 3")
 
 
@@ -205,7 +205,7 @@ def the_button_can_be_switched_off(bed):
     m.sh("printf '[button]\\nenabled = false\\n' >> /etc/twostep/twostepd.toml; systemctl restart twostepd")
     past_the_grace(m)
     expect(not recovery_status(m)["armed"], "not armed")
-    m.sh("press-gpio 3200; sleep 1")
+    m.sh("press-gpio 4000; sleep 1")
     expect(presses(m) == 0 and account_state(m) == "disabled", "nothing happened")
 
 

@@ -63,7 +63,7 @@ def _ssh(m, user, command=None):
 
 
 def _press(m):
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
 
 

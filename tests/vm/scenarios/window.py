@@ -45,7 +45,7 @@ def the_window_ends_and_admin_is_off_again(bed):
     m = bed.machine()
     before = others(m)
     configure(m, "[recovery]\nwindow = \"60s\"\n")
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
     key = _key(m)
     session = _session(m, key)
@@ -56,7 +56,7 @@ def the_window_ends_and_admin_is_off_again(bed):
 def one_command_turns_admin_off(bed):
     """Q29: `twostep recovery disable` does the same at once."""
     m = bed.machine()
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
     key = _key(m)
     session = _session(m, key)
@@ -69,7 +69,7 @@ def admin_with_a_password_of_its_own_stays(bed):
     m = bed.machine()
     configure(m, "[recovery]\nwindow = \"1m\"\n")
     # Seen from the clock that the next boot reads, the press was ten minutes ago.
-    m.sh("date -s '10 minutes ago' && press-gpio 3200")
+    m.sh("date -s '10 minutes ago' && press-gpio 4000")
     m.until(RECOVERED)
     m.sh("echo admin:my-own-words | chpasswd")
     m.until("! " + RECOVERED)
@@ -96,7 +96,7 @@ def the_window_outlives_a_power_cut(bed):
     """Q29, Q26: power is cut in the window: admin is on again after the boot, and off at the window's end."""
     m = bed.machine()
     configure(m, "[recovery]\nwindow = \"2m\"\n")
-    m.sh("press-gpio 3200")
+    m.sh("press-gpio 4000")
     m.until(RECOVERED)
     m.power_cut()
     m.cold_boot()
@@ -112,7 +112,7 @@ def a_window_that_ended_in_the_dark_is_over(bed):
     m = bed.machine()
     configure(m, "[recovery]\nwindow = \"1m\"\n")
     # Seen from the clock that the next boot reads, the press was ten minutes ago.
-    m.sh("date -s '10 minutes ago' && press-gpio 3200")
+    m.sh("date -s '10 minutes ago' && press-gpio 4000")
     m.until(RECOVERED)
     m.power_cut()
     m.cold_boot()
