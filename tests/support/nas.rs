@@ -72,12 +72,12 @@ impl Nas {
         Client::connect(&self.folder.path().join("recovery.sock"), SOON).unwrap()
     }
 
-    /// Holds the button for 3.2 s until that has brought admin back: for a moment after the tour's own press, another one is ignored.
+    /// Holds the button for 4 s until that has brought admin back: for a moment after the tour's own press, another one is ignored.
     pub fn press(&self) {
         let mut recovery = self.recovery();
         let before = call::<Status>(&mut recovery, "Recovery.Status", json!({})).last;
         let recovered = (0..3).any(|_| {
-            let _: Value = call(&mut recovery, "Recovery.Press", json!({ "hold_ms": 3200 }));
+            let _: Value = call(&mut recovery, "Recovery.Press", json!({ "hold_ms": 4000 }));
             let status: Status = call(&mut recovery, "Recovery.Status", json!({}));
             status.last != before
         });

@@ -161,7 +161,7 @@ impl Nas {
 
     /// Holds the button for three seconds, and admin is back.
     pub fn press(&self) {
-        self.call("Recovery.Press", json!({ "hold_ms": 3200 }));
+        self.call("Recovery.Press", json!({ "hold_ms": 4000 }));
         assert!(self.folder.path().join("recovered").exists(), "the press did nothing");
     }
 
