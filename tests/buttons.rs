@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evdev::uinput::VirtualDevice;
@@ -21,8 +22,16 @@ use skip::{Lack, skipped};
 
 const HOLD: Duration = Duration::from_millis(1200);
 
+/// Longer than any test may take.
+const LONG: Duration = Duration::from_secs(300);
+
 fn settings() -> config::Button {
     config::Button { hold: HOLD, grace: Duration::ZERO, cooldown: Duration::from_millis(1), ..config::Button::default() }
+}
+
+/// For presses that must not fire, however long a machine that stalls makes them.
+fn patient() -> config::Button {
+    config::Button { hold: LONG, ..settings() }
 }
 
 fn board(buttons: Vec<Button>, feedback: Vec<Feedback>) -> Board {
@@ -41,17 +50,33 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Watched buttons, and what they said.
 struct Watched {
     buttons: Buttons,
-    events: mpsc::Receiver<ButtonEvent>,
+    events: Events,
 }
+
+struct Events(mpsc::Receiver<ButtonEvent>);
 
 impl Watched {
     fn new(buttons: Vec<Button>, settings: &config::Button, root: &Path) -> Self {
         let (sender, events) = mpsc::channel(64);
-        Self { buttons: Buttons::start(&board(buttons, Vec::new()), settings, root, sender), events }
+        Self { buttons: Buttons::start(&board(buttons, Vec::new()), settings, root, sender), events: Events(events) }
     }
 
     async fn next(&mut self) -> Event {
-        self.events.recv().await.expect("the buttons are watched").event
+        self.events.next().await
+    }
+
+    async fn until(&mut self, kind: impl Fn(&Event) -> bool) -> Event {
+        self.events.until(kind).await
+    }
+
+    fn is_silent(&mut self) -> bool {
+        self.events.0.try_recv().is_err()
+    }
+}
+
+impl Events {
+    async fn next(&mut self) -> Event {
+        self.0.recv().await.expect("the buttons are watched").event
     }
 
     /// Everything up to the first event of that kind, which is returned.
@@ -63,6 +88,14 @@ impl Watched {
             }
             assert!(!matches!(event, Event::Fired { .. }), "it fired");
         }
+    }
+}
+
+/// What is awaited, with the first simulated button held until it has come.
+async fn while_held<T>(buttons: &Buttons, awaited: impl Future<Output = T>) -> T {
+    tokio::select! {
+        _ = buttons.press(LONG) => unreachable!("held for longer"),
+        come = awaited => come,
     }
 }
 
@@ -84,12 +117,15 @@ fn a_long_press_fires_once_while_it_is_still_held() {
         let mut watched = Watched::new(vec![simulated("reset")], &settings(), Path::new("/nowhere"));
         assert_eq!(watched.next().await, Event::Ready);
         let start = clock::monotonic();
-        watched.buttons.press(HOLD + Duration::from_millis(400)).await.unwrap();
-        assert_eq!(watched.next().await, Event::Pressed);
-        let Event::Fired { held } = watched.until(is_fired).await else { unreachable!() };
+        let Watched { buttons, events } = &mut watched;
+        let fired = async {
+            assert_eq!(events.next().await, Event::Pressed);
+            events.until(is_fired).await
+        };
+        let Event::Fired { held } = while_held(buttons, fired).await else { unreachable!() };
         assert!(held >= HOLD && held < clock::monotonic() - start, "{held:?}");
         assert!(matches!(watched.next().await, Event::Released { fired: true, held } if held >= HOLD));
-        assert!(watched.events.try_recv().is_err());
+        assert!(watched.is_silent());
         assert_eq!(watched.buttons.sources(), [("reset".into(), Kind::Simulated, State::Ready)]);
     });
 }
@@ -97,8 +133,8 @@ fn a_long_press_fires_once_while_it_is_still_held() {
 #[test]
 fn a_short_press_does_not_fire() {
     block_on(async {
-        let mut watched = Watched::new(vec![simulated("reset")], &settings(), Path::new("/nowhere"));
-        watched.buttons.press(HOLD / 3).await.unwrap();
+        let mut watched = Watched::new(vec![simulated("reset")], &patient(), Path::new("/nowhere"));
+        watched.buttons.press(HOLD).await.unwrap();
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
     });
 }
@@ -108,9 +144,9 @@ fn a_press_right_after_the_start_is_ignored() {
     block_on(async {
         let settings = config::Button { grace: Duration::from_secs(30), ..settings() };
         let mut watched = Watched::new(vec![simulated("reset")], &settings, Path::new("/nowhere"));
-        watched.buttons.press(HOLD + Duration::from_millis(100)).await.unwrap();
         assert_eq!(watched.next().await, Event::Ready);
-        assert_eq!(watched.next().await, Event::Ignored { reason: Ignored::Grace });
+        let ignored = while_held(&watched.buttons, watched.events.next()).await;
+        assert_eq!(ignored, Event::Ignored { reason: Ignored::Grace });
         assert!(matches!(watched.next().await, Event::Released { fired: false, .. }));
     });
 }
@@ -118,9 +154,9 @@ fn a_press_right_after_the_start_is_ignored() {
 #[test]
 fn whoever_gives_up_pressing_releases() {
     block_on(async {
-        let mut watched = Watched::new(vec![simulated("reset")], &settings(), Path::new("/nowhere"));
-        let gives_up = tokio::time::timeout(Duration::from_millis(300), watched.buttons.press(Duration::from_secs(20))).await;
-        assert!(gives_up.is_err());
+        let mut watched = Watched::new(vec![simulated("reset")], &patient(), Path::new("/nowhere"));
+        assert_eq!(watched.next().await, Event::Ready);
+        assert_eq!(while_held(&watched.buttons, watched.events.next()).await, Event::Pressed);
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
     });
 }
@@ -129,14 +165,12 @@ fn whoever_gives_up_pressing_releases() {
 fn each_source_has_its_own_state() {
     block_on(async {
         let absent = Button::Input { name: "front".into(), device: "absent".into(), key: "KEY_RESTART".into(), grab: false };
-        let mut watched = Watched::new(vec![simulated("reset"), absent, simulated("second")], &settings(), Path::new("/nowhere"));
+        let mut watched = Watched::new(vec![simulated("reset"), absent, simulated("second")], &patient(), Path::new("/nowhere"));
         for _ in 0..3 {
             watched.next().await;
         }
-        tokio::select! {
-            _ = watched.buttons.press(Duration::from_secs(20)) => unreachable!("held for longer"),
-            event = watched.events.recv() => assert_eq!(event.unwrap(), ButtonEvent { source: "reset".into(), event: Event::Pressed }),
-        }
+        let pressed = while_held(&watched.buttons, watched.events.0.recv()).await;
+        assert_eq!(pressed, Some(ButtonEvent { source: "reset".into(), event: Event::Pressed }));
         let states = watched.buttons.sources().into_iter().map(|(name, _, state)| (name, state)).collect::<Vec<_>>();
         let expected = [("reset", State::Held), ("front", State::Missing), ("second", State::Ready)];
         assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state)));
@@ -217,7 +251,7 @@ fn an_input_device_fires_after_the_hold_and_not_by_repeats_or_other_keys() {
         send(&mut device, KeyCode::KEY_POWER, 1);
         send(&mut device, KeyCode::KEY_RESTART, 2);
         tokio::time::sleep(HOLD + Duration::from_millis(200)).await;
-        assert!(watched.events.try_recv().is_err(), "another key, and a repeat, are no press");
+        assert!(watched.is_silent(), "another key, and a repeat, are no press");
         let start = clock::monotonic();
         send(&mut device, KeyCode::KEY_RESTART, 1);
         let Event::Fired { held } = watched.until(is_fired).await else { unreachable!() };
@@ -226,7 +260,7 @@ fn an_input_device_fires_after_the_hold_and_not_by_repeats_or_other_keys() {
         send(&mut device, KeyCode::KEY_RESTART, 0);
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: true, .. }));
         send(&mut device, KeyCode::KEY_RESTART, 1);
-        tokio::time::sleep(HOLD / 3).await;
+        assert_eq!(watched.next().await, Event::Pressed);
         send(&mut device, KeyCode::KEY_RESTART, 0);
         assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
     });
@@ -244,7 +278,7 @@ fn an_input_device_that_is_unplugged_while_held_does_not_fire_and_works_again_wh
         drop(device);
         watched.until(is_missing).await;
         tokio::time::sleep(HOLD + Duration::from_millis(200)).await;
-        assert!(watched.events.try_recv().is_err(), "nothing fires");
+        assert!(watched.is_silent(), "nothing fires");
         let mut device = uinput(name, &[KeyCode::KEY_RESTART]).expect("it could be made before");
         watched.until(|event| *event == Event::Ready).await;
         send(&mut device, KeyCode::KEY_RESTART, 1);
@@ -298,7 +332,7 @@ fn a_flood_of_other_events_does_not_hide_a_release() {
     let name = "twostep-test flood";
     let Some(mut device) = uinput(name, &[KeyCode::KEY_RESTART, KeyCode::KEY_A]) else { return };
     block_on(async {
-        let mut watched = Watched::new(input(name), &settings(), Path::new("/"));
+        let mut watched = Watched::new(input(name), &patient(), Path::new("/"));
         watched.until(|event| *event == Event::Ready).await;
         send(&mut device, KeyCode::KEY_RESTART, 1);
         assert_eq!(watched.next().await, Event::Pressed);
@@ -311,10 +345,14 @@ fn a_flood_of_other_events_does_not_hide_a_release() {
     });
 }
 
+/// A test at a time has a chip: `identify` claims every free line that it finds.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// A GPIO chip of eight lines made with gpio-sim; gone with it.
 struct Chip {
     folder: PathBuf,
     label: String,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Chip {
@@ -327,9 +365,10 @@ impl Chip {
             skipped(Lack::Hardware, format_args!("no GPIO line can be made: no {}", base.display()));
             return None;
         }
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = base.join(label);
         fs::create_dir_all(folder.join("bank0/line4")).unwrap();
-        let chip = Self { folder, label: label.into() };
+        let chip = Self { folder, label: label.into(), _alone: alone };
         for (file, text) in [("bank0/num_lines", "8"), ("bank0/label", label), ("bank0/line4/name", "reset-button"), ("live", "1")] {
             fs::write(chip.folder.join(file), text).unwrap();
         }
@@ -372,7 +411,7 @@ async fn presses_of_a_line(chip: &Chip, button: Vec<Button>, line: u32, pressed:
     chip.set(line, !pressed);
     assert!(matches!(watched.until(is_released).await, Event::Released { fired: true, .. }));
     chip.set(line, pressed);
-    tokio::time::sleep(HOLD / 3).await;
+    assert_eq!(watched.next().await, Event::Pressed);
     chip.set(line, !pressed);
     assert!(matches!(watched.until(is_released).await, Event::Released { fired: false, .. }));
 }
@@ -462,7 +501,7 @@ fn a_gpio_output_shows_the_firing() {
         let shown = Shown::open(&board(Vec::new(), vec![light]), Path::new("/"));
         let (on, off) = if active_low { ("0", "1") } else { ("1", "0") };
         shown.show(Pattern::Fired);
-        let deadline = clock::monotonic() + Duration::from_secs(10);
+        let deadline = clock::monotonic() + Duration::from_secs(60);
         for wanted in [on, off, on] {
             while value() != wanted {
                 assert!(clock::monotonic() < deadline, "it never becomes {wanted}");
@@ -532,18 +571,17 @@ impl std::io::Write for Shown {
     }
 }
 
-/// What `twostep recovery identify` shows while the button is pressed when it asks for it.
-fn identified(press: impl FnOnce()) -> String {
+/// What `twostep recovery identify` shows: the button is pressed as soon as it asks for it, and released as soon as it has heard that.
+fn identified(gpio: bool, mut press: impl FnMut(bool)) -> String {
     use twostep::cli::identify::{Args, identify};
     let (sender, shown) = std::sync::mpsc::channel();
-    let listening = std::thread::spawn(move || identify(Path::new("/"), &Args { seconds: 3, gpio: true }, &mut Shown(sender)));
-    let (mut text, mut press) = (String::new(), Some(press));
+    let args = Args { seconds: 15, gpio };
+    let listening = std::thread::spawn(move || identify(Path::new("/"), &args, &mut Shown(sender)));
+    let (mut text, mut steps) = (String::new(), [("Ctrl-C ends", true), (" pressed\n", false)].into_iter().peekable());
     while let Ok(more) = shown.recv() {
         text += &more;
-        if text.contains("Ctrl-C ends")
-            && let Some(press) = press.take()
-        {
-            press();
+        while let Some((_, down)) = steps.next_if(|(awaited, _)| text.contains(awaited)) {
+            press(down);
         }
     }
     assert!(listening.join().unwrap().unwrap(), "there is something to listen to: {text}");
@@ -553,17 +591,12 @@ fn identified(press: impl FnOnce()) -> String {
 #[test]
 fn identify_shows_an_input_button_and_its_profile() {
     let Some(mut device) = uinput("twostep-test panel", &[KeyCode::BTN_2, KeyCode::KEY_POWER]) else { return };
-    let text = identified(move || {
-        send(&mut device, KeyCode::BTN_2, 1);
-        send(&mut device, KeyCode::BTN_2, 0);
-        // What unplugs it here must not come before what it sent.
-        std::thread::sleep(Duration::from_millis(500));
-    });
+    let text = identified(false, |down| send(&mut device, KeyCode::BTN_2, i32::from(down)));
     eprintln!("{text}");
     for part in [
         "\"twostep-test panel\"",
         "BTN_2 (258) pressed",
-        "BTN_2 (258) released after 0.",
+        "BTN_2 (258) released after ",
         "device = \"twostep-test panel\"\nkey = \"BTN_2\"\n# Not grab",
     ] {
         assert!(text.contains(part), "no {part} in: {text}");
@@ -574,11 +607,7 @@ fn identify_shows_an_input_button_and_its_profile() {
 fn identify_shows_a_gpio_button_and_its_profile() {
     let Some(chip) = Chip::new("twostep-identify") else { return };
     chip.set(4, true);
-    let text = identified(|| {
-        chip.set(4, false);
-        std::thread::sleep(Duration::from_millis(300));
-        chip.set(4, true);
-    });
+    let text = identified(true, |down| chip.set(4, !down));
     eprintln!("{text}");
     for part in [
         "\"twostep-identify\", 8 lines",
