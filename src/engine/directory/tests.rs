@@ -146,16 +146,24 @@ async fn a_domain_group_named_as_the_local_administrators_makes_none() {
     assert!(directory.by_name("nas\\carol").await.unwrap().unwrap().is_in_any(&staff), "a domain's own administrators are some");
 }
 
-/// Alice, who is local. On a busy machine the short limits may be over before her files are read: then she is looked up again.
-async fn alice(directory: &Directory) -> Arc<Person> {
-    let found = async {
+/// Asks until the answer is of that kind.
+async fn until<T>(what: &str, ask: impl AsyncFn() -> T, is_it: impl Fn(&T) -> bool) -> T {
+    let asking = async {
         loop {
-            if let Ok(found) = directory.by_name("alice").await {
-                return found.unwrap();
+            let answer = ask().await;
+            if is_it(&answer) {
+                return answer;
             }
+            tokio::task::yield_now().await;
         }
     };
-    timeout(SOON, found).await.expect("she is found, whatever the domain does")
+    timeout(SOON, asking).await.unwrap_or_else(|_| panic!("{what}: not within {} s", SOON.as_secs()))
+}
+
+/// Alice, who is local. On a busy machine the short limits may be over before her files are read: then she is looked up again.
+async fn alice(directory: &Directory) -> Arc<Person> {
+    let found = until("she is found, whatever the domain does", async || directory.by_name("alice").await, Result::is_ok).await;
+    found.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -236,9 +244,7 @@ async fn logins_that_want_to_know_the_same_groups_ask_once_and_for_all_of_them_t
     assert!(one.iter().chain(&other).all(Result::is_err));
     assert_eq!(domain.asked_by_now(8).await, 8, "one after the other would have got no further than the first");
     drop(back);
-    while directory.teams(&groups).await.iter().any(Result::is_err) {
-        tokio::task::yield_now().await;
-    }
+    until("the domain is back", async || directory.teams(&groups).await, |teams| teams.iter().all(Result::is_ok)).await;
     let asked = domain.asked();
     assert_eq!(directory.teams(&groups).await.len(), 8);
     assert_eq!(domain.asked(), asked, "an answer counts for a while");
@@ -253,9 +259,8 @@ async fn a_stranger_who_wants_to_know_groups_takes_his_share_and_no_more() {
     assert!(mallory.teams(&hung("group", 8)).await.iter().all(Result::is_err));
     assert_eq!(domain.asked_by_now(places::SHARE).await, places::SHARE);
     drop(back);
-    while mallory.teams(&hung("group", 8)).await.iter().any(Result::is_err) {
-        tokio::task::yield_now().await;
-    }
+    let groups = hung("group", 8);
+    until("the domain is back", async || mallory.teams(&groups).await, |teams| teams.iter().all(Result::is_ok)).await;
 }
 
 #[tokio::test]
@@ -265,26 +270,14 @@ async fn a_share_comes_back_with_the_domain() {
     let (_folder, directory) = joined(&domain);
     let bob = stranger(&directory, 1002);
     bob.people(&hung("b", 3)).await;
-    let refused = loop {
-        match bob.by_name("nas\\carol").await {
-            // On a busy machine the files were not read in time.
-            Err(silent) if silent == late() => tokio::task::yield_now().await,
-            told => break told,
-        }
-    };
+    // On a busy machine the files were not read in time.
+    let refused = until("he is told why", async || bob.by_name("nas\\carol").await, |told| *told != Err(late())).await;
     assert_eq!(refused, Err(places::no_share()));
     drop(back);
     // The threads that hung give their places back as soon as they run.
-    while bob.by_name("nas\\carol").await.is_err() {
-        tokio::task::yield_now().await;
-    }
-    let dora = loop {
-        match bob.by_name("nas\\dora").await {
-            Ok(found) => break found,
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
-    assert_eq!(dora.unwrap().uid, 70_001);
+    until("his share is back", async || bob.by_name("nas\\carol").await, Result::is_ok).await.unwrap();
+    let dora = until("all of it is", async || bob.by_name("nas\\dora").await, Result::is_ok).await;
+    assert_eq!(dora.unwrap().unwrap().uid, 70_001);
 }
 
 #[test]
