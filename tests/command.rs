@@ -3,15 +3,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use twostep::sys::clock;
-use twostep::sys::process::Process;
 
-/// How long a test waits for what must come at once.
-const SOON: Duration = Duration::from_secs(60);
+#[path = "support/patience.rs"]
+mod patience;
+
+use patience::{Lines, ended, output};
 
 /// An engine that gives these parameters to a call by its method's last word, and nothing to any other.
 fn engine(folder: &Path, replies: &'static [(&'static str, &'static str)]) {
@@ -49,19 +50,8 @@ fn run(folder: &Path, arguments: &str, lines: &str) -> (Option<i32>, String, Str
     let mut child = twostep(folder, arguments).spawn().unwrap();
     // One that asks nothing reads nothing.
     let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    let Output { status, stdout, stderr } = output(child);
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
-}
-
-/// Whether it ends by itself in time.
-fn ends(child: &mut Child, within: Duration) -> bool {
-    let process = Process::open(child.id().cast_signed()).unwrap();
-    let ended = process.ends_within(within);
-    if !ended {
-        child.kill().unwrap();
-    }
-    child.wait().unwrap();
-    ended
 }
 
 #[test]
@@ -71,14 +61,12 @@ fn who_waits_for_an_engine_that_is_down_is_told_so_at_once() {
     let listener = UnixListener::bind(folder.path().join("twostep.sock")).unwrap();
     let begun = clock::monotonic();
     let mut child = twostep(folder.path(), "status").spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
+    let mut said = Lines::new("twostep", child.stderr.take().unwrap());
+    let line = said.next().unwrap();
     assert!(line.contains("the engine does not answer; waiting up to 15 s"), "{line}");
-    line.clear();
-    said.read_to_string(&mut line).unwrap();
-    assert!(line.contains("the engine did not answer") && line.contains("twostep recovery status"), "{line}");
-    assert_eq!(child.wait().unwrap().code(), Some(3));
+    let rest: String = said.collect();
+    assert!(rest.contains("the engine did not answer") && rest.contains("twostep recovery status"), "{rest}");
+    assert_eq!(ended(&mut child).code(), Some(3));
     let took = clock::monotonic() - begun;
     assert!(took < Duration::from_secs(45), "{took:?}");
     drop(listener);
@@ -148,7 +136,7 @@ fn a_stream_ends_with_whoever_reads_it_also_while_nothing_comes() {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("enabled"), "{line}");
     // The reader, as `head` does, has gone with that.
-    assert!(ends(&mut child, SOON), "it still waits for somebody to read");
+    ended(&mut child);
     let mut told = String::new();
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert_eq!(told, "");

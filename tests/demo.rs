@@ -1,10 +1,14 @@
 //! What somebody sees who tries the product out with `twostepd demo`.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+
+#[path = "support/patience.rs"]
+mod patience;
+
+use patience::{Lines, ended};
 
 /// The demo in this folder, to its end: only for folders and files that it refuses, where it does not stay up.
 fn refused(folder: &Path) -> String {
@@ -28,9 +32,9 @@ impl Up {
     fn start(folder: &Path) -> (Self, String) {
         let mut child = demo(folder).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut lines = Lines::new("the demo", child.stdout.take().unwrap());
         while !said.contains("recovery disable") {
-            let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}")).unwrap();
+            let line = lines.next().unwrap_or_else(|| panic!("it ended: {said}"));
             said.push_str(&line);
             said.push('\n');
         }
@@ -41,7 +45,7 @@ impl Up {
 impl Drop for Up {
     fn drop(&mut self) {
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id().cast_signed()), nix::sys::signal::Signal::SIGTERM);
-        let _ = self.0.wait();
+        ended(&mut self.0);
     }
 }
 

@@ -17,6 +17,8 @@ use twostep::proto::varlink::Empty;
 
 #[path = "support/nas.rs"]
 mod nas;
+#[path = "support/patience.rs"]
+mod patience;
 #[path = "support/skip.rs"]
 mod skip;
 
@@ -36,8 +38,7 @@ fn nas() -> Nas {
 fn restart(nas: &mut Nas, change: impl FnOnce(&Path)) {
     nas.stop();
     change(nas.folder.path());
-    let (demo, output) = launch(nas.folder.path());
-    (nas.demo, nas.output) = (demo, Some(output));
+    (nas.demo, nas.said) = launch(nas.folder.path());
 }
 
 /// Fills the database with noise, and lets the engine find that.
@@ -343,7 +344,7 @@ fn twostep(nas: &Nas, arguments: &[&str], lines: &str) -> (Option<i32>, String, 
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // One that asks nothing reads nothing.
     let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
-    let done = child.wait_with_output().unwrap();
+    let done = patience::output(child);
     (done.status.code(), String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap())
 }
 

@@ -13,6 +13,8 @@ use twostep::proto::frame;
 use twostep::proto::recovery::Owner;
 use twostep::proto::server::Limits;
 
+#[path = "support/patience.rs"]
+mod patience;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "support/service.rs"]

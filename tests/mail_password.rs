@@ -2,10 +2,10 @@
 //! a mount namespace with an /etc, /run and /var/lib of its own.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -22,9 +22,12 @@ use twostep::core::time::Wall;
 use twostep::core::totp::{Algorithm, Enrolment};
 use twostep::sys::{clock, crypt};
 
+#[path = "support/patience.rs"]
+mod patience;
 #[path = "support/skip.rs"]
 mod skip;
 
+use patience::{Lines, ended};
 use skip::{Lack, skipped};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -37,7 +40,7 @@ const FILE: &str = "/etc/twostep/mail-password";
 
 struct MailServer {
     process: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    said: Lines,
     port: u16,
 }
 
@@ -59,15 +62,15 @@ impl MailServer {
         // It warns of its own deprecations.
         let log = fs::File::create(folder.join("mail-server.log")).unwrap();
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let said_first = said.next().map(Result::unwrap);
+        let mut said = Lines::new("the mail server", process.stdout.take().unwrap());
+        let said_first = said.next();
         let log = || fs::read_to_string(folder.join("mail-server.log")).unwrap();
         let port = said_first.unwrap_or_else(|| panic!("the mail server did not start: {}", log())).parse().unwrap();
         Self { process, said, port }
     }
 
     fn next(&mut self) -> Value {
-        serde_json::from_str(&self.said.next().unwrap().unwrap()).unwrap()
+        serde_json::from_str(&self.said.next().unwrap()).unwrap()
     }
 }
 
@@ -185,7 +188,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.process.wait();
+        ended(&mut self.process);
     }
 }
 

@@ -2,7 +2,7 @@
 //! crash, and the button's account gets in. On the real two processes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,10 +16,13 @@ use twostep::sys::clock;
 
 #[path = "support/nas.rs"]
 mod nas;
+#[path = "support/patience.rs"]
+mod patience;
 #[path = "support/skip.rs"]
 mod skip;
 
 use nas::{Nas, SOON, answer, call, code, connect_as, decision, enrol, refused, start, wrong_code};
+use patience::Meeting;
 
 const ROUNDS: usize = 200;
 const AT_ONCE: usize = 64;
@@ -43,7 +46,7 @@ struct Race {
 
 impl Race {
     fn run(&mut self, user: &str, app: &Enrolment) -> BTreeMap<String, usize> {
-        let (barrier, shown) = (Barrier::new(self.clients.len()), code(app, 0));
+        let (barrier, shown) = (Meeting::of(self.clients.len()), code(app, 0));
         let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
             let runs: Vec<_> = self.clients.iter_mut().map(|client| scope.spawn(|| submit(client, user, &shown, &barrier))).collect();
             runs.into_iter().map(|run| run.join().unwrap()).collect()
@@ -56,7 +59,7 @@ impl Race {
     }
 }
 
-fn submit(client: &mut Client, user: &str, code: &str, barrier: &Barrier) -> Outcome {
+fn submit(client: &mut Client, user: &str, code: &str, barrier: &Meeting) -> Outcome {
     let login = start(client, user);
     barrier.wait();
     let outcome = answer(client, &login, code);
@@ -115,7 +118,9 @@ const CONNECTIONS: usize = 8;
 
 /// Types the code until somebody says what it came to, through any number of crashes; then the answer, if it came.
 fn until_answered(nas: &Nas, user: &str, code: &str) -> Outcome {
+    let until = clock::monotonic() + SOON * 2;
     loop {
+        assert!(clock::monotonic() < until, "{user} is told nothing");
         let Ok(mut client) = Client::connect(&nas.socket(), SOON) else { continue };
         let started: Result<Started, Error> = client.call("io.twostep.Login.Start", &json!({ "user": user, "service": "test" }));
         let Ok(started) = started else { continue };
@@ -126,7 +131,7 @@ fn until_answered(nas: &Nas, user: &str, code: &str) -> Outcome {
 }
 
 /// Guesses wrong, twice before the engine is killed and then until it is gone; gives how many answers came.
-fn guess(client: &mut Client, user: &str, app: &Enrolment, barrier: &Barrier) -> u32 {
+fn guess(client: &mut Client, user: &str, app: &Enrolment, barrier: &Meeting) -> u32 {
     let (wrong, login) = (wrong_code(app), start(client, user));
     for _ in 0..2 {
         assert_eq!(answer(client, &login, &wrong), Outcome::Wrong);
@@ -142,7 +147,7 @@ fn one_kill(nas: &Nas, round: usize, chance: &mut Chance) {
     let victim = user(first + RACERS);
     let app = enrol(&mut root, &victim);
     let after = Duration::from_micros(chance.next(12_000));
-    let barrier = Barrier::new(RACERS * CONNECTIONS + 2);
+    let barrier = Meeting::of(RACERS * CONNECTIONS + 2);
     let (outcomes, guessed) = std::thread::scope(|scope| {
         let (barrier, mut runs) = (&barrier, Vec::new());
         for (user, code) in &racers {
@@ -192,19 +197,17 @@ fn a_crash_lets_nobody_in_twice_and_forgets_no_answer() {
 
 /// Presses the button while the engine is killed again and again.
 fn press_while_the_engine_dies(nas: &Nas) {
-    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let done = Arc::clone(&over);
+        let (over, is_over) = channel::<()>();
         let killer = scope.spawn(move || {
             let mut killed = 0;
-            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            while is_over.recv_timeout(Duration::from_millis(5)) == Err(RecvTimeoutError::Timeout) {
                 killed += usize::from(nas.kill_engine());
-                std::thread::sleep(Duration::from_millis(5));
             }
             killed
         });
         nas.press();
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
+        drop(over);
         assert!(killer.join().unwrap() > 0);
     });
 }

@@ -7,6 +7,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+#[path = "support/patience.rs"]
+mod patience;
+
+use patience::output;
+
 /// Clears the screen in three ways, begins another line, and turns the direction of writing.
 const EVIL: &str = "x\u{1b}[2J\u{9b}2J\u{90}q\r\nroot: all is well\u{7}\u{202e}";
 
@@ -76,7 +81,7 @@ fn run(folder: &Path, arguments: &str) -> Output {
     let mut child = command.spawn().unwrap();
     // It may read less of it.
     let _ = child.stdin.take().unwrap().write_all(b"one\ntwo\nthree\nfour\nfive\n");
-    child.wait_with_output().unwrap()
+    output(child)
 }
 
 const COMMANDS: [&str; 13] = [

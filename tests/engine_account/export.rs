@@ -10,6 +10,7 @@ use twostep::core::otpauth;
 
 use super::engine::{BOB, Engine, HELD, PASSWORD, WAITING, alice, code};
 use super::root_is_missing;
+use crate::patience::output;
 use crate::skip::{Lack, skipped};
 
 fn export(login: &Value, password: &str) -> Value {
@@ -159,7 +160,7 @@ fn typed(engine: &Engine, arguments: &[&str], lines: &[&str]) -> Option<Output> 
     };
     // One that refuses early reads no more.
     let _ = child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes());
-    Some(child.wait_with_output().unwrap())
+    Some(output(child))
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod export;
 #[path = "../support/phone.rs"]
 mod handset;
 mod mail;
+#[path = "../support/patience.rs"]
+mod patience;
 #[path = "../support/permissions.rs"]
 mod permissions;
 mod person;

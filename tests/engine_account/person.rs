@@ -15,6 +15,7 @@ use nix::sys::termios::{LocalFlags, Termios, tcgetattr};
 use nix::unistd::{Pid, getuid};
 
 use crate::engine::{SOON, alice};
+use crate::patience::{ended, output};
 
 /// Ctrl-C.
 pub const INTERRUPT: u8 = 0x03;
@@ -102,7 +103,7 @@ impl Twostep {
         let mut child = self.piped(arguments);
         // A command that has refused already reads nothing.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        child.wait_with_output().unwrap()
+        output(child)
     }
 }
 
@@ -196,7 +197,7 @@ impl Person {
     /// Waits until the command has ended: how, and all that was ever shown. The terminal must be as it was.
     #[track_caller]
     pub fn leaves(mut self) -> (ExitStatus, String) {
-        let status = self.child.wait().unwrap();
+        let status = ended(&mut self.child);
         assert_eq!(tcgetattr(&self.open).unwrap(), self.before, "the terminal is as it was");
         let Self { shown, open, .. } = &mut self;
         // The kernel tells the other end once nobody has it open.

@@ -1,6 +1,6 @@
 //! The command `twostep` as alice uses it for herself: at a terminal, and from a script.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use twostep::sys::clock::wall;
 
 use crate::demo::Demo;
 use crate::engine::{Api, Engine, PASSWORD, alice as alices_number, code, strings};
+use crate::patience::{Lines, ended};
 use crate::person::{END, INTERRUPT, Person, STOP, Twostep};
 
 const PASSWORD_QUESTION: &str = "Password: ";
@@ -132,22 +133,22 @@ fn a_script_gets_plain_lines_and_answers_line_by_line() {
     let engine = Engine::start();
     let command = Twostep::alice(engine.folder());
     let mut child = command.piped(&["setup"]);
-    let (mut input, mut lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
+    let (mut input, mut lines) = (child.stdin.take().unwrap(), Lines::new("the wizard", child.stdout.take().unwrap()));
     writeln!(input, "{PASSWORD}").unwrap();
     let mut shown = Vec::new();
     let secret = loop {
-        let line = lines.next().unwrap().unwrap();
-        shown.push(line);
+        shown.push(lines.next().unwrap());
         if shown.last().is_some_and(|line| line.starts_with("otpauth://")) {
             let before = &shown[shown.len() - 2];
             break before.rsplit_once(' ').unwrap().1.to_owned();
         }
     };
     write!(input, "123\n{}\n{PASSWORD}\n", code(&secret, 0)).unwrap();
-    shown.extend(lines.map(Result::unwrap));
+    shown.extend(lines);
+    let status = ended(&mut child);
     let mut questions = String::new();
     child.stderr.take().unwrap().read_to_string(&mut questions).unwrap();
-    assert!(child.wait().unwrap().success(), "{questions}");
+    assert!(status.success(), "{questions}");
     let shown = shown.join("\n");
     assert!(!shown.contains(['\x1b', '█', '▀', '▄']), "nothing that is drawn: {shown}");
     assert!(shown.contains("Type into an authenticator app: ") && recovery_codes(&shown).len() == 10, "{shown}");
@@ -165,16 +166,13 @@ fn a_script_that_wants_json_gets_one_object_a_line() {
     let engine = Engine::start();
     let command = Twostep::alice(engine.folder());
     let mut child = command.piped(&["setup", "--json"]);
-    let (mut input, mut output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let (mut input, mut lines) = (child.stdin.take().unwrap(), Lines::new("the wizard", child.stdout.take().unwrap()));
     writeln!(input, "{PASSWORD}").unwrap();
-    let mut line = String::new();
-    output.read_line(&mut line).unwrap();
-    let offered: Value = serde_json::from_str(&line).unwrap();
+    let offered: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
     write!(input, "{}\n{PASSWORD}\n", code(offered["secret"].as_str().unwrap(), 0)).unwrap();
-    let mut rest = Vec::new();
-    output.read_to_end(&mut rest).unwrap();
-    assert!(child.wait().unwrap().success());
-    let finished = objects(&rest);
+    let rest: Vec<String> = lines.collect();
+    assert!(ended(&mut child).success());
+    let finished = objects(rest.join("\n").as_bytes());
     assert_eq!((finished.len(), strings(&finished[0]["recovery_codes"]).len()), (1, 10), "{finished:?}");
     let status = objects(&command.run(&["status", "--json"], "").stdout);
     assert_eq!((&status[0]["user"], &status[0]["status"]), (&json!("alice"), &json!("enabled")));
@@ -292,18 +290,18 @@ fn the_audit_is_followed_until_ctrl_c_or_the_end_of_the_daemon() {
     let command = Twostep::own(demo.folder());
     let mut person = command.at_a_terminal(&["audit", "--follow"]);
     let mut script = command.piped(&["audit", "--follow", "--json", "--user", "bob"]);
-    let mut lines = BufReader::new(script.stdout.take().unwrap()).lines();
+    let mut lines = Lines::new("the audit", script.stdout.take().unwrap());
     let mut owner = Api::at(&demo.socket());
     for enforced in [true, false] {
         owner.call("Admin.Enforce", json!({ "users": ["bob"], "groups": [], "enforced": enforced }));
         let event = if enforced { "enforced" } else { "enforcement_ended" };
         person.awaits(event);
         assert!(person.awaits("\n").contains("bob"));
-        let entry: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        let entry: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
         assert_eq!((&entry["event"], &entry["user"]), (&json!(event), &json!("bob")));
     }
     person.presses(INTERRUPT);
     assert_eq!(signal_of(person.leaves().0), Some(Signal::SIGINT), "as with every command that is broken off");
     drop(demo);
-    assert_eq!(script.wait().unwrap().code(), Some(3), "nobody answers any more");
+    assert_eq!(ended(&mut script).code(), Some(3), "nobody answers any more");
 }

@@ -1,6 +1,7 @@
 //! What was answered is on the disk, whatever happens after it.
 
 use super::*;
+use crate::patience::Lines;
 
 #[tokio::test]
 async fn one_step_submitted_by_64_tasks_at_once_is_accepted_once_in_each_round() {
@@ -87,7 +88,7 @@ fn whatever_was_answered_is_found_after_a_kill_at_any_moment() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut lines = Lines::new("the child", child.stdout.take().unwrap());
         let step_in = |line: String| line.rsplit_once("answered ").and_then(|(_, step)| step.parse::<u64>().ok());
         let mut answered: Vec<u64> = lines.by_ref().filter_map(step_in).take(20 + round * 37).collect();
         child.kill().unwrap();

@@ -1,7 +1,6 @@
 //! What the engine's store promises: nothing answered is forgotten, nothing used comes back, damage is said and never deleted.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -25,6 +24,8 @@ mod damage;
 mod devices;
 mod keys;
 mod model;
+#[path = "../support/patience.rs"]
+mod patience;
 mod restores;
 #[path = "../support/skip.rs"]
 mod skip;

@@ -1,13 +1,10 @@
 //! A NAS in a folder: the real two processes, started as `twostepd demo`, with people of the test's own; and peers of any uid on its socket.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -23,6 +20,7 @@ use twostep::proto::recovery::Status;
 use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
 
+use crate::patience::{Lines, ended};
 use crate::skip::{Lack, skipped};
 
 /// How long a test waits for what must come at once.
@@ -32,13 +30,7 @@ pub const SOON: Duration = Duration::from_secs(60);
 pub struct Nas {
     pub folder: tempfile::TempDir,
     pub demo: Child,
-    pub output: Option<Output>,
-}
-
-/// Reads on, so that the demo can always write.
-pub struct Output {
-    reader: JoinHandle<()>,
-    toured: Mutex<Receiver<()>>,
+    pub said: Mutex<Lines>,
 }
 
 impl Nas {
@@ -55,8 +47,8 @@ impl Nas {
         fs::write(folder.path().join("etc/passwd"), format!("{usual}{passwd}")).unwrap();
         let usual = "root:x:0:\nadmin:x:1000:\nalice:x:1001:\nbob:x:1002:\n";
         fs::write(folder.path().join("etc/group"), format!("{usual}{group}")).unwrap();
-        let (demo, output) = launch(folder.path());
-        Self { folder, demo, output: Some(output) }
+        let (demo, said) = launch(folder.path());
+        Self { folder, demo, said }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -86,7 +78,8 @@ impl Nas {
 
     /// Waits until the demo has shown all it shows by itself.
     pub fn after_the_tour(&self) {
-        self.output.as_ref().unwrap().toured.lock().unwrap().recv_timeout(SOON).unwrap();
+        let mut said = self.said.lock().unwrap();
+        assert!(said.any(|line| line.starts_with("Ready.")), "the demo ended");
     }
 
     /// The process that runs the engine now.
@@ -106,10 +99,7 @@ impl Nas {
     pub fn stop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.demo.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.demo.wait();
-        if let Some(output) = self.output.take() {
-            let _ = output.reader.join();
-        }
+        ended(&mut self.demo);
     }
 }
 
@@ -127,7 +117,7 @@ fn is_engine(pid: i32) -> bool {
 }
 
 /// Starts both processes in a folder.
-pub fn launch(folder: &Path) -> (Child, Output) {
+pub fn launch(folder: &Path) -> (Child, Mutex<Lines>) {
     let mut demo = Command::new(env!("CARGO_BIN_EXE_twostepd"))
         .arg("demo")
         .arg("--dir")
@@ -137,20 +127,11 @@ pub fn launch(folder: &Path) -> (Child, Output) {
         .stderr(fs::File::options().create(true).append(true).open(folder.join("log")).unwrap())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut lines = Lines::new("the demo", demo.stdout.take().unwrap());
     // The tour's first word comes once the sockets are there.
-    let first = lines.next().expect("the demo ended").unwrap();
+    let first = lines.next().expect("the demo ended");
     assert!(first.starts_with("twostep demo"), "{first}");
-    let (tell, toured) = channel();
-    let reader = std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            if line.starts_with("Ready.") {
-                // Not every test waits for it.
-                let _ = tell.send(());
-            }
-        }
-    });
-    (demo, Output { reader, toured: Mutex::new(toured) })
+    (demo, Mutex::new(lines))
 }
 
 /// A connection of another user; none where the test may not become one.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, getpeername, socket};
 use twostep::core::peer::Peer;
 
+use crate::patience::{Lines, ended};
 use crate::service::SOON;
 
 const CLAIM: &str = "twostep-test";
@@ -104,10 +105,8 @@ impl ServerProcess {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.any(|line| line.is_ok_and(|line| line.contains("LISTENING"))), "the server process did not start");
-        // What it says further is nobody's business, but the pipe must stay open.
-        std::thread::spawn(move || lines.for_each(drop));
+        let mut lines = Lines::new("the server process", child.stdout.take().unwrap());
+        assert!(lines.any(|line| line.contains("LISTENING")), "the server process did not start");
         Self { child, folder }
     }
 
@@ -126,7 +125,7 @@ impl ServerProcess {
 impl Drop for ServerProcess {
     fn drop(&mut self) {
         drop(self.child.stdin.take());
-        let ended = self.child.wait().is_ok_and(|status| status.success());
-        assert!(ended || std::thread::panicking(), "the server process failed");
+        let well = ended(&mut self.child).success();
+        assert!(well || std::thread::panicking(), "the server process failed");
     }
 }

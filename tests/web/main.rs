@@ -4,6 +4,8 @@ mod browser;
 #[path = "../support/crowd/mod.rs"]
 mod crowd;
 mod load;
+#[path = "../support/patience.rs"]
+mod patience;
 mod process;
 mod scene;
 #[path = "../support/skip.rs"]

@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::SOON;
 use crate::browser::{Browser, handshake};
 use crate::crowd::port::Port;
+use crate::patience::{ended, output};
 use crate::scene::{ADDRESS, FakeEngine, Told, certificate};
 use crate::skip::{Lack, skipped};
 
@@ -154,7 +155,7 @@ impl Running<'_> {
 
     fn stop(mut self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
-        self.child.wait().unwrap().code()
+        ended(&mut self.child).code()
     }
 }
 
@@ -208,7 +209,7 @@ fn whoever_reads_only_the_first_line_of_the_fingerprints_gets_it() {
     let mut command = place.command(&["--fingerprint"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    let output = output(command.stdout(writer).stderr(Stdio::piped()).spawn().unwrap());
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 

@@ -1,14 +1,14 @@
 //! Codes by e-mail through real ssh, with a real mail server on loopback.
 
-use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use twostep::config::{Config, MailSecurity};
 use twostep::core::email::BUDGET;
 
 use crate::nas::{App, Nas};
+use crate::patience::Lines;
 use crate::place::{Place, lacks};
 use crate::skip::{Lack, skipped};
 use crate::ssh::{INTERACTIVE, SSH, SshServer, with_password};
@@ -18,7 +18,7 @@ const ADDRESS: &str = "alice@example.org";
 
 struct MailServer {
     process: Child,
-    said: Lines<BufReader<ChildStdout>>,
+    said: Lines,
     port: u16,
 }
 
@@ -33,13 +33,14 @@ impl MailServer {
             missing();
             return None;
         };
-        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let Some(Ok(port)) = said.next() else {
-            process.wait().unwrap();
+        let said = Lines::new("the mail server", process.stdout.take().unwrap());
+        let mut server = Self { process, said, port: 0 };
+        let Some(port) = server.said.next() else {
             missing();
             return None;
         };
-        Some(Self { process, said, port: port.parse().unwrap() })
+        server.port = port.parse().unwrap();
+        Some(server)
     }
 
     fn config(&self) -> Config {
@@ -53,7 +54,7 @@ impl MailServer {
 
     /// The code in the next mail to alice.
     fn code(&mut self) -> String {
-        let mail: Value = serde_json::from_str(&self.said.next().unwrap().unwrap()).unwrap();
+        let mail: Value = serde_json::from_str(&self.said.next().expect("a mail to alice")).unwrap();
         assert_eq!(mail["to"], json!([ADDRESS]), "{mail}");
         let is_code = |line: &&str| line.len() == 6 && line.bytes().all(|byte| byte.is_ascii_digit());
         mail["text"].as_str().unwrap().lines().map(str::trim).find(is_code).expect("a code in the mail").to_owned()

@@ -7,6 +7,8 @@ mod figures;
 mod host;
 mod mail;
 mod nas;
+#[path = "../../../tests/support/patience.rs"]
+mod patience;
 mod phone;
 mod place;
 #[path = "../../../tests/support/port.rs"]

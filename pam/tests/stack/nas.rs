@@ -26,6 +26,8 @@ use twostep::proto::secret::Secret;
 use twostep::sys::clock;
 use zeroize::Zeroizing;
 
+use crate::patience::{Lines, ended};
+
 /// How long a test waits for what must come at once.
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -125,11 +127,10 @@ impl Nas {
             .stderr(fs::File::create(folder.path().join("log")).unwrap())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+        let mut lines = Lines::new("the demo", demo.stdout.take().unwrap());
         // The tour's first word comes once the sockets are there.
-        let first = lines.next().expect("the demo ended").unwrap();
+        let first = lines.next().expect("the demo ended");
         assert!(first.starts_with("twostep demo"), "{first}");
-        std::thread::spawn(move || lines.for_each(drop));
         Self { folder, demo, _supervisor: None }
     }
 
@@ -198,7 +199,7 @@ impl Drop for Nas {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = kill(Pid::from_raw(self.demo.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.demo.wait();
+        ended(&mut self.demo);
         if std::thread::panicking() {
             eprintln!("the NAS's log:\n{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
         }

@@ -15,6 +15,7 @@ use nix::sys::termios::{LocalFlags, tcgetattr};
 use twostep::sys::clock;
 
 use crate::nas::SOON;
+use crate::patience::ended;
 
 /// What is at the end of the way in.
 pub const IN: &str = "welcome-to-the-nas";
@@ -160,7 +161,7 @@ impl Terminal {
         let Self { mut child, screen, seen, .. } = self;
         // Whatever still runs is hung up on.
         drop(screen);
-        Ended { code: child.wait().unwrap().code(), words: seen, is_as_before }
+        Ended { code: ended(&mut child).code(), words: seen, is_as_before }
     }
 }
 

@@ -146,9 +146,12 @@ fn on(desk: &Desk, login: &Value) -> crate::engine::desk::OpenLogin {
 
 /// Lets all others go on until so many more of them wait for a login's turn, or have it.
 async fn queued(open: &crate::engine::desk::OpenLogin, references: usize) {
-    while Arc::strong_count(open) < references {
-        tokio::task::yield_now().await;
-    }
+    let wait = async {
+        while Arc::strong_count(open) < references {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("they wait for its turn");
     // The last one has a reference: it waits for its turn as soon as it runs no more.
     for _ in 0..100 {
         tokio::task::yield_now().await;

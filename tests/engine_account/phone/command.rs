@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::engine::code;
+use crate::patience;
 use crate::person::{Person, Twostep};
 
 /// What is typed while the wizard shows a pairing; returns its text.
@@ -123,7 +124,7 @@ fn a_qr_code_is_drawn_and_scanned_and_a_script_gets_its_text() {
         }
     };
     assert_eq!(alice.phone.deny(&mut town.carrier, &request), "accepted");
-    let output = asking.wait_with_output().unwrap();
+    let output = patience::output(asking);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code() == Some(1) && said.contains("denied on the phone"), "{said}");
 }

@@ -1,11 +1,10 @@
 //! One login is let in once, whoever comes first.
 
-use std::sync::Barrier;
-
 use serde_json::json;
 
 use super::*;
 use crate::engine::code;
+use crate::patience::Meeting;
 
 #[test]
 fn of_two_approvals_and_a_typed_code_at_once_one_is_accepted() {
@@ -19,7 +18,7 @@ fn of_two_approvals_and_a_typed_code_at_once_one_is_accepted() {
         let said = [alice.phone.decision(&request, true, number), alice.phone.decision(&other, true, number)];
         let typed = if round == 0 { code(&alice.secret, 1) } else { alice.codes.pop().unwrap() };
         let method = if round == 0 { "security_code" } else { "recovery_code" };
-        let start = Barrier::new(3);
+        let start = Meeting::of(3);
         let mut peers: Vec<Api> = (0..2).map(|_| town.engine.client(getuid().as_raw())).collect();
         let mut typing = town.engine.alice();
         let accepted = std::thread::scope(|scope| {
