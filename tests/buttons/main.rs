@@ -71,7 +71,12 @@ impl Watched {
     }
 
     fn is_silent(&mut self) -> bool {
-        self.events.0.try_recv().is_err()
+        self.said_only(|_| false)
+    }
+
+    /// Whether all that was said meanwhile is of that kind.
+    fn said_only(&mut self, kind: impl Fn(&Event) -> bool) -> bool {
+        std::iter::from_fn(|| self.events.0.try_recv().ok()).all(|said| kind(&said.event))
     }
 }
 
