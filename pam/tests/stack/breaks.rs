@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use crate::nas::{App, Nas};
-use crate::phone::{ALICE, APPROVAL, AT_A_TERMINAL, compares, is_in_by, number_of, opens, scene_of_terminals};
+use crate::phone::terminals::{AT_A_TERMINAL, is_in_by, opens, scene_of_terminals};
+use crate::phone::{ALICE, APPROVAL, compares, number_of};
 use crate::place::{Place, lacks};
 use crate::terminal::{Terminal, is_in};
 
