@@ -15,6 +15,8 @@
 
 mod files;
 mod known;
+mod nss;
+mod person;
 mod places;
 mod system;
 
@@ -31,6 +33,8 @@ use tokio::time::timeout;
 use self::files::{Files, Kept};
 pub use self::known::Answer;
 use self::known::{Asked, Known, Room, Tell, Whole};
+pub use self::nss::{Entry, Key, Nss};
+pub use self::person::{Membership, Person, Silent, Team};
 use self::places::{Place, Places};
 use self::system::System;
 use crate::core::enforcement::SubjectKind;
@@ -61,111 +65,8 @@ pub const AT_ONCE: usize = 16;
 /// So many threads read files beside them.
 pub const FILE_THREADS: usize = 4;
 
-/// A user, canonical.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// The number.
-    pub uid: u32,
-    /// The name, as the directory writes it.
-    pub name: String,
-    /// Local or domain.
-    pub kind: SubjectKind,
-    /// All groups by name, the primary one first where it is local.
-    pub groups: Vec<Membership>,
-    /// Domain groups may be missing: NSS did not answer in time for a local user.
-    pub partial: bool,
-}
-
-impl Person {
-    /// Whether this is a member of any group of these names. A name that is a local group's means that one, whatever a domain calls its own: else
-    /// whoever rules the domain could make administrators here.
-    #[must_use]
-    pub fn is_in_any(&self, names: &[String]) -> bool {
-        self.groups.iter().any(|group| !group.shadowed && names.contains(&group.name))
-    }
-}
-
-/// A group of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Membership {
-    /// The name.
-    pub name: String,
-    /// Local or domain.
-    pub kind: SubjectKind,
-    /// A domain group with the name of a local one, which this is not.
-    pub shadowed: bool,
-}
-
-/// A group and who is in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Team {
-    /// The name.
-    pub name: String,
-    /// Local or domain.
-    pub kind: SubjectKind,
-    /// Members by name, those included whose primary group it is where the files know it.
-    pub members: Vec<String>,
-}
-
-/// The directory gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Silent(pub String);
-
 /// A user or nobody, or no answer.
 pub type Found = Answer<Person>;
-
-/// What is asked of NSS; each call may block for long.
-pub trait Nss: Send + Sync + 'static {
-    /// The user; none where there is none.
-    ///
-    /// # Errors
-    /// Where it can't be known now.
-    fn user(&self, key: &Key) -> Result<Option<Entry>, Silent>;
-
-    /// All groups of a user, by number and name.
-    ///
-    /// # Errors
-    /// As [`user`](Self::user).
-    fn groups_of(&self, name: &str, gid: u32) -> Result<Vec<(u32, String)>, Silent>;
-
-    /// The group of this name.
-    ///
-    /// # Errors
-    /// As [`user`](Self::user).
-    fn group(&self, name: &str) -> Result<Option<Team>, Silent>;
-
-    /// All users by name.
-    ///
-    /// # Errors
-    /// As [`user`](Self::user), and where users are not enumerated.
-    fn users(&self) -> Result<Vec<String>, Silent>;
-
-    /// All groups by name.
-    ///
-    /// # Errors
-    /// As [`users`](Self::users).
-    fn groups(&self) -> Result<Vec<String>, Silent>;
-}
-
-/// What passwd says of a user.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The name, canonical.
-    pub name: String,
-    /// The number.
-    pub uid: u32,
-    /// The number of the primary group.
-    pub gid: u32,
-}
-
-/// Whom a look-up is for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// Whoever has this name.
-    Name(String),
-    /// Whoever has this number.
-    Uid(u32),
-}
 
 /// See the module; cheap to clone.
 #[derive(Clone)]
