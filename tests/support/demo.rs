@@ -1,10 +1,11 @@
 //! The demo's folder and process: both processes of the daemon, with the supervisor's own password checks. Whoever runs the test is its root.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+
+use crate::patience::Lines;
 
 /// Ended when dropped.
 pub struct Demo {
@@ -24,8 +25,7 @@ impl Demo {
         let mut command = Command::new(env!("CARGO_BIN_EXE_twostepd"));
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut child = command.args(["demo", "--dir"]).arg(folder.path()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let line = Lines::new("the demo", child.stdout.take().unwrap()).next().expect("the demo ended");
         assert!(line.starts_with("twostep demo"), "{line}");
         Self { child, folder }
     }
