@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 #[path = "support/patience.rs"]
 mod patience;
 
-use patience::{Lines, ended};
+use patience::{Lines, stop};
 
 /// The demo in this folder, to its end: only for folders and files that it refuses, where it does not stay up.
 fn refused(folder: &Path) -> String {
@@ -44,8 +44,7 @@ impl Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0.id().cast_signed()), nix::sys::signal::Signal::SIGTERM);
-        ended(&mut self.0);
+        stop(&mut self.0);
     }
 }
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getuid};
+use nix::unistd::getuid;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 use twostep::client::{Client, Error};
@@ -27,7 +26,7 @@ mod patience;
 #[path = "support/skip.rs"]
 mod skip;
 
-use patience::{Lines, ended};
+use patience::{Lines, stop};
 use skip::{Lack, skipped};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -186,9 +185,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
-        ended(&mut self.process);
+        stop(&mut self.process);
     }
 }
 

@@ -20,7 +20,7 @@ use twostep::proto::recovery::Status;
 use twostep::proto::varlink::Empty;
 use twostep::sys::clock;
 
-use crate::patience::{Lines, ended};
+use crate::patience::{Lines, stop};
 use crate::skip::{Lack, skipped};
 
 /// How long a test waits for what must come at once.
@@ -97,9 +97,7 @@ impl Nas {
 
     /// Stops both processes; the folder stays.
     pub fn stop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.demo.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        ended(&mut self.demo);
+        stop(&mut self.demo);
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use twostep::sys::process::Process;
 
 /// How long a busy machine may take.
@@ -53,13 +54,27 @@ impl Iterator for Lines {
 #[allow(dead_code, reason = "not every test program waits for one")]
 #[track_caller]
 pub fn ended(child: &mut Child) -> ExitStatus {
+    // The number of one that was waited for already may be another's by now.
+    if let Some(status) = child.try_wait().unwrap() {
+        return status;
+    }
     let watched = watch(child);
     let status = child.wait().unwrap();
     assert_in_time(watched);
     status
 }
 
-/// The same, with what it says until then.
+/// Asks it to end, and waits for that.
+#[allow(dead_code, reason = "as above")]
+#[track_caller]
+pub fn stop(child: &mut Child) -> ExitStatus {
+    if child.try_wait().unwrap().is_none() {
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+    }
+    ended(child)
+}
+
+/// The same as [`ended`], with what it says until then.
 #[allow(dead_code, reason = "as above")]
 #[track_caller]
 pub fn output(child: Child) -> Output {

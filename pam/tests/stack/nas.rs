@@ -26,7 +26,7 @@ use twostep::proto::secret::Secret;
 use twostep::sys::clock;
 use zeroize::Zeroizing;
 
-use crate::patience::{Lines, ended};
+use crate::patience::{Lines, stop};
 
 /// How long a test waits for what must come at once.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -197,9 +197,7 @@ impl Nas {
 
 impl Drop for Nas {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = kill(Pid::from_raw(self.demo.id().cast_signed()), Signal::SIGTERM);
-        ended(&mut self.demo);
+        stop(&mut self.demo);
         if std::thread::panicking() {
             eprintln!("the NAS's log:\n{}", fs::read_to_string(self.folder.path().join("log")).unwrap_or_default());
         }
