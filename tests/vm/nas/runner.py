@@ -42,8 +42,8 @@ class Scenario:
 class Bed:
     """Hands machines to one scenario and takes them back, whatever happened."""
 
-    def __init__(self, name, layer):
-        self.name, self.layer = name, layer
+    def __init__(self, name, layer, buttons=None):
+        self.name, self.layer, self.buttons = name, layer, buttons
         self._stack = contextlib.ExitStack()
         self.machines, self.notes = [], []
 
@@ -111,7 +111,7 @@ def _run_all(chosen, base, args):
     stop = threading.Event()
     beds = set()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        tasks = [pool.submit(_run_one, s, base[s.needs_package], beds, stop) for s in chosen]
+        tasks = [pool.submit(_run_one, s, Bed(s.name, base[s.needs_package], args.buttons), beds, stop) for s in chosen]
         try:
             for task in concurrent.futures.as_completed(tasks):
                 scenario, seconds, word, text = task.result()
@@ -133,11 +133,10 @@ def _run_all(chosen, base, args):
     return failed, skipped
 
 
-def _run_one(scenario, layer, beds, stop):
+def _run_one(scenario, bed, beds, stop):
     """Runs one; (scenario, seconds, the word for what came of it, more about it)."""
     began = time.monotonic()
     word, text = "skipped", "the run was stopped"
-    bed = Bed(scenario.name, layer)
     beds.add(bed)
     try:
         if not stop.is_set():
