@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 use std::{error, fmt};
 
 use log::warn;
@@ -19,9 +21,13 @@ use crate::config::board::Board;
 use crate::core::adapter::{self, Choice, First, Mac};
 use crate::proto::secret::Secret;
 use crate::sys::adapters::{self, Nvmem};
+use crate::sys::patience::{NoAnswer, Patience};
 
 /// The longest default password, in bytes.
 const MAX_LENGTH: usize = 128;
+
+/// How long the source is waited for: longer than a disk takes to spin up again, mostly, and not longer than whoever has pressed.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a press would set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +54,54 @@ impl fmt::Display for NoStableAddress {
 }
 
 impl error::Error for NoStableAddress {}
+
+/// Where the default password is looked for at whatever time: a file on a network mount that is away keeps nobody waiting for long. A clone knows that
+/// it hangs, too.
+#[derive(Clone)]
+pub struct Source {
+    find: Arc<dyn Fn() -> Result<DefaultPassword, NoStableAddress> + Send + Sync>,
+    /// What is said where it does not answer.
+    silent: String,
+    patience: Patience,
+}
+
+impl Source {
+    /// As the configuration says; `root` is where `sys` is.
+    #[must_use]
+    pub fn new(config: &config::Recovery, board: &Board, root: &Path) -> Self {
+        let silent = match &config.password.file {
+            Some(file) => format!("{file}: it does not answer (a network mount that is away?)"),
+            None => "the network adapters do not answer".into(),
+        };
+        let (config, board, root) = (config.clone(), board.clone(), root.to_owned());
+        Self::asking(move || resolve(&config, &board, &root), silent, PATIENCE)
+    }
+
+    /// By `find`, which is waited for at most `limit`; where it does not answer, `silent` is said.
+    #[must_use]
+    pub fn asking(
+        find: impl Fn() -> Result<DefaultPassword, NoStableAddress> + Send + Sync + 'static,
+        silent: String,
+        limit: Duration,
+    ) -> Self {
+        Self { find: Arc::new(find), silent, patience: Patience::new(limit) }
+    }
+
+    /// The default password as it is now. Blocks, but not for long.
+    ///
+    /// # Errors
+    /// As [`resolve`], and where the source does not answer.
+    pub fn find(&self) -> Result<DefaultPassword, NoStableAddress> {
+        let find = Arc::clone(&self.find);
+        self.patience.ask("source", move || find()).unwrap_or_else(|no_answer| {
+            let reason = match no_answer {
+                NoAnswer::Silent => self.silent.clone(),
+                NoAnswer::NoThread(_) => no_answer.to_string(),
+            };
+            Err(NoStableAddress { reason })
+        })
+    }
+}
 
 /// Finds the default password. `root` is where `sys` is. Blocks for a few files and kernel calls.
 ///

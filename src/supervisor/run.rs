@@ -27,9 +27,9 @@ use super::buttons::{ButtonEvent, Buttons};
 use super::child::{Keeper, Spec, Tell};
 use super::feedback::Pattern;
 use super::guesses::Guesses;
-use super::password::{self, DefaultPassword};
+use super::password::{DefaultPassword, Source};
 use super::password_worker::Judge;
-use super::recovery::{FindDefault, Recovery, tally};
+use super::recovery::{Recovery, tally};
 use super::recovery_socket::RecoveryInterface;
 use super::station::{Preparing, Station, recovered};
 use crate::config::board::Board;
@@ -100,7 +100,7 @@ pub fn block_on(machine: Machine, ready: impl FnOnce(), stop: impl Future<Output
 async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future<Output = ()>) -> Result<(), Fault> {
     lay_folders(&machine.paths);
     let _only_one = claim(&machine.paths)?;
-    let recovery = recovery(&mut machine)?;
+    let (recovery, source) = recovery(&mut machine)?;
     // The button works without either socket.
     let shared = machine.fault.is_none().then(|| logged(bind(&machine.paths.socket(), SHARED))).flatten();
     let private = logged(bind(&machine.paths.recovery_socket(), PRIVATE));
@@ -112,7 +112,7 @@ async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future
     let (send, mut events) = mpsc::channel(QUEUE);
     let buttons = Buttons::start(&machine.board, &machine.config.button, &machine.paths.root, send);
     let owner = machine.owner;
-    let station = Station::new(machine, buttons, recovery, tell);
+    let station = Station::new(machine, buttons, recovery, source, tell);
     let server = Server::new(peer::identify).interface(RecoveryInterface(Arc::clone(&station)));
     let server = server.privileged(move |peer| peer.is_root() || peer.uid == owner);
     let private = private.and_then(|private| logged(tokio::net::UnixListener::from_std(private)));
@@ -135,11 +135,16 @@ async fn supervise(mut machine: Machine, ready: impl FnOnce(), stop: impl Future
     Ok(())
 }
 
-/// The last press. By a configuration that is in doubt or can't work, an open window still ends, and nothing else is done.
-fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
-    let open = |machine: &Machine| Recovery::open(machine.paths.clone(), machine.config.recovery.clone(), finder(machine));
-    let opened = match open(machine) {
-        Ok(recovery) if machine.certain => return Ok(recovery),
+/// The last press, and where the default password is from. By a configuration that is in doubt or can't work, an open window still ends, and nothing
+/// else is done.
+fn recovery(machine: &mut Machine) -> Result<(Recovery, Source), Fault> {
+    let open = |Machine { paths, config, board, .. }: &Machine| {
+        let source = Source::new(&config.recovery, board, &paths.root);
+        let asked = source.clone();
+        Recovery::open(paths.clone(), config.recovery.clone(), Box::new(move || asked.find())).map(|recovery| (recovery, source))
+    };
+    let (opened, source) = match open(machine) {
+        Ok(opened) if machine.certain => return Ok(opened),
         Err(refused) => {
             error!("{refused}; until then there is neither a button nor a second step");
             machine.fault.get_or_insert_with(|| refused.to_string());
@@ -147,17 +152,11 @@ fn recovery(machine: &mut Machine) -> Result<Recovery, Fault> {
             machine.config.recovery = config::Recovery::default();
             open(machine)?
         }
-        Ok(recovery) => recovery,
+        Ok(opened) => opened,
     };
     let recovery = opened.in_doubt(machine.fault.as_deref().and_then(|fault| fault.lines().next()).unwrap_or_default());
     recovery.account().clone_into(&mut machine.config.recovery.account);
-    Ok(recovery)
-}
-
-/// Finds the default password, at whatever time.
-fn finder(machine: &Machine) -> FindDefault {
-    let (config, board, root) = (machine.config.recovery.clone(), machine.board.clone(), machine.paths.root.clone());
-    Box::new(move || password::resolve(&config, &board, &root))
+    Ok((recovery, source))
 }
 
 /// On a thread of its own: the folder may be on a disk that does not answer, and the button waits for none.

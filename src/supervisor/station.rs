@@ -14,7 +14,7 @@ use super::buttons::{Buttons, Kind, NotSimulated};
 use super::child::Tell;
 use super::feedback::{Feedback, Pattern};
 use super::hooks;
-use super::password::{self, DefaultPassword, NoStableAddress};
+use super::password::{DefaultPassword, NoStableAddress, Source};
 use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction};
 use super::run::Machine;
 use crate::core::time::BootTime;
@@ -37,6 +37,8 @@ pub struct Station {
     /// Its lights and beepers.
     pub feedback: Feedback,
     recovery: Mutex<Recovery>,
+    /// Where the default password is from.
+    source: Source,
     /// When the open window's end has to be looked at.
     window: watch::Sender<Option<BootTime>>,
     /// What [`account`](Self::account) saw last; none before anybody looked.
@@ -58,7 +60,7 @@ pub type Preparing = JoinHandle<Result<PreparedHash, String>>;
 impl Station {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, engine: mpsc::UnboundedSender<Tell>) -> Arc<Self> {
+    pub fn new(machine: Machine, buttons: Buttons, recovery: Recovery, source: Source, engine: mpsc::UnboundedSender<Tell>) -> Arc<Self> {
         let mut shown = machine.board.clone();
         if !machine.config.button.feedback {
             shown.feedback.clear();
@@ -72,6 +74,7 @@ impl Station {
             seen: Mutex::new(None),
             missing: Mutex::default(),
             recovery: Mutex::new(recovery),
+            source,
             events: broadcast::Sender::new(EVENTS),
             engine,
             under_way: watch::Sender::new(0),
@@ -121,7 +124,7 @@ impl Station {
     /// Where nothing stable is found.
     pub async fn default_password(self: &Arc<Self>) -> Result<DefaultPassword, NoStableAddress> {
         let station = Arc::clone(self);
-        join(spawn_blocking(move || station.resolve())).await
+        join(spawn_blocking(move || station.source.find())).await
     }
 
     /// Begins to make the hash of the default password.
@@ -129,7 +132,7 @@ impl Station {
     pub fn prepare(self: &Arc<Self>) -> Preparing {
         let station = Arc::clone(self);
         spawn_blocking(move || {
-            let password = station.resolve().map_err(|e| e.to_string())?;
+            let password = station.source.find().map_err(|e| e.to_string())?;
             recovery::prepare(station.machine.config.recovery.hash, &password).map_err(|e| e.to_string())
         })
     }
@@ -288,10 +291,6 @@ impl Station {
         }
     }
 
-    fn resolve(&self) -> Result<DefaultPassword, NoStableAddress> {
-        password::resolve(&self.machine.config.recovery, &self.machine.board, &self.machine.paths.root)
-    }
-
     fn lock(&self) -> MutexGuard<'_, Recovery> {
         // A thread that panicked has left the files consistent (each step is atomic), so its lock is as good as any.
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
@@ -337,3 +336,6 @@ async fn join<T>(thread: JoinHandle<T>) -> T {
         Err(e) => std::panic::resume_unwind(e.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! The machine: clocks, buttons, lights, adapters, peers, libcrypt, files, sandbox, systemd.
+//! The machine: clocks, buttons, lights, adapters, peers, libcrypt, files, sandbox, systemd, and patience with what may hang.
 //!
 //! The only unsafe code of the project lives here, each block with the reason why it is sound.
 
@@ -15,6 +15,7 @@ pub mod libpam;
 mod nodes;
 pub mod nss;
 pub mod pam;
+pub mod patience;
 pub mod peer;
 pub mod process;
 pub mod sandbox;

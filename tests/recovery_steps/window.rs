@@ -2,19 +2,22 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use twostep::config;
 use twostep::core::recovery::Phase;
 use twostep::core::time::{BootTime, Wall};
+use twostep::supervisor::password::Source;
 use twostep::supervisor::recovery::{AccountState, Now, Recovery, RecoveryError, StartAction, WindowEnd};
 use twostep::sys::atomic_file::Step;
 use twostep::sys::crypt;
 
 use super::disk::FailingDisk;
-use super::{FIRED, HOUR, Nas, PASSWORD, at, fired, no_adapter, outcome_cannot_be_kept, prepared, shadow_is_read_only, sticker};
+use super::{
+    FIRED, HOUR, Nas, PASSWORD, SOON, at, fired, later, no_adapter, outcome_cannot_be_kept, prepared, shadow_is_read_only, sticker,
+};
 
 #[test]
 fn a_record_that_could_not_be_kept_is_tried_again_within_the_window() {
@@ -112,6 +115,33 @@ fn where_nobody_can_tell_whose_password_it_is_the_window_stays_undecided() {
     assert!(matches!(error, RecoveryError::Undecided(_)), "{error}");
     assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(160 + HOUR))), "asked again in a minute");
     assert_eq!((nas.field().as_str(), nas.daemon().last().unwrap().phase), ("$6$some$hash", Phase::Recovered));
+}
+
+#[test]
+fn a_source_that_hangs_keeps_neither_the_end_of_the_window_nor_turning_off_waiting() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    nas.set_password("$6$some$hash");
+    let (answer, hangs) = mpsc::channel::<()>();
+    let hangs = Mutex::new(hangs);
+    let find = move || {
+        let _ = hangs.lock().unwrap().recv();
+        sticker()
+    };
+    let source = Source::asking(find, "/mnt/secret: it does not answer".into(), Duration::ZERO);
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(move || source.find())).unwrap();
+    // Who waited for it would never come back.
+    let (come, back) = mpsc::channel();
+    std::thread::spawn(move || {
+        let end = daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap_err();
+        let _ = come.send((end, daemon.window_ends(), daemon.turn_off(&later(), "asked for")));
+    });
+    let (end, again, off) = back.recv_timeout(SOON).expect("the window's end waits for the source");
+    assert!(matches!(&end, RecoveryError::Undecided(reason) if reason.contains("/mnt/secret: it does not answer")), "{end}");
+    assert_eq!(again, Some(BootTime(Duration::from_secs(160 + HOUR))), "asked again in a minute");
+    off.unwrap();
+    assert_eq!(nas.field(), "!");
+    drop(answer);
 }
 
 /// A status is asked for often, and a hash is slow on a small board.
