@@ -29,13 +29,22 @@ use zeroize::Zeroizing;
 use super::recovery::tally;
 use crate::core::shadow::{self, NewAccount, PasswordHash};
 use crate::core::time::Wall;
-use crate::sys::atomic_file::{self, Disk, FileError, LockError};
+use crate::sys::atomic_file::{self, Disk, FileError, LockError, Step};
+use crate::sys::patience::{NoAnswer, Patience};
+
+/// How long a home folder or a login shell is waited for, each: meanwhile the lock keeps other tools from the account files.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What it may be.
+const AWAY: &str = "a network mount that is away?";
 
 /// The account files of one folder.
 pub struct Accounts {
     folder: PathBuf,
     lock_wait: Duration,
     disk: Arc<dyn Disk>,
+    /// For what may lie on a network mount: home folders and login shells.
+    elsewhere: Patience,
 }
 
 /// How an account is to come back.
@@ -71,6 +80,12 @@ pub enum Warning {
     NoAdministratorsGroup(Vec<String>),
     /// The configured login shell does not exist, so the account keeps what it has.
     NoShell(String),
+    /// The account's login shell does not answer, so it has got the configured one.
+    SilentShell(String),
+    /// The configured login shell does not answer, so the account keeps what it has.
+    SilentConfiguredShell(String),
+    /// The home folder of a new account does not answer.
+    SilentHome(String),
     /// A tally of failed logins stands, and pam_faillock refuses the right password by it.
     Tally(FileError),
     /// Where the tallies are kept, nothing answers; what becomes of them is logged once it does.
@@ -103,6 +118,13 @@ impl fmt::Display for Warning {
                 )
             }
             Self::NoShell(shell) => write!(f, "{shell} is no program: the account keeps its login shell (recovery.shell)"),
+            Self::SilentShell(shell) => {
+                write!(f, "its login shell {shell} does not answer ({AWAY}) and was replaced: chsh -s {shell} gives it back")
+            }
+            Self::SilentConfiguredShell(shell) => {
+                write!(f, "{shell} does not answer ({AWAY}): the account keeps its login shell (recovery.shell)")
+            }
+            Self::SilentHome(home) => write!(f, "its home folder {home} does not answer ({AWAY}); it was not made"),
             Self::ForeignHome { home, of, uid, gid } => {
                 write!(f, "{home} was left by another account (uid {of}) and is not given away unasked: chown -hR {uid}:{gid} {home}")
             }
@@ -188,7 +210,7 @@ impl Accounts {
     /// The account files in `folder`, whose lock is waited for at most this long.
     #[must_use]
     pub fn new(folder: PathBuf, lock_wait: Duration, disk: Arc<dyn Disk>) -> Self {
-        Self { folder, lock_wait, disk }
+        Self { folder, lock_wait, disk, elsewhere: Patience::new(PATIENCE) }
     }
 
     /// Brings an account back: unlocked, not expired, with this hash, a shell, and in an administrators' group; made anew where it is missing.
@@ -200,14 +222,13 @@ impl Accounts {
         let _lock = atomic_file::lock_accounts(disk, &self.folder, self.lock_wait).map_err(AccountsError::Lock)?;
         let old = self.read_all()?;
         let login_defs = atomic_file::read(disk, &self.folder.join("login.defs")).unwrap_or_default();
-        let mut plan = plan(&old, wanted, shadow::id_range(&login_defs))?;
+        let mut plan = self.plan(&old, wanted, shadow::id_range(&login_defs))?;
         self.write("group", &old.group, &plan.texts.group)?;
         if let (Some(old), Some(new)) = (&old.gshadow, &plan.texts.gshadow) {
             self.write("gshadow", old, new)?;
         }
         if let Some((uid, gid)) = plan.home_of {
-            let made = atomic_file::make_folder(disk, Path::new(wanted.home), uid, gid).err().map(Warning::File);
-            plan.back.warnings.extend(made.or_else(|| foreign_home(wanted.home, uid, gid)));
+            plan.back.warnings.extend(self.make_home(wanted.home, uid, gid));
         }
         let closed = closed_meanwhile(&old, &plan.texts, wanted.account);
         self.write("shadow", &old.shadow, &closed)?;
@@ -258,6 +279,55 @@ impl Accounts {
         Ok(if usable { State::Active } else { State::Disabled })
     }
 
+    fn plan(&self, old: &Texts, wanted: &Wanted<'_>, ids: RangeInclusive<u32>) -> Result<Plan, AccountsError> {
+        let mut plan = Plan { texts: old.clone(), home_of: None, back: BroughtBack::default() };
+        let gid = match shadow::passwd_entry(&old.passwd, wanted.account) {
+            Some(entry) => {
+                let shell = self.working_shell(entry.shell, wanted.shell, &mut plan.back.warnings);
+                plan.texts.passwd = Zeroizing::new(shadow::with_shadowed_password(&old.passwd, wanted.account, shell));
+                entry.gid
+            }
+            None => plan_new(&mut plan, wanted, ids)?,
+        };
+        plan_membership(&mut plan, wanted, gid);
+        plan.texts.shadow = Zeroizing::new(shadow::with_password(&old.shadow, wanted.account, wanted.hash, wanted.changed));
+        Ok(plan)
+    }
+
+    /// The shell that an account with this one gets; none where it keeps its own.
+    fn working_shell<'a>(&self, has: &[u8], configured: &'a str, warnings: &mut Vec<Warning>) -> Option<&'a str> {
+        let has = if has.is_empty() { b"/bin/sh" } else { has };
+        let own = std::str::from_utf8(has).ok().filter(|_| !shadow::shell_refuses(has));
+        let works = own.map_or(Ok(false), |own| self.is_program(own));
+        if matches!(works, Ok(true)) {
+            return None;
+        }
+        match self.is_program(configured) {
+            Ok(true) => {
+                warnings.extend(own.filter(|_| works.is_err()).map(|own| Warning::SilentShell(own.into())));
+                return Some(configured);
+            }
+            Ok(false) => warnings.push(Warning::NoShell(configured.into())),
+            Err(_) => warnings.push(Warning::SilentConfiguredShell(configured.into())),
+        }
+        None
+    }
+
+    fn is_program(&self, shell: &str) -> Result<bool, NoAnswer> {
+        let (disk, path) = (Arc::clone(&self.disk), PathBuf::from(shell));
+        self.elsewhere.ask(shell, move || is_program(&*disk, &path))
+    }
+
+    /// The home folder of a new account; what an operator should know of it.
+    fn make_home(&self, home: &str, uid: u32, gid: u32) -> Option<Warning> {
+        let (disk, path) = (Arc::clone(&self.disk), home.to_owned());
+        let made = self.elsewhere.ask(home, move || {
+            let failed = atomic_file::make_folder(&*disk, Path::new(&path), uid, gid).err().map(Warning::File);
+            failed.or_else(|| foreign_home(&path, uid, gid))
+        });
+        made.unwrap_or_else(|_| Some(Warning::SilentHome(home.into())))
+    }
+
     fn read_all(&self) -> Result<Texts, FileError> {
         let gshadow = match self.read("gshadow") {
             Err(error) if error.is_missing() => None,
@@ -282,21 +352,6 @@ impl Accounts {
     }
 }
 
-fn plan(old: &Texts, wanted: &Wanted<'_>, ids: RangeInclusive<u32>) -> Result<Plan, AccountsError> {
-    let mut plan = Plan { texts: old.clone(), home_of: None, back: BroughtBack::default() };
-    let gid = match shadow::passwd_entry(&old.passwd, wanted.account) {
-        Some(entry) => {
-            let shell = working_shell(entry.shell, wanted.shell, &mut plan.back.warnings);
-            plan.texts.passwd = Zeroizing::new(shadow::with_shadowed_password(&old.passwd, wanted.account, shell));
-            entry.gid
-        }
-        None => plan_new(&mut plan, wanted, ids)?,
-    };
-    plan_membership(&mut plan, wanted, gid);
-    plan.texts.shadow = Zeroizing::new(shadow::with_password(&old.shadow, wanted.account, wanted.hash, wanted.changed));
-    Ok(plan)
-}
-
 /// Whether the home folder of a new account was there before, as another's. Who is not root (a demo) gives no folder away in any case.
 fn foreign_home(home: &str, uid: u32, gid: u32) -> Option<Warning> {
     let of = std::fs::symlink_metadata(home).ok()?.uid();
@@ -314,21 +369,9 @@ fn closed_meanwhile(old: &Texts, new: &Texts, account: &str) -> Zeroizing<Vec<u8
     }
 }
 
-/// The shell that an account with this one gets; none where it keeps its own.
-fn working_shell<'a>(has: &[u8], configured: &'a str, warnings: &mut Vec<Warning>) -> Option<&'a str> {
-    let has = if has.is_empty() { b"/bin/sh" } else { has };
-    if !shadow::shell_refuses(has) && std::str::from_utf8(has).is_ok_and(is_program) {
-        return None;
-    }
-    if is_program(configured) {
-        return Some(configured);
-    }
-    warnings.push(Warning::NoShell(configured.into()));
-    None
-}
-
-fn is_program(path: &str) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+fn is_program(disk: &dyn Disk, path: &Path) -> bool {
+    let found = disk.before(Step::Read, path).and_then(|()| std::fs::metadata(path));
+    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 /// Adds the account, with a group of its own unless there is one of its name. Returns its gid.

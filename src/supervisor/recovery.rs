@@ -94,6 +94,7 @@ pub struct Recovery {
     paths: Paths,
     config: config::Recovery,
     disk: Arc<dyn Disk>,
+    accounts: Accounts,
     judgement: Judgement,
     record: Option<Record>,
     retry: Option<BootTime>,
@@ -124,7 +125,8 @@ impl Recovery {
         fit("recovery.shell", &config.shell, shadow::is_path_field)?;
         fit("recovery.home", &config.home, shadow::is_path_field)?;
         let record = read_record(&*disk, &paths).map(|record| completed(&*disk, &paths, record));
-        Ok(Self { paths, config, disk, judgement: Judgement::new(find), record, retry: None, doubt: None })
+        let accounts = Accounts::new(paths.accounts.clone(), config.lock_wait, Arc::clone(&disk));
+        Ok(Self { paths, config, disk, accounts, judgement: Judgement::new(find), record, retry: None, doubt: None })
     }
 
     /// For a configuration that leaves in doubt which account it is, and why: no press is carried out, and of all accounts only that of an open
@@ -185,7 +187,7 @@ impl Recovery {
     /// may have given the account a password. Only where it came so far that the account is on, perhaps, its window runs.
     fn cut_off_in_doubt(&mut self, why: String, now: &Now) -> Result<(), RecoveryError> {
         let Some(record) = self.record.clone().filter(|record| record.phase == Phase::Intended) else { return Ok(()) };
-        let field = self.accounts().password_field(&record.account);
+        let field = self.accounts.password_field(&record.account);
         match field.map(|field| Judgement::at_a_glance(field.as_ref().map(|field| field.as_slice()), &record.hash)) {
             Ok(PasswordIs::Default) | Err(_) => {
                 let outcome = cut(&format!("recovered, and cut off after that; its hooks wait for the next press: {why}"));
@@ -204,7 +206,7 @@ impl Recovery {
 
     /// What the account's password is now, by the default password as it is now.
     fn password_is(&mut self, record: &Record) -> Result<PasswordIs, RecoveryError> {
-        let field = self.accounts().password_field(&record.account)?;
+        let field = self.accounts.password_field(&record.account)?;
         self.judgement.afresh(field.as_ref().map(|field| field.as_slice()), &record.hash)
     }
 
@@ -249,12 +251,12 @@ impl Recovery {
     /// # Errors
     /// Where the account files cannot be read.
     pub fn account_state(&mut self, now: &Now) -> Result<AccountState, RecoveryError> {
-        match self.accounts().state(&self.config.account, now.wall)? {
+        match self.accounts.state(&self.config.account, now.wall)? {
             State::Missing => return Ok(AccountState::Missing),
             State::Disabled => return Ok(AccountState::Disabled),
             State::Active => {}
         }
-        let field = self.accounts().password_field(&self.config.account)?;
+        let field = self.accounts.password_field(&self.config.account)?;
         let Some(record) = self.record.as_ref().filter(|record| record.phase == Phase::Recovered && record.account == self.config.account)
         else {
             return Ok(AccountState::Active);
@@ -279,10 +281,6 @@ impl Recovery {
     #[must_use]
     pub fn standing(&self) -> Option<(&str, u64)> {
         self.standing_record().map(|record| (record.account.as_str(), record.press))
-    }
-
-    fn accounts(&self) -> Accounts {
-        Accounts::new(self.paths.accounts.clone(), self.config.lock_wait, Arc::clone(&self.disk))
     }
 
     /// Whether the configuration says which account it is.
@@ -323,7 +321,7 @@ impl Recovery {
         let password = match record.window.rest(now) {
             None => self.password_is(&record),
             Some(_) => {
-                let field = self.accounts().password_field(&record.account).map_err(RecoveryError::from);
+                let field = self.accounts.password_field(&record.account).map_err(RecoveryError::from);
                 field.map(|field| Judgement::at_a_glance(field.as_ref().map(|field| field.as_slice()), &record.hash))
             }
         };
@@ -348,7 +346,7 @@ impl Recovery {
     }
 
     fn turn_off_account(&mut self, account: &str, now: &Now) -> Result<(), RecoveryError> {
-        let off = self.with_reserve(AccountsError::is_full, || self.accounts().turn_off(account));
+        let off = self.with_reserve(AccountsError::is_full, || self.accounts.turn_off(account));
         if let Some(uid) = self.or_again(off, now)? {
             let ended = sessions::end(&self.paths.root, uid, sessions::GRACE);
             if ended.left {

@@ -116,7 +116,6 @@ impl Recovery {
     }
 
     fn bring_back(&self, record: &Record, now: &Now) -> Result<BroughtBack, AccountsError> {
-        let accounts = self.accounts();
         let wanted = Wanted {
             account: &record.account,
             hash: &record.hash,
@@ -125,9 +124,9 @@ impl Recovery {
             home: &self.config.home,
             administrators: &self.config.administrators,
         };
-        self.with_reserve(AccountsError::is_full, || accounts.bring_back(&wanted)).or_else(|error| {
+        self.with_reserve(AccountsError::is_full, || self.accounts.bring_back(&wanted)).or_else(|error| {
             // The last step, the folder's sync, may fail with the account already on: then its window must run.
-            match accounts.password_field(&record.account) {
+            match self.accounts.password_field(&record.account) {
                 Ok(Some(field)) if field.as_slice() == record.hash.expose().as_bytes() => {
                     Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] })
                 }
