@@ -3,17 +3,20 @@
 //! ```text
 //!             a press fires                       account brought back
 //!   (none) ───────────────────────► Intended ─────────────────────────────► Recovered ◄─┐ start within the window, or
-//!    Off                            │      ▲                                │  │  │   └──┘ the next press
-//!    TakenOver                      │      └─ start: carried out again      │  │  │
-//!    Failed ◄───── refused ─────────┘                                       │  │  │
-//!                                        window ends, default password set  │  │  │ window ends, another password set
-//!                        Off ◄──────────────────────────────────────────────┘  │  └────────────────────► TakenOver
-//!                         ▲               turned off by somebody               │
-//!                         └────────────────────────────────────────────────────┘
+//!    Off                            │ │    ▲                                │  │  │   └──┘ the next press
+//!    TakenOver                      │ │    ├─ start: carried out again      │  │  │
+//!    Failed ◄───── refused ─────────┘ │    └─ in doubt: looked at again     │  │  │
+//!                                     │  window ends, default password set  │  │  │ window ends, another password set
+//!                        Off ◄────────┼─────────────────────────────────────┘  │  └────────────────────► TakenOver
+//!                         ▲           │           turned off by somebody       │
+//!                         └───────────┴────────────────────────────────────────┘
 //! ```
 //!
-//! *Intended* is written before anything is done, so only a power cut or a crash leaves it behind. A press that was reported as failed is
-//! not carried out later, when nobody expects it; and it leaves an open window of an earlier press, and an account that was taken over, as it was.
+//! *Intended* is written before anything is done, so only a power cut or a crash leaves it behind, and a press in doubt: one under which the account
+//! files failed and can't be read. Nobody knows then whether the account is on, so it is looked at again each minute. Where the default password turns
+//! out to be set, the press is completed; where somebody has locked it since, the account is turned off; else the press is refused. A press that
+//! was reported as refused is not carried out later, when nobody expects it; and it leaves an open window of an earlier press, a press in doubt, and an
+//! account that was taken over, as it was.
 //!
 //! The window is measured in boot time. After another boot the wall clock says how much of it is left, and at least the time since that boot is
 //! over. Where that clock has not even moved forward by so much, the account gets the rest once more, for at most [`BLIND_BOOTS`] such boots: a
@@ -135,10 +138,11 @@ pub struct Record {
     pub window: Window,
     /// What came of it, for people.
     pub outcome: String,
-    /// Whether a press was refused after this one, which stands: in an open window that goes on, or for an account that was taken over.
+    /// Whether a press was refused after this one, which stands: in an open window that goes on, for an account that was taken over, or in doubt. In
+    /// [`Phase::Intended`] also where this one itself is in doubt: nobody may count on it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
-    /// In [`Phase::Intended`]: the press whose window was open, or whose account was taken over. It stands if this one is refused.
+    /// In [`Phase::Intended`]: the press whose window was open, whose account was taken over, or that was in doubt. It stands if this one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Box<Record>>,
 }

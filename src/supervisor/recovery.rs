@@ -40,6 +40,7 @@ pub use self::judgement::FindDefault;
 pub use self::outcome::{AccountState, Done, LastPress, Published, RecoveryError, StartAction, WindowEnd};
 pub use crate::core::recovery::Now;
 
+mod doubt;
 mod judgement;
 mod kept;
 mod outcome;
@@ -162,7 +163,7 @@ impl Recovery {
     pub fn at_start(&mut self, now: &Now) -> Result<StartAction, RecoveryError> {
         self.refill_reserve();
         if let Some(why) = self.doubt.clone() {
-            self.cut_off_in_doubt(why, now)?;
+            self.cut_off_in_doubt(&why, now)?;
         }
         let Some(record) = self.record.clone() else { return self.close(now).map(|()| StartAction::Nothing) };
         let wish = match record.phase {
@@ -183,27 +184,6 @@ impl Recovery {
         }
     }
 
-    /// In doubt no press is carried out, also none that was cut off: by the time that the file is mended, nobody expects it any more, and its owner
-    /// may have given the account a password. Only where it came so far that the account is on, perhaps, its window runs.
-    fn cut_off_in_doubt(&mut self, why: String, now: &Now) -> Result<(), RecoveryError> {
-        let Some(record) = self.record.clone().filter(|record| record.phase == Phase::Intended) else { return Ok(()) };
-        let field = self.accounts.password_field(&record.account);
-        match field.map(|field| Judgement::at_a_glance(field.as_ref().map(|field| field.as_slice()), &record.hash)) {
-            Ok(PasswordIs::Default) | Err(_) => {
-                let outcome = cut(&format!("recovered, and cut off after that; its hooks wait for the next press: {why}"));
-                self.record = Some(Record { phase: Phase::Recovered, outcome, former: None, ..record });
-                Ok(())
-            }
-            Ok(_) => {
-                let refused = self.refuse(record, RecoveryError::InDoubt(why), now);
-                if self.open_record().is_none() {
-                    self.close(now)?;
-                }
-                Err(refused)
-            }
-        }
-    }
-
     /// What the account's password is now, by the default password as it is now.
     fn password_is(&mut self, record: &Record) -> Result<PasswordIs, RecoveryError> {
         let field = self.accounts.password_field(&record.account)?;
@@ -216,11 +196,15 @@ impl Recovery {
         self.retry.or_else(|| self.open_record().map(|record| record.window.ends))
     }
 
-    /// The time of [`Self::window_ends`] has come: turns the account off, unless somebody has given it a password of its own.
+    /// The time of [`Self::window_ends`] has come: turns the account off, unless somebody has given it a password of its own; or looks again what came of
+    /// a press in doubt.
     ///
     /// # Errors
     /// Where it could not be turned off; it is tried again a minute later, see [`Self::window_ends`].
     pub fn window_ended(&mut self, now: &Now) -> Result<WindowEnd, RecoveryError> {
+        if let Some(record) = self.intended_record().cloned() {
+            return self.look_again(record, now);
+        }
         if self.open_record().is_none() {
             self.retry = None;
             return self.close(now).map(|()| WindowEnd::NotOpen);
@@ -235,7 +219,7 @@ impl Recovery {
     /// Where it is in doubt which account that is. Where the account files could not be written, or the account is off and only its publication not
     /// removed: both are tried again, see [`Self::window_ends`].
     pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
-        let account = match self.open_record() {
+        let account = match self.open_record().or(self.intended_record()) {
             Some(record) => record.account.clone(),
             None => self.sure().map(|()| self.config.account.clone())?,
         };
@@ -293,11 +277,23 @@ impl Recovery {
         self.record.as_ref().filter(|record| record.phase == Phase::Recovered)
     }
 
+    /// The record of a press that is not carried out yet, or in doubt.
+    fn intended_record(&self) -> Option<&Record> {
+        self.record.as_ref().filter(|record| record.phase == Phase::Intended)
+    }
+
     /// The record of the press that was carried out last, unless its account is off again.
     fn standing_record(&self) -> Option<&Record> {
-        let last = self.record.as_ref()?;
-        let carried_out = if last.phase == Phase::Intended { last.former.as_deref()? } else { last };
-        Some(carried_out).filter(|record| matches!(record.phase, Phase::Recovered | Phase::TakenOver))
+        let mut record = self.record.as_ref()?;
+        while record.phase == Phase::Intended {
+            record = record.former.as_deref()?;
+        }
+        Some(record).filter(|record| matches!(record.phase, Phase::Recovered | Phase::TakenOver))
+    }
+
+    /// The record that stands where a new press is refused.
+    fn unsettled_record(&self) -> Option<&Record> {
+        self.intended_record().or_else(|| self.standing_record())
     }
 
     /// The window goes on, until the time returned.
@@ -374,7 +370,7 @@ impl Recovery {
         self.retry = None;
         log::info!(target: "audit", "recovery account={account} outcome={outcome:?}");
         if let Some(record) = self.record.as_mut().filter(|record| record.account == account) {
-            (record.phase, record.outcome, record.refused) = (phase, cut(outcome), false);
+            (record.phase, record.outcome, record.refused, record.former) = (phase, cut(outcome), false, None);
             self.keep_or_forget();
         }
         self.refill_reserve();

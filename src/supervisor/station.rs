@@ -15,7 +15,7 @@ use super::child::Tell;
 use super::feedback::{Feedback, Pattern};
 use super::hooks;
 use super::password::{DefaultPassword, NoStableAddress, Source};
-use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction};
+use super::recovery::{self, AccountState, Done, PreparedHash, Recovery, StartAction, WindowEnd};
 use super::run::Machine;
 use crate::core::time::BootTime;
 use crate::proto::privileged::Recovered;
@@ -183,15 +183,19 @@ impl Station {
         });
     }
 
-    /// Looks whether the window has ended.
+    /// Looks whether the window has ended, or what came of a press in doubt.
     pub fn end_window(self: &Arc<Self>) {
         // Until it has been looked at, there is nothing to wait for.
         self.window.send_replace(None);
-        drop(self.with(|_, recovery| {
-            if let Err(e) = recovery.window_ended(&recovery::now()) {
-                error!("the account could not be turned off, it is tried again in a minute: {e}");
+        let station = Arc::clone(self);
+        tokio::spawn(async move {
+            let ended = station.with(|_, recovery| recovery.window_ended(&recovery::now()));
+            match join(ended).await {
+                Ok(WindowEnd::CarriedOut(done)) => station.follow_up(&done),
+                Ok(_) => {}
+                Err(e) => error!("an earlier press, tried again in a minute: {e}"),
             }
-        }));
+        });
     }
 
     /// Turns the account off. To its end, also where the caller has gone.
@@ -229,10 +233,15 @@ impl Station {
     }
 
     fn look(&self, recovery: &mut Recovery) -> Result<Seen, String> {
-        let state = recovery.account_state(&recovery::now()).map_err(|e| e.to_string())?;
         let last = recovery.last().map(|last| wire::Press { at: last.at, source: last.source, outcome: last.outcome, failed: last.failed });
-        *self.seen() = Some((state, last.clone()));
-        Ok((state, last))
+        let seen = recovery.account_state(&recovery::now()).map(|state| (state, last.clone())).map_err(|e| e.to_string());
+        match (&seen, &mut *self.seen()) {
+            (Ok(seen), known) => *known = Some(seen.clone()),
+            // What came of a press is known also where the account files can't be read.
+            (Err(_), Some((_, known))) => *known = last,
+            (Err(_), None) => {}
+        }
+        seen
     }
 
     fn look_or_log(&self, recovery: &mut Recovery) {

@@ -25,6 +25,7 @@ mod cut_off;
 #[path = "../disk/mod.rs"]
 mod disk;
 mod hook_runs;
+mod in_doubt;
 mod refused;
 #[path = "../support/script.rs"]
 mod script;

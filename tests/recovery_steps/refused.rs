@@ -38,7 +38,7 @@ fn a_press_refused_later_leaves_an_account_that_was_taken_over_as_it_was() {
         let nas = Nas::new();
         let mut daemon = nas.pressed();
         nas.set_password("$6$own$hash");
-        assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TakenOver);
+        assert!(matches!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TakenOver));
         drop(daemon);
         press(&nas);
         let mut booted = nas.daemon();
@@ -79,7 +79,7 @@ fn a_refused_second_press_leaves_the_first_ones_window_open() {
     assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
     let mut restarted = nas.daemon();
     assert!(matches!(restarted.at_start(&at("one", 600, FIRED)).unwrap(), StartAction::WindowGoesOn(_)));
-    assert_eq!(restarted.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert!(matches!(restarted.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff));
     assert_eq!(nas.field(), "!");
 }
 
@@ -108,7 +108,7 @@ fn a_press_without_a_default_password_leaves_an_open_window_as_it_was() {
     // The press that was carried out, by which the engine knows what its owner has set up since.
     assert_eq!((last.press, last.phase, last.failed, last.at), (1, Phase::Recovered, true, Wall(FIRED + 400)));
     assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(100 + HOUR))));
-    assert_eq!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff);
+    assert!(matches!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff));
     assert_eq!((nas.field().as_str(), daemon.last().unwrap().failed), ("!", false));
 }
 

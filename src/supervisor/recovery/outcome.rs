@@ -43,9 +43,11 @@ pub enum StartAction {
     Ended(WindowEnd),
 }
 
-/// What the window's end came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the window's end came to, or another look at a press in doubt.
+#[derive(Debug)]
 pub enum WindowEnd {
+    /// A press in doubt was completed; the caller does what it does after [`Recovery::fire`].
+    CarriedOut(Done),
     /// The account is off.
     TurnedOff,
     /// The account has a password of its own and stays.
@@ -87,7 +89,7 @@ pub struct LastPress {
     pub phase: Phase,
     /// What came of it, for people.
     pub outcome: String,
-    /// Whether it was refused.
+    /// Whether it was refused, or is in doubt.
     pub failed: bool,
 }
 
@@ -109,6 +111,8 @@ pub enum RecoveryError {
     Intent(FileError),
     /// The account files could not be read or written.
     Accounts(AccountsError),
+    /// The account files failed under the press, and what they say of the account can't be read.
+    Unknown(AccountsError),
     /// Somebody has set a password since, and whether it is the default one can't be told now.
     Undecided(String),
     /// `recovered` could not be removed.
@@ -124,6 +128,7 @@ impl fmt::Display for RecoveryError {
             }
             Self::Intent(error) => write!(f, "nothing was done: {error}"),
             Self::Accounts(error) => error.fmt(f),
+            Self::Unknown(error) => write!(f, "whether the account is on can't be told: {error}"),
             Self::NoPassword(reason) => f.write_str(reason),
             Self::Undecided(reason) => write!(f, "whether the password set since the press is the default one can't be told: {reason}"),
             Self::Publish(error) => error.fmt(f),

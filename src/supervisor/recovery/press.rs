@@ -16,7 +16,8 @@ impl Recovery {
     /// A press fired: steps 1 to 4 and 6. With a window open, it begins anew.
     ///
     /// # Errors
-    /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on.
+    /// Where the account is not back; the record, log and audit have the reason. An open window of an earlier press goes on. Where nobody can tell
+    /// ([`RecoveryError::Unknown`]) it is looked at again, see [`Self::window_ends`].
     pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
         self.may_press()?;
         let former = self.leave_other_account(now);
@@ -33,7 +34,7 @@ impl Recovery {
         if let Err(in_doubt) = self.may_press() {
             return in_doubt;
         }
-        let record = self.begun(source, PasswordHash::of_nobody(), self.standing_record().cloned(), now);
+        let record = self.begun(source, PasswordHash::of_nobody(), self.unsettled_record().cloned(), now);
         self.refuse(record, RecoveryError::NoPassword(reason), now)
     }
 
@@ -70,7 +71,7 @@ impl Recovery {
     /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record that stands if this press
     /// is refused.
     fn leave_other_account(&mut self, now: &Now) -> Option<Record> {
-        let former = self.standing_record()?.clone();
+        let former = self.unsettled_record()?.clone();
         if former.phase == Phase::TakenOver || former.account == self.config.account {
             return Some(former);
         }
@@ -94,7 +95,8 @@ impl Recovery {
         let tallies = tally::clear(&self.disk, &self.paths, &record.account);
         let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
             Ok(back) => back,
-            Err(error) => return Err(self.refuse(record, RecoveryError::Accounts(error), now)),
+            Err(error @ RecoveryError::Unknown(_)) => return Err(self.leave_in_doubt(record, error, now)),
+            Err(error) => return Err(self.refuse(record, error, now)),
         };
         let window = Window::open(self.config.window, now);
         warnings.extend(tallies);
@@ -103,7 +105,7 @@ impl Recovery {
         later(self.renew_stamp(record.press));
         let (press, account, until) = (record.press, record.account.clone(), window.ends);
         let outcome = outcome::carried_out(created, &warnings);
-        self.record = Some(Record { phase: Phase::Recovered, window, outcome: cut(&outcome), former: None, ..record });
+        self.record = Some(Record { phase: Phase::Recovered, window, outcome: cut(&outcome), refused: false, former: None, ..record });
         // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
         let kept = self.keep();
         self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));
@@ -115,7 +117,7 @@ impl Recovery {
         Ok(Done { press, account, created, until, warnings })
     }
 
-    fn bring_back(&self, record: &Record, now: &Now) -> Result<BroughtBack, AccountsError> {
+    fn bring_back(&self, record: &Record, now: &Now) -> Result<BroughtBack, RecoveryError> {
         let wanted = Wanted {
             account: &record.account,
             hash: &record.hash,
@@ -130,32 +132,40 @@ impl Recovery {
                 Ok(Some(field)) if field.as_slice() == record.hash.expose().as_bytes() => {
                     Ok(BroughtBack { created: false, warnings: vec![Warning::Other(error.to_string())] })
                 }
-                _ => Err(error),
+                Ok(_) => Err(RecoveryError::Accounts(error)),
+                Err(_) => Err(RecoveryError::Unknown(error)),
             }
         })
     }
 
-    /// Notes that the press was refused. A window that was open goes on, and an account that was taken over stays so, each under its own number: the
-    /// engine knows by it which press it has followed, and what was set up since that one stands. Gives the error back.
+    /// Notes that the press was refused, and why. Gives the error back.
     pub(super) fn refuse(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
+        self.stand_back(record, &format!("refused: {error}"), now);
+        error
+    }
+
+    /// Notes with this outcome that the press was refused. A window that was open goes on, an account that was taken over stays so, and a press in doubt
+    /// is looked at again, each under its own number: the engine knows by it which press it has followed, and what was set up since that one stands.
+    pub(super) fn stand_back(&mut self, record: Record, outcome: &str, now: &Now) {
         let Record { former, source, fired_at, .. } = record.clone();
-        log::error!("press {} was refused: {error}", record.press);
+        log::error!("press {}: {outcome}", record.press);
         audit(&record, "refused");
-        let outcome = cut(&format!("refused: {error}"));
-        match former {
-            Some(former) if former.phase == Phase::TakenOver => {
-                self.record = Some(Record { outcome, source, fired_at, refused: true, ..*former });
+        let outcome = cut(outcome);
+        let Some(former) = former else {
+            self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
+            return self.keep_or_forget();
+        };
+        let stands = Record { outcome, source, fired_at, refused: true, ..*former };
+        match stands.phase {
+            Phase::Intended => self.stay_in_doubt(stands, now),
+            Phase::TakenOver => {
+                self.record = Some(stands);
                 self.keep_or_forget();
             }
-            Some(former) => {
-                let window = former.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
-                self.go_on(Record { outcome, source, fired_at, refused: true, ..*former }, window, now);
-            }
-            None => {
-                self.record = Some(Record { phase: Phase::Failed, outcome, ..record });
-                self.keep_or_forget();
+            _ => {
+                let window = stands.window.rest(now).unwrap_or_else(|| Window::open(Duration::ZERO, now));
+                self.go_on(stands, window, now);
             }
         }
-        error
     }
 }

@@ -1,8 +1,10 @@
 //! Presses and windows where something beneath does not answer.
 
-use std::fs;
 use std::future::Future;
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc as blocking;
+use std::{fs, io};
 
 use super::*;
 use crate::config::Config;
@@ -10,7 +12,7 @@ use crate::config::board::Board;
 use crate::config::paths::Paths;
 use crate::proto::secret::Secret;
 use crate::supervisor::password_worker::Judge;
-use crate::sys::atomic_file::Disk;
+use crate::sys::atomic_file::{Disk, Step};
 
 const PASSWORD: &str = "245EBE000001";
 
@@ -87,5 +89,51 @@ fn a_source_that_hangs_refuses_the_press_and_keeps_nobody_from_turning_the_accou
         station.carry_out("reset", None);
         done(&station).await;
         assert!(matches!(told.recv().await, Some(Tell::Recovered(_))));
+    });
+}
+
+/// A disk that is well, then fails for the account files once shadow is replaced, and is well again.
+#[derive(Clone, Default)]
+struct Ailing(Arc<AtomicU8>);
+
+const FALLS_ILL: u8 = 1;
+const ILL: u8 = 2;
+const WELL: u8 = 0;
+
+impl Ailing {
+    fn becomes(&self, state: u8) {
+        self.0.store(state, Ordering::Relaxed);
+    }
+}
+
+impl Disk for Ailing {
+    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
+        if !(path.ends_with("etc") || path.parent().is_some_and(|folder| folder.ends_with("etc"))) {
+            return Ok(());
+        }
+        let on = || fs::read_to_string(path.join("shadow")).is_ok_and(|shadow| shadow.contains("admin:$"));
+        if self.0.load(Ordering::Relaxed) == FALLS_ILL && step == Step::SyncFolder && on() {
+            self.becomes(ILL);
+        }
+        if self.0.load(Ordering::Relaxed) == ILL { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_press_in_doubt_is_told_to_the_engine_once_it_is_known_to_have_brought_the_account_back() {
+    block_on(async {
+        let (_folder, paths) = nas();
+        let disk = Ailing::default();
+        let (station, mut told) = station(&paths, disk.clone(), Source::asking(sticker, String::new(), Duration::from_secs(60)));
+        station.account().await.unwrap();
+        disk.becomes(FALLS_ILL);
+        station.carry_out("reset", None);
+        done(&station).await;
+        let last = station.seen().clone().unwrap().1.unwrap();
+        assert!(last.failed && last.outcome.starts_with("in doubt: "), "{last:?}");
+        assert!(told.try_recv().is_err() && station.window().borrow().is_some());
+        disk.becomes(WELL);
+        station.end_window();
+        assert!(matches!(told.recv().await, Some(Tell::Recovered(Recovered { press: 1, .. }))));
     });
 }

@@ -1,0 +1,94 @@
+//! A press of which nobody can tell what came of it: the account files failed under it and can't be read afterwards, or the power went, and by now the
+//! configuration leaves in doubt which account is meant.
+//!
+//! The first kind stays *Intended*: the account may be on with the default password, and somebody must turn it off again. It is looked at again each
+//! minute until the files can be read. What this does not do: touch them; [`Recovery::carry_out`] and [`Recovery::turn_off`] do.
+
+use super::judgement::Judgement;
+use super::outcome::{RecoveryError, WindowEnd};
+use super::{RETRY, Recovery, audit, cut};
+use crate::core::recovery::{Now, PasswordIs, Phase, Record};
+use crate::core::shadow::OFF;
+
+impl Recovery {
+    /// The press may have brought the account back. Shown as failed, since nobody may count on it. Gives the error back.
+    pub(super) fn leave_in_doubt(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
+        log::error!("press {} is in doubt: {error}", record.press);
+        audit(&record, "in doubt");
+        // What an earlier press in doubt may have done, this one may have, too: one look at the account tells of both.
+        let former = record.former.and_then(|former| if former.phase == Phase::Intended { former.former } else { Some(former) });
+        let outcome = cut(&format!("in doubt: {error}; looked at again each minute"));
+        self.stay_in_doubt(Record { outcome, refused: true, former, ..record }, now);
+        error
+    }
+
+    pub(super) fn stay_in_doubt(&mut self, record: Record, now: &Now) {
+        self.retry = Some(now.boot + RETRY);
+        self.record = Some(record);
+        // Never forgotten: also where this fails, the disk has a press that the next start carries out.
+        if let Err(error) = self.keep() {
+            log::error!("that a press is in doubt could not be noted: {error}");
+        }
+    }
+
+    /// Looks again what came of a press in doubt.
+    pub(super) fn look_again(&mut self, record: Record, now: &Now) -> Result<WindowEnd, RecoveryError> {
+        let field = self.or_again(self.accounts.password_field(&record.account), now)?;
+        let field = field.as_ref().map(|field| field.as_slice());
+        let password = self.judgement.afresh(field, &record.hash);
+        match self.or_again(password, now)? {
+            // Somebody has locked the account since. To carry the press out would unlock it, and a window would leave the default password behind a lock
+            // that anybody's unlocking opens. Nobody counts on this press: the account is turned off as whoever locked it meant.
+            PasswordIs::Default if field.is_some_and(|field| field.starts_with(OFF)) => {
+                self.turn_off(now, "it was locked while a press was in doubt, with the default password set").map(|()| WindowEnd::TurnedOff)
+            }
+            PasswordIs::Default => self.carry_out(record, now).map(WindowEnd::CarriedOut),
+            password => {
+                self.retry = None;
+                let nothing = "the account files failed under it, and the default password is not set";
+                let outcome = format!("refused: {nothing}{}", lost(&record.account, password));
+                self.stand_back(record, &outcome, now);
+                if self.open_record().is_some() {
+                    return Ok(WindowEnd::NotYet);
+                }
+                self.close(now).map(|()| WindowEnd::NotOpen)
+            }
+        }
+    }
+
+    /// Where the configuration is in doubt no press is carried out, also none that was cut off: by the time that the file is mended, nobody expects it any
+    /// more, and its owner may have given the account a password. Only where it came so far that the account is on, perhaps, its window runs.
+    pub(super) fn cut_off_in_doubt(&mut self, why: &str, now: &Now) -> Result<(), RecoveryError> {
+        let mut refused = Ok(());
+        // One behind the other, where the last one came while the one before it was in doubt.
+        while let Some(record) = self.record.clone().filter(|record| record.phase == Phase::Intended) {
+            let field = self.accounts.password_field(&record.account);
+            match field.map(|field| Judgement::at_a_glance(field.as_ref().map(|field| field.as_slice()), &record.hash)) {
+                Ok(PasswordIs::Default) | Err(_) => {
+                    let outcome = cut(&format!("recovered, and cut off after that; its hooks wait for the next press: {why}"));
+                    self.record = Some(Record { phase: Phase::Recovered, outcome, refused: false, former: None, ..record });
+                    return Ok(());
+                }
+                Ok(password) => {
+                    let error = RecoveryError::InDoubt(why.into());
+                    let outcome = format!("refused{}: {error}", lost(&record.account, password));
+                    self.stand_back(record, &outcome, now);
+                    refused = Err(error);
+                }
+            }
+        }
+        if refused.is_err() && self.open_record().is_none() {
+            self.retry = None;
+            self.close(now)?;
+        }
+        refused
+    }
+}
+
+/// What a press has perhaps cost that was cut off inside the account files: a hash that was in use is written off there before passwd changes.
+fn lost(account: &str, password: PasswordIs) -> String {
+    match password {
+        PasswordIs::Off => format!("; {account} is off, and a password of its own that it may have had before this press is gone"),
+        _ => String::new(),
+    }
+}
