@@ -32,7 +32,7 @@ use crate::sys::clock;
 use crate::sys::crypt::{self, CryptError};
 
 use self::judgement::Judgement;
-use self::kept::{completed, read_record};
+use self::kept::read_record;
 
 pub(super) use self::kept::press_number;
 
@@ -98,14 +98,18 @@ pub struct Recovery {
     accounts: Accounts,
     judgement: Judgement,
     record: Option<Record>,
+    /// Whether the record is still to be read: until now the disk did not give it.
+    unread: bool,
     retry: Option<BootTime>,
+    /// Why somebody wants the account off, until it is. Kept in memory alone.
+    wanted_off: Option<String>,
     /// Why the configuration leaves in doubt which account it is.
     doubt: Option<String>,
 }
 
 impl Recovery {
-    /// Reads the record. One that cannot be read is set aside (`recovery.json.bad`) and logged: the button works without it. The folders of
-    /// `paths` exist already. `find` gives the default password, for comparison with what somebody has set since a press.
+    /// Reads the record. One that is none is set aside (`recovery.json.bad`) and logged, and one that can't be read now is read later: the button works
+    /// without it. The folders of `paths` exist already. `find` gives the default password, for comparison with what somebody has set since a press.
     ///
     /// # Errors
     /// Where the configuration cannot work.
@@ -125,9 +129,26 @@ impl Recovery {
         fit("recovery.account", &config.account, is_fit)?;
         fit("recovery.shell", &config.shell, shadow::is_path_field)?;
         fit("recovery.home", &config.home, shadow::is_path_field)?;
-        let record = read_record(&*disk, &paths).map(|record| completed(&*disk, &paths, record));
+        let (record, unread) = match read_record(&*disk, &paths) {
+            Ok(record) => (record, false),
+            Err(error) => {
+                log::error!("{error}");
+                (None, true)
+            }
+        };
         let accounts = Accounts::new(paths.accounts.clone(), config.lock_wait, Arc::clone(&disk));
-        Ok(Self { paths, config, disk, accounts, judgement: Judgement::new(find), record, retry: None, doubt: None })
+        Ok(Self {
+            paths,
+            config,
+            disk,
+            accounts,
+            judgement: Judgement::new(find),
+            record,
+            unread,
+            retry: None,
+            wanted_off: None,
+            doubt: None,
+        })
     }
 
     /// For a configuration that leaves in doubt which account it is, and why: no press is carried out, and of all accounts only that of an open
@@ -137,9 +158,13 @@ impl Recovery {
     pub fn in_doubt(mut self, why: &str) -> Self {
         let reason = why.to_owned();
         self.judgement = Judgement::new(Box::new(move || Err(NoStableAddress { reason: reason.clone() })));
-        self.config.account = self.record.as_ref().map(|record| record.account.clone()).unwrap_or_default();
+        self.account_of_last();
         self.doubt = Some(why.into());
         self
+    }
+
+    fn account_of_last(&mut self) {
+        self.config.account = self.record.as_ref().map(|record| record.account.clone()).unwrap_or_default();
     }
 
     /// The account; empty where the configuration leaves it in doubt and there was no press yet.
@@ -162,6 +187,8 @@ impl Recovery {
     /// Where that failed; an account that should be off is tried again, see [`Self::window_ends`].
     pub fn at_start(&mut self, now: &Now) -> Result<StartAction, RecoveryError> {
         self.refill_reserve();
+        let read = self.read_late();
+        self.or_again(read, now)?;
         if let Some(why) = self.doubt.clone() {
             self.cut_off_in_doubt(&why, now)?;
         }
@@ -202,6 +229,12 @@ impl Recovery {
     /// # Errors
     /// Where it could not be turned off; it is tried again a minute later, see [`Self::window_ends`].
     pub fn window_ended(&mut self, now: &Now) -> Result<WindowEnd, RecoveryError> {
+        if let Some(why) = self.wanted_off.clone() {
+            return self.turn_off(now, &why).map(|()| WindowEnd::TurnedOff);
+        }
+        if self.unread {
+            return self.at_start(now).map(WindowEnd::from);
+        }
         if let Some(record) = self.intended_record().cloned() {
             return self.look_again(record, now);
         }
@@ -217,16 +250,21 @@ impl Recovery {
     ///
     /// # Errors
     /// Where it is in doubt which account that is. Where the account files could not be written, or the account is off and only its publication not
-    /// removed: both are tried again, see [`Self::window_ends`].
+    /// removed: both are tried again, see [`Self::window_ends`], as long as this lives or until a press brings the account back.
     pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
         let account = match self.open_record().or(self.intended_record()) {
             Some(record) => record.account.clone(),
             None => self.sure().map(|()| self.config.account.clone())?,
         };
+        self.wanted_off = Some(why.into());
+        self.put_off(&account, now, why)
+    }
+
+    fn put_off(&mut self, account: &str, now: &Now, why: &str) -> Result<(), RecoveryError> {
         // Whatever fails below: PAM admits nobody by it any more.
         let unpublished = self.unpublish();
-        self.turn_off_account(&account, now)?;
-        self.settle(Phase::Off, &account, &format!("{account} is off: {why}"));
+        self.turn_off_account(account, now)?;
+        self.settle(Phase::Off, account, &format!("{account} is off: {why}"));
         self.or_again(unpublished, now)
     }
 
@@ -327,7 +365,10 @@ impl Recovery {
     fn end_window(&mut self, wish: Wish, now: &Now) -> Result<WindowEnd, RecoveryError> {
         let Some(record) = self.record.clone() else { return Ok(WindowEnd::NotOpen) };
         match wish {
-            Wish::TurnOff => self.turn_off(now, "the time is over and the default password was still set").map(|()| WindowEnd::TurnedOff),
+            Wish::TurnOff => {
+                let why = "the time is over and the default password was still set";
+                self.put_off(&record.account, now, why).map(|()| WindowEnd::TurnedOff)
+            }
             Wish::TakenOver => {
                 let unpublished = self.unpublish();
                 self.settle(Phase::TakenOver, &record.account, &format!("{} has a password of its own and stays on", record.account));
@@ -367,7 +408,7 @@ impl Recovery {
     }
 
     fn settle(&mut self, phase: Phase, account: &str, outcome: &str) {
-        self.retry = None;
+        (self.retry, self.wanted_off) = (None, None);
         log::info!(target: "audit", "recovery account={account} outcome={outcome:?}");
         if let Some(record) = self.record.as_mut().filter(|record| record.account == account) {
             (record.phase, record.outcome, record.refused, record.former) = (phase, cut(outcome), false, None);

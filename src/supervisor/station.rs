@@ -286,7 +286,6 @@ impl Station {
 
     /// What follows a press that brought the account back.
     fn follow_up(self: &Arc<Self>, done: &Done) {
-        self.tell_engine(Tell::Recovered(told(&done.account, done.press)));
         self.feedback.show(Pattern::Fired);
         self.run_hooks(done.account.clone());
         info!("{} is back: second step off, default password set", done.account);
@@ -309,11 +308,13 @@ impl Station {
         let station = Arc::clone(self);
         spawn_blocking(move || {
             let mut recovery = station.lock();
-            let stood = recovery.standing().is_some();
+            let stood = recovered(&recovery);
             let outcome = act(&station, &mut recovery);
-            // Whatever else went wrong meanwhile: the account is off.
-            if stood && recovery.standing().is_none() {
-                station.tell_engine(Tell::RecoveryOver);
+            // Whatever else went wrong meanwhile.
+            match recovered(&recovery) {
+                stands if stands == stood => {}
+                Some(stands) => station.tell_engine(Tell::Recovered(stands)),
+                None => station.tell_engine(Tell::RecoveryOver),
             }
             let ends = recovery.window_ends();
             station.window.send_if_modified(|window| std::mem::replace(window, ends) != ends);
@@ -331,11 +332,7 @@ fn run_hooks(machine: &Machine, account: &str) {
 /// The account that the engine must know as recovered.
 #[must_use]
 pub fn recovered(recovery: &Recovery) -> Option<Recovered> {
-    recovery.standing().map(|(account, press)| told(account, press))
-}
-
-fn told(account: &str, press: u64) -> Recovered {
-    Recovered { account: account.into(), press: press.cast_signed() }
+    recovery.standing().map(|(account, press)| Recovered { account: account.into(), press: press.cast_signed() })
 }
 
 /// A thread's outcome. Threads here are neither aborted nor unwound (the release build aborts), so a failed join is a broken program.

@@ -14,7 +14,7 @@ use twostep::core::time::{BootTime, Wall};
 use twostep::proto::secret::Secret;
 use twostep::supervisor::hooks::{self, Report};
 use twostep::supervisor::password::{DefaultPassword, NoStableAddress};
-use twostep::supervisor::recovery::{AccountState, Now, PreparedHash, Published, Recovery};
+use twostep::supervisor::recovery::{AccountState, Now, PreparedHash, Published, Recovery, StartAction, WindowEnd};
 use twostep::sys::atomic_file::{Disk, RealDisk, Step};
 use twostep::sys::crypt;
 
@@ -273,6 +273,44 @@ fn another_account_configured_since_does_not_leave_the_first_one_on() {
     daemon.at_start(&at("one", 200, FIRED)).unwrap();
     let done = daemon.fire("reset", prepared(&daemon), &at("one", 300, FIRED)).unwrap();
     assert_eq!((done.account.as_str(), done.created, nas.field().as_str()), ("operator", true, "!"));
+    assert_eq!(nas.published().unwrap().account, "operator");
+}
+
+/// The daemon once the configuration names another account, on a disk that fails so; after its press.
+fn pressed_for_another_account(nas: &Nas, fails: fn(&Step, &Path) -> Option<i32>) -> Recovery {
+    drop(nas.pressed());
+    let config = config::Recovery { account: "operator".into(), ..nas.config() };
+    let disk = Arc::new(FailingDisk::failing(fails));
+    let mut daemon = Recovery::open_on(disk, nas.paths(), config, Box::new(sticker)).unwrap();
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    let _ = daemon.fire("reset", prepared(&daemon), &at("one", 300, FIRED));
+    daemon
+}
+
+#[test]
+fn an_account_that_cannot_be_turned_off_at_a_press_for_another_is_not_forgotten() {
+    let nas = Nas::new();
+    let daemon = pressed_for_another_account(&nas, shadow_is_read_only);
+    let last = daemon.last().unwrap();
+    assert!(last.failed && last.account == "admin" && last.outcome.contains("read-only"), "{last:?}");
+    assert!(matches!(nas.daemon().at_start(&later()).unwrap(), StartAction::Ended(WindowEnd::TurnedOff)));
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
+fn an_account_that_could_not_be_turned_off_before_a_press_for_another_is_turned_off_after_it() {
+    let nas = Nas::new();
+    let daemon = pressed_for_another_account(&nas, |step, path| {
+        shadow_is_read_only(step, path).filter(|_| !fs::read_to_string(path.with_file_name("passwd")).unwrap().contains("operator"))
+    });
+    assert_eq!((daemon.last().unwrap().outcome.as_str(), nas.field().as_str()), ("recovered, made anew", "!"));
+    let nas = Nas::new();
+    let daemon = pressed_for_another_account(&nas, |step, path| {
+        let made = |file| fs::read_to_string(path.with_file_name(file)).unwrap().contains("operator");
+        shadow_is_read_only(step, path).filter(|_| !made("passwd") || made("shadow"))
+    });
+    let told = daemon.last().unwrap().outcome;
+    assert!(told.contains("admin still has the default password of an earlier press: ") && told.ends_with("; passwd -l admin"), "{told}");
     assert_eq!(nas.published().unwrap().account, "operator");
 }
 

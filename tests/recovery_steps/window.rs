@@ -206,6 +206,84 @@ fn an_account_that_cannot_be_turned_off_is_tried_again_a_minute_later() {
     assert!(nas.published().is_none(), "PAM must not admit it any more");
 }
 
+/// shadow, and with it the account, until somebody makes the disk writable again.
+fn shadow_is_read_only_for_now(step: &Step, path: &Path) -> Option<i32> {
+    shadow_is_read_only(step, path).filter(|_| !path.with_file_name("writable again").exists())
+}
+
+#[test]
+fn turning_off_that_somebody_asked_for_is_tried_again_each_minute_within_the_window() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only_for_now));
+    daemon.at_start(&at("one", 200, FIRED)).unwrap();
+    daemon.turn_off(&at("one", 300, FIRED), "asked for").unwrap_err();
+    for minute in [1, 2] {
+        assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(300 + 60 * minute))));
+        daemon.window_ended(&at("one", 300 + 60 * minute, FIRED)).unwrap_err();
+    }
+    fs::write(nas.etc("writable again"), "").unwrap();
+    assert!(matches!(daemon.window_ended(&at("one", 480, FIRED)).unwrap(), WindowEnd::TurnedOff));
+    let last = daemon.last().unwrap();
+    assert_eq!(
+        (nas.field().as_str(), daemon.window_ends(), last.phase, last.outcome.as_str()),
+        ("!", None, Phase::Off, "admin is off: asked for")
+    );
+    // Nor without an open window.
+    fs::remove_file(nas.etc("writable again")).unwrap();
+    nas.set_password("$6$own$hash");
+    daemon.turn_off(&at("one", 500, FIRED), "asked for").unwrap_err();
+    fs::write(nas.etc("writable again"), "").unwrap();
+    daemon.window_ended(&Now { boot: daemon.window_ends().unwrap(), ..fired() }).unwrap();
+    assert_eq!((nas.field().as_str(), daemon.window_ends()), ("!", None));
+}
+
+#[test]
+fn a_press_is_stronger_than_turning_off_that_failed_before_it() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only_for_now));
+    daemon.turn_off(&at("one", 300, FIRED), "asked for").unwrap_err();
+    fs::write(nas.etc("writable again"), "").unwrap();
+    daemon.fire("reset", prepared(&daemon), &at("one", 310, FIRED)).unwrap();
+    assert!(matches!(daemon.window_ended(&at("one", 360, FIRED)).unwrap(), WindowEnd::NotYet));
+    assert_eq!(crypt::verify(PASSWORD, &nas.field()), Ok(true));
+}
+
+fn record_cannot_be_read_for_now(step: &Step, path: &Path) -> Option<i32> {
+    let fails = *step == Step::Read && path.ends_with("recovery.json") && !path.with_file_name("readable again").exists();
+    fails.then_some(libc::EIO)
+}
+
+#[test]
+fn a_record_that_cannot_be_read_for_a_moment_is_read_a_minute_later() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(record_cannot_be_read_for_now));
+    let error = daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+    assert!(matches!(error, RecoveryError::Record(_)), "{error}");
+    // A press that there is no password for takes nothing away.
+    daemon.refused("reset", "there is no default password".into(), &at("one", 210, FIRED));
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(260))));
+    assert!(daemon.window_ended(&at("one", 260, FIRED)).is_err());
+    fs::write(nas.paths().state.join("readable again"), "").unwrap();
+    assert!(matches!(daemon.window_ended(&at("one", 320, FIRED)).unwrap(), WindowEnd::NotYet));
+    assert_eq!((daemon.standing(), daemon.window_ends()), (Some(("admin", 1)), Some(BootTime(Duration::from_secs(100 + HOUR)))));
+    assert!(!nas.paths().state.join("recovery.json.bad").exists());
+    assert!(matches!(daemon.window_ended(&at("one", 100 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff));
+}
+
+#[test]
+fn a_press_does_not_wait_for_a_record_that_cannot_be_read() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(record_cannot_be_read_for_now));
+    daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+    assert_eq!(daemon.fire("reset", prepared(&daemon), &at("one", 210, FIRED)).unwrap().press, 2);
+    assert_eq!((daemon.standing(), daemon.window_ends()), (Some(("admin", 2)), Some(BootTime(Duration::from_secs(210 + HOUR)))));
+    assert!(matches!(daemon.window_ended(&at("one", 210 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff));
+}
+
 fn published_cannot_be_removed(step: &Step, path: &Path) -> Option<i32> {
     (*step == Step::Remove && path.ends_with("recovered")).then_some(libc::EROFS)
 }

@@ -2,7 +2,7 @@
 //! configuration leaves in doubt which account is meant.
 //!
 //! The first kind stays *Intended*: the account may be on with the default password, and somebody must turn it off again. It is looked at again each
-//! minute until the files can be read. What this does not do: touch them; [`Recovery::carry_out`] and [`Recovery::turn_off`] do.
+//! minute until the files can be read. What this does not do: touch them; [`Recovery::carry_out`] and [`Recovery::put_off`] do.
 
 use super::judgement::Judgement;
 use super::outcome::{RecoveryError, WindowEnd};
@@ -15,6 +15,7 @@ impl Recovery {
     pub(super) fn leave_in_doubt(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
         log::error!("press {} is in doubt: {error}", record.press);
         audit(&record, "in doubt");
+        self.wanted_off = None;
         // What an earlier press in doubt may have done, this one may have, too: one look at the account tells of both.
         let former = record.former.and_then(|former| if former.phase == Phase::Intended { former.former } else { Some(former) });
         let outcome = cut(&format!("in doubt: {error}; looked at again each minute"));
@@ -40,7 +41,8 @@ impl Recovery {
             // Somebody has locked the account since. To carry the press out would unlock it, and a window would leave the default password behind a lock
             // that anybody's unlocking opens. Nobody counts on this press: the account is turned off as whoever locked it meant.
             PasswordIs::Default if field.is_some_and(|field| field.starts_with(OFF)) => {
-                self.turn_off(now, "it was locked while a press was in doubt, with the default password set").map(|()| WindowEnd::TurnedOff)
+                let why = "it was locked while a press was in doubt, with the default password set";
+                self.put_off(&record.account, now, why).map(|()| WindowEnd::TurnedOff)
             }
             PasswordIs::Default => self.carry_out(record, now).map(WindowEnd::CarriedOut),
             password => {

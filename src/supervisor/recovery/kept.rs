@@ -15,6 +15,18 @@ use crate::sys::atomic_file::{self, Disk, FileError};
 const RESERVE: usize = 256 << 10;
 
 impl Recovery {
+    /// Reads the record, where that has failed until now.
+    pub(super) fn read_late(&mut self) -> Result<(), RecoveryError> {
+        if self.unread {
+            self.record = read_record(&*self.disk, &self.paths).map_err(RecoveryError::Record)?;
+            self.unread = false;
+            if self.doubt.is_some() {
+                self.account_of_last();
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn publish(&self, account: &str, until: BootTime) -> Result<(), FileError> {
         let until_boot_ms = u64::try_from(until.0.as_millis()).unwrap_or(u64::MAX);
         let text = serde_json::to_vec(&Published { account: account.into(), until_boot_ms }).unwrap_or_default();
@@ -99,7 +111,7 @@ pub(in crate::supervisor) fn press_number(text: &[u8]) -> Option<u64> {
 
 /// A press that has renewed its stamp came to its end, and only the note of that could not be kept: it counts as carried out. What somebody has set
 /// since then is judged at the end of its window, as always, and never overwritten.
-pub(super) fn completed(disk: &dyn Disk, paths: &Paths, record: Record) -> Record {
+fn completed(disk: &dyn Disk, paths: &Paths, record: Record) -> Record {
     let stamped = || atomic_file::read(disk, &paths.stamp()).is_ok_and(|text| press_number(&text) == Some(record.press));
     if record.phase != Phase::Intended || !stamped() {
         return record;
@@ -112,14 +124,19 @@ pub(super) fn completed(disk: &dyn Disk, paths: &Paths, record: Record) -> Recor
     }
 }
 
-/// The record. One that cannot be read is set aside and logged.
-pub(super) fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {
+/// The record. One that is none is set aside and logged.
+///
+/// # Errors
+/// Where it can't be read now: the disk may answer later, and nothing is known of it until then.
+pub(super) fn read_record(disk: &dyn Disk, paths: &Paths) -> Result<Option<Record>, FileError> {
     let path = paths.recovery_record();
     let reason = match atomic_file::read(disk, &path) {
-        Err(error) if error.is_missing() => return None,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) if error.source.raw_os_error().is_some() => return Err(error),
+        // No file, or none of ours.
         Err(error) => error.to_string(),
         Ok(text) => match serde_json::from_slice::<Record>(&text) {
-            Ok(record) if record.version == VERSION && is_fit(&record.account) => return Some(record),
+            Ok(record) if record.version == VERSION && is_fit(&record.account) => return Ok(Some(completed(disk, paths, record))),
             Ok(_) => "written by another version".into(),
             // Without serde's message, which may quote the hash.
             Err(error) => format!("no record (line {}, column {})", error.line(), error.column()),
@@ -134,5 +151,5 @@ pub(super) fn read_record(disk: &dyn Disk, paths: &Paths) -> Option<Record> {
     if let Err(error) = atomic_file::rename(disk, &path, &aside) {
         log::error!("{error}");
     }
-    None
+    Ok(None)
 }

@@ -46,7 +46,7 @@ pub enum StartAction {
 /// What the window's end came to, or another look at a press in doubt.
 #[derive(Debug)]
 pub enum WindowEnd {
-    /// A press in doubt was completed; the caller does what it does after [`Recovery::fire`].
+    /// A press in doubt, or of a record that could not be read before, was completed; the caller does what it does after [`Recovery::fire`].
     CarriedOut(Done),
     /// The account is off.
     TurnedOff,
@@ -56,6 +56,18 @@ pub enum WindowEnd {
     NotYet,
     /// There is no open window.
     NotOpen,
+}
+
+impl From<StartAction> for WindowEnd {
+    /// A start that could not read the record before.
+    fn from(action: StartAction) -> Self {
+        match action {
+            StartAction::Nothing => Self::NotOpen,
+            StartAction::CarriedOut(done) => Self::CarriedOut(done),
+            StartAction::WindowGoesOn(_) => Self::NotYet,
+            StartAction::Ended(end) => end,
+        }
+    }
 }
 
 /// The account, as `io.twostep.Recovery.Status` shows it.
@@ -115,6 +127,8 @@ pub enum RecoveryError {
     Unknown(AccountsError),
     /// Somebody has set a password since, and whether it is the default one can't be told now.
     Undecided(String),
+    /// The record of the last press can't be read now.
+    Record(FileError),
     /// `recovered` could not be removed.
     Publish(FileError),
 }
@@ -131,6 +145,7 @@ impl fmt::Display for RecoveryError {
             Self::Unknown(error) => write!(f, "whether the account is on can't be told: {error}"),
             Self::NoPassword(reason) => f.write_str(reason),
             Self::Undecided(reason) => write!(f, "whether the password set since the press is the default one can't be told: {reason}"),
+            Self::Record(error) => write!(f, "what the last press has done is not known: {error}"),
             Self::Publish(error) => error.fmt(f),
         }
     }

@@ -20,11 +20,18 @@ impl Recovery {
     /// ([`RecoveryError::Unknown`]) it is looked at again, see [`Self::window_ends`].
     pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
         self.may_press()?;
+        // A press needs no record of another: a new one takes its place.
+        if let Err(unread) = self.read_late() {
+            log::error!("{unread}");
+        }
         let former = self.leave_other_account(now);
         let record = self.begun(source, hash.0, former, now);
         self.record = Some(record.clone());
         match self.keep() {
-            Ok(()) => self.carry_out(record, now),
+            Ok(()) => {
+                self.unread = false;
+                self.carry_out(record, now)
+            }
             Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
         }
     }
@@ -33,6 +40,11 @@ impl Recovery {
     pub fn refused(&mut self, source: &str, reason: String, now: &Now) -> RecoveryError {
         if let Err(in_doubt) = self.may_press() {
             return in_doubt;
+        }
+        // It must not take the place of one that stands.
+        if let Err(unread) = self.read_late() {
+            log::error!("a press was refused: {reason}; {unread}");
+            return RecoveryError::NoPassword(reason);
         }
         let record = self.begun(source, PasswordHash::of_nobody(), self.unsettled_record().cloned(), now);
         self.refuse(record, RecoveryError::NoPassword(reason), now)
@@ -75,18 +87,30 @@ impl Recovery {
         if former.phase == Phase::TakenOver || former.account == self.config.account {
             return Some(former);
         }
-        let ended = match self.password_is(&former) {
-            Ok(PasswordIs::Other) => Ok(()),
-            Ok(_) => {
-                let unpublished = self.unpublish();
-                self.turn_off_account(&former.account, now).and(unpublished)
+        match self.leave(&former, now) {
+            Ok(()) => None,
+            // If this press fails, too, that window goes on; else it is tried once more.
+            Err(error) => {
+                log::error!("{} still has the default password of an earlier press: {error}", former.account);
+                Some(former)
             }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
-            log::error!("{} still has the default password of an earlier press: {error}", former.account);
         }
-        None
+    }
+
+    /// Turns the account of another press off, unless it has a password of its own.
+    fn leave(&mut self, former: &Record, now: &Now) -> Result<(), RecoveryError> {
+        if self.password_is(former)? == PasswordIs::Other {
+            return Ok(());
+        }
+        let unpublished = self.unpublish();
+        self.turn_off_account(&former.account, now).and(unpublished)
+    }
+
+    /// What an operator should know of another account that could not be turned off before this press.
+    fn leave_at_last(&mut self, record: &Record, now: &Now) -> Option<Warning> {
+        let former = record.former.as_deref().filter(|former| former.phase != Phase::TakenOver && former.account != record.account)?;
+        let error = self.leave(former, now).err()?;
+        Some(Warning::Other(format!("{0} still has the default password of an earlier press: {error}; passwd -l {0}", former.account)))
     }
 
     /// Steps 2 to 4 and 6.
@@ -99,7 +123,9 @@ impl Recovery {
             Err(error) => return Err(self.refuse(record, error, now)),
         };
         let window = Window::open(self.config.window, now);
+        self.wanted_off = None;
         warnings.extend(tallies);
+        warnings.extend(self.leave_at_last(&record, now));
         let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
         later(self.publish(&record.account, window.ends));
         later(self.renew_stamp(record.press));

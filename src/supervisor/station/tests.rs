@@ -137,3 +137,34 @@ fn a_press_in_doubt_is_told_to_the_engine_once_it_is_known_to_have_brought_the_a
         assert!(matches!(told.recv().await, Some(Tell::Recovered(Recovered { press: 1, .. }))));
     });
 }
+
+/// A disk that does not give the record of the last press, until it is well again.
+#[derive(Clone, Default)]
+struct WithoutRecord(Arc<AtomicU8>);
+
+impl Disk for WithoutRecord {
+    fn before(&self, step: Step, path: &Path) -> io::Result<()> {
+        let ill = self.0.load(Ordering::Relaxed) == ILL && step == Step::Read && path.ends_with("recovery.json");
+        if ill { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn a_record_that_can_be_read_late_is_told_to_the_engine_late() {
+    block_on(async {
+        let (_folder, paths) = nas();
+        let source = || Source::asking(sticker, String::new(), Duration::from_secs(60));
+        let (before, mut told) = station(&paths, RealDisk, source());
+        before.carry_out("reset", None);
+        done(&before).await;
+        assert!(matches!(told.recv().await, Some(Tell::Recovered(_))));
+        let disk = WithoutRecord(Arc::new(AtomicU8::new(ILL)));
+        let (station, mut told) = station(&paths, disk.clone(), source());
+        station.start();
+        done(&station).await;
+        assert!(told.try_recv().is_err() && station.window().borrow().is_some(), "looked at again");
+        disk.0.store(WELL, Ordering::Relaxed);
+        station.end_window();
+        assert!(matches!(told.recv().await, Some(Tell::Recovered(Recovered { press: 1, .. }))));
+    });
+}
