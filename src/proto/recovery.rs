@@ -175,7 +175,7 @@ pub struct Press {
     pub source: String,
     /// What came of it.
     pub outcome: String,
-    /// Whether it was refused; absent where it was not.
+    /// Whether it was refused, or nobody can tell yet what came of it; absent where it was not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
 }

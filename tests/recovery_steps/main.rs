@@ -21,6 +21,7 @@ use twostep::sys::crypt;
 use disk::FailingDisk;
 use skip::{Lack, skipped};
 
+mod away;
 mod cut_off;
 #[path = "../disk/mod.rs"]
 mod disk;
