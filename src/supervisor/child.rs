@@ -39,6 +39,7 @@ use crate::core::time::Monotonic;
 use crate::proto::privileged::{Channel, ENGINE_ARGUMENT, Ledger, Notice, Order, OutOfTurn, Recovered};
 use crate::proto::secret::Secret;
 use crate::sys::clock;
+use crate::sys::patience::Patience;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
@@ -46,6 +47,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const SENDING: Duration = Duration::from_secs(5);
 /// How long the last lines of an engine that has ended are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the file with the mail server's password is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// An engine that ran this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -100,6 +103,8 @@ pub struct Keeper {
     handover: Value,
     paths: Paths,
     mail_password: Option<PathBuf>,
+    /// For that file, which may lie on a network mount.
+    elsewhere: Patience,
     user: Option<&'static str>,
     monitor: Monitor,
     tells: mpsc::UnboundedReceiver<Tell>,
@@ -113,7 +118,8 @@ impl Keeper {
     pub fn new(spec: Spec, tells: mpsc::UnboundedReceiver<Tell>, recovered: Option<Recovered>) -> Self {
         let Spec { program, listener, handover, paths, mail_password, judge, guesses, user } = spec;
         let monitor = Monitor::new(judge, guesses, Synchronisation::of(&paths.root));
-        Self { program, listener, handover, paths, mail_password, user, monitor, tells, recovered, delay: FIRST_DELAY }
+        let elsewhere = Patience::new(PATIENCE);
+        Self { program, listener, handover, paths, mail_password, elsewhere, user, monitor, tells, recovered, delay: FIRST_DELAY }
     }
 
     /// Runs engine after engine. Returns when the supervisor stops.
@@ -225,8 +231,9 @@ impl Keeper {
 
     /// The sealing key and the mail server's password, as far as they are there.
     async fn secrets(&self) -> (Option<Secret>, Option<Secret>) {
-        let (paths, file) = (self.paths.clone(), self.mail_password.clone());
-        let found = tokio::task::spawn_blocking(move || (key::obtain(&paths), file.as_deref().map(mail_password))).await;
+        let (paths, file, elsewhere) = (self.paths.clone(), self.mail_password.clone(), self.elsewhere.clone());
+        let read = move || (key::obtain(&paths), file.map(|file| mail_password(&elsewhere, file, password::from_file)));
+        let found = tokio::task::spawn_blocking(read).await;
         let (key, mail_password) = found.unwrap_or_else(|e| (Err(e.to_string()), None));
         (key.map_or_else(|reason| no_key(&reason), Some), mail_password.flatten())
     }
@@ -299,10 +306,15 @@ fn no_key(reason: &str) -> Option<Secret> {
     None
 }
 
-/// Without it no mail is sent, and everything else works.
-fn mail_password(file: &Path) -> Option<Secret> {
-    let read = password::from_file(file).map_err(|reason| error!("mail: {}: {reason}", file.display()));
-    read.ok()
+/// Without it no mail is sent, and everything else works. Where the file does not answer, the engine does not wait for it.
+fn mail_password(
+    elsewhere: &Patience,
+    file: PathBuf,
+    read: impl FnOnce(&Path) -> Result<Secret, String> + Send + 'static,
+) -> Option<Secret> {
+    let name = file.display().to_string();
+    let read = elsewhere.ask(&name, move || read(&file)).unwrap_or_else(|no_answer| Err(no_answer.to_string()));
+    read.map_err(|reason| error!("mail: {name}: {reason}")).ok()
 }
 
 /// The channel is closed: the engine has ended or is about to.
@@ -310,6 +322,24 @@ async fn last_words(child: &mut Child) -> Ended {
     match tokio::time::timeout(Duration::from_secs(1), child.wait()).await {
         Ok(status) => status.map_or_else(Ended::Io, Ended::Exited),
         Err(_) => Ended::OutOfTurn("channel closed, process goes on".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_password_on_a_mount_that_is_away_does_not_keep_the_engine_from_starting() {
+        let (answer, hangs) = std::sync::mpsc::channel::<()>();
+        let away = move |_: &Path| {
+            let _ = hangs.recv();
+            Ok(Secret::new("for the mail server".into()))
+        };
+        let (come, back) = std::sync::mpsc::channel();
+        std::thread::spawn(move || come.send(mail_password(&Patience::new(Duration::ZERO), "/mnt/away".into(), away)));
+        assert_eq!(back.recv_timeout(Duration::from_secs(60)).expect("the engine's start waits for it"), None);
+        drop(answer);
     }
 }
 
