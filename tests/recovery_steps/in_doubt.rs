@@ -137,6 +137,20 @@ fn the_default_password_under_another_salt_completes_a_press_in_doubt() {
 }
 
 #[test]
+fn an_account_that_one_of_two_presses_in_doubt_has_brought_back_has_a_window_also_while_another_holds_the_lock() {
+    let (nas, mut daemon, mended) = in_doubt(Nas::new, true);
+    daemon.fire("reset", prepared(&daemon), &minutes_later(1)).unwrap_err();
+    mend(&mended);
+    // Held by a process that lives: ours.
+    fs::write(nas.etc("shadow.lock"), std::process::id().to_string()).unwrap();
+    let end = daemon.window_ended(&minutes_later(2)).unwrap();
+    assert!(matches!(&end, WindowEnd::CarriedOut(done) if !done.warnings.is_empty()), "{end:?}");
+    assert_eq!((daemon.window_ends(), is_on(&nas)), (Some(at("one", 220 + HOUR, 0).boot), true));
+    fs::remove_file(nas.etc("shadow.lock")).unwrap();
+    assert!(matches!(daemon.window_ended(&at("one", 220 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff));
+}
+
+#[test]
 fn an_account_locked_while_its_press_was_in_doubt_is_off_and_no_unlocking_opens_it() {
     let (nas, mut daemon, mended) = in_doubt(Nas::new, true);
     mend(&mended);

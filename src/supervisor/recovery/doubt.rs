@@ -8,7 +8,7 @@ use super::judgement::Judgement;
 use super::outcome::{RecoveryError, WindowEnd};
 use super::{RETRY, Recovery, audit, cut};
 use crate::core::recovery::{Now, PasswordIs, Phase, Record};
-use crate::core::shadow::OFF;
+use crate::core::shadow::{OFF, PasswordHash};
 
 impl Recovery {
     /// The press may have brought the account back. Shown as failed, since nobody may count on it. Gives the error back.
@@ -44,7 +44,12 @@ impl Recovery {
                 let why = "it was locked while a press was in doubt, with the default password set";
                 self.put_off(&record.account, now, why).map(|()| WindowEnd::TurnedOff)
             }
-            PasswordIs::Default => self.carry_out(record, now).map(WindowEnd::CarriedOut),
+            PasswordIs::Default => {
+                // What is set stays, be it another press's: by it the account is known to be on, also where the files can't be written now.
+                let set = field.and_then(|field| std::str::from_utf8(field).ok()).and_then(|set| PasswordHash::new(set.into()).ok());
+                let hash = set.unwrap_or_else(|| record.hash.clone());
+                self.carry_out(Record { hash, ..record }, now).map(WindowEnd::CarriedOut)
+            }
             password => {
                 self.retry = None;
                 let nothing = "the account files failed under it, and the default password is not set";
