@@ -8,17 +8,15 @@
 
 import { decide, onlineCode } from './api.js';
 import { left, nasTime, now } from './clock.js';
-import { button, facts, h, icon, ring } from './dom.js';
+import { button, facts, figures, h, icon, ring } from './dom.js';
 import { digits } from './protocol.js';
 import { announce } from './screen.js';
-import { explain, t } from './strings.js';
+import { explain, spelt, t } from './strings.js';
 
 /** A card that has just moved must not catch the tap that was meant for what was there before. In milliseconds. */
 const SETTLE = 800;
 
 const words = t.request;
-/** Six digits are read in two threes. */
-export const spaced = (code) => code.replace(/^(\d{3})(\d{3})$/, '$1 $2');
 
 export class Card {
   /**
@@ -33,7 +31,7 @@ export class Card {
     this.age = h('span', {});
     this.error = h('p', { class: 'error', role: 'alert', test: 'card-error' });
     this.title = h('h2', { tabindex: -1 }, words.titles[request.method] ?? words.otherTitle);
-    this.element = h('article', { class: 'card', test: 'request', 'data-method': request.method, 'aria-label': words.announce(request) });
+    this.element = h('article', { class: 'card', test: 'request', 'data-method': request.method, 'aria-label': words.about(request) });
     this.middle = this.question();
     this.buttons = this.choices();
     this.element.append(
@@ -64,7 +62,7 @@ export class Card {
   question() {
     const { method, number } = this.request;
     if (method !== 'login_approval') return h('div', { hidden: true });
-    if (number) return h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, number));
+    if (number) return h('div', { class: 'middle' }, h('p', {}, words.compare), figures('number', number));
     this.input = h('input', {
       class: 'big', inputmode: 'numeric', autocomplete: 'off', maxlength: 4, test: 'number-input',
       onkeydown: (event) => event.key === 'Enter' && this.buttons.at(-1).click(),
@@ -86,9 +84,10 @@ export class Card {
   }
 
   choices() {
-    const deny = button('deny', words.deny, () => this.answer(false), { test: 'deny', picture: 'deny' });
-    if (this.request.method === 'online_code') return [deny, button('primary', words.showCode, () => this.showCode(), { test: 'show-code' })];
-    return [deny, button('primary', words.approve, () => this.answer(true), { test: 'approve', picture: 'approve' })];
+    const about = words.about(this.request);
+    const deny = button('deny', words.deny, () => this.answer(false), { test: 'deny', picture: 'deny', about });
+    if (this.request.method === 'online_code') return [deny, button('primary', words.showCode, () => this.showCode(), { test: 'show-code', about })];
+    return [deny, button('primary', words.approve, () => this.answer(true), { test: 'approve', picture: 'approve', about })];
   }
 
   /** The NAS told of the same request again. */
@@ -128,8 +127,8 @@ export class Card {
       this.state = 'code';
       this.deadline = now() + lifetime * 1000;
       this.whole = lifetime;
-      const shown = h('div', { class: 'middle', tabindex: -1 },
-        h('p', {}, words.code), h('p', { class: 'big code', test: 'code', 'aria-label': code.split('').join(' ') }, spaced(code)));
+      const shown = h('div', { class: 'middle', tabindex: -1, role: 'group', 'aria-label': `${words.code}: ${spelt(code)}` },
+        h('p', {}, words.code), figures('code', code));
       this.middle.replaceWith(shown);
       this.buttons.pop().remove();
       shown.focus();

@@ -1,5 +1,7 @@
 /** Elements without a line of markup in a string: all text goes in as text. */
 
+import { spelt } from './strings.js';
+
 const SVG = 'http://www.w3.org/2000/svg';
 
 function fill(element, attributes, children) {
@@ -51,14 +53,19 @@ export function ring() {
   };
 }
 
-/** A button: `kind` is `primary`, `deny`, `plain` or `quiet`. */
-export function button(kind, label, onclick, { test, picture, ...rest } = {}) {
-  return h('button', { type: 'button', class: `button ${kind}`, onclick, test, ...rest }, picture && icon(picture), h('span', {}, label));
+/** A button: `kind` is `primary`, `deny`, `plain` or `quiet`; `about`: what it is for, where that is not seen. */
+export function button(kind, label, onclick, { test, picture, about, ...rest } = {}) {
+  const name = about && `${label}: ${about}`;
+  return h('button', { type: 'button', class: `button ${kind}`, onclick, test, 'aria-label': name, ...rest }, picture && icon(picture), h('span', {}, label));
 }
 
 /** A note in a box: `tone` is `info`, `warn` or `good`. */
 export const note = (tone, ...content) =>
   h('div', { class: `note ${tone}` }, icon({ warn: 'warn', good: 'approve' }[tone] ?? 'info'), h('div', {}, ...content));
+
+/** A number or a code, large, six digits in two threes; read aloud one by one. */
+export const figures = (test, text) => h('p', { class: `big ${test}` },
+  h('span', { 'aria-hidden': 'true', test }, text.replace(/^(\d{3})(\d{3})$/, '$1 $2')), h('span', { class: 'unseen' }, spelt(text)));
 
 /** Name and value, as in a passport. Values that are absent are left out. */
 export const facts = (...pairs) =>

@@ -141,7 +141,7 @@ function add(account, request) {
   }
   cards.set(key, card);
   settle();
-  announce(t.request.announce(request));
+  announce(t.request.announce(t.request.about(request)));
   if (focused) card.title.focus();
   return card;
 }

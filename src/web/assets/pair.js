@@ -10,13 +10,12 @@
 
 import { confirmPairing, pair } from './api.js';
 import { certificateUntrusted, defaultName, keepStorage, onIosInBrowser } from './device.js';
-import { busy, button, facts, h, icon, note } from './dom.js';
+import { busy, button, facts, figures, h, icon, note } from './dom.js';
 import { ensureKey, publicKeyOf } from './keys.js';
 import { digits, pairingMac, pairingNumber } from './protocol.js';
-import { spaced } from './card.js';
-import { ending, goHome, page, show } from './screen.js';
+import { announce, ending, goHome, page, show } from './screen.js';
 import { saveAccount } from './store.js';
-import { explain, t } from './strings.js';
+import { explain, spelt, t } from './strings.js';
 
 const words = t.pair;
 /** In bytes of UTF-8, as the NAS counts. */
@@ -43,10 +42,11 @@ function codeScreen(reply) {
     title: words.codeTitle,
     element: h('section', { class: 'page' }, h('h1', { tabindex: -1 }, words.codeTitle), both(reply),
       h('div', { class: 'middle' }, h('p', {}, words.code),
-        h('p', { class: 'big code', test: 'code', 'aria-label': reply.code.split('').join(' ') }, spaced(reply.code)),
+        figures('code', reply.code),
         h('p', { class: 'small' }, words.codeWhy)),
       h('p', { class: 'lead' }, words.finish), homeButton(t.done)),
   });
+  announce(`${words.code}: ${spelt(reply.code)}`);
 }
 
 /** Tells the NAS what the user saw. `once` is the nonce that came with the pairing. @returns a sentence where it may be tried again */
@@ -83,15 +83,17 @@ function numberScreen(reply, name, own) {
     error.textContent = /^\d{4}$/.test(seen) ? words.typeWrong : words.typeMissing;
     input.focus();
   };
-  const deny = button('deny', t.request.deny, () => answer(undefined), { test: 'deny', picture: 'deny' });
-  const approve = button('primary', t.request.approve, approveSeen, { test: 'approve', picture: 'approve' });
+  const about = `${t.home.account(reply.account, reply.host)}${typed ? '' : `. ${spelt(own)}`}`;
+  const deny = button('deny', t.request.deny, () => answer(undefined), { test: 'deny', picture: 'deny', about });
+  const approve = button('primary', t.request.approve, approveSeen, { test: 'approve', picture: 'approve', about });
   const middle = typed
     ? h('label', { class: 'middle' }, h('span', {}, words.type), input)
-    : h('div', { class: 'middle' }, h('p', {}, words.compare), h('p', { class: 'big', test: 'number' }, own));
+    : h('div', { class: 'middle' }, h('p', {}, words.compare), figures('number', own));
   const title = typed ? words.typeTitle : words.compareTitle;
   const element = h('section', { class: 'page' }, h('h1', { tabindex: -1 }, title), both(reply), middle,
     h('p', { class: 'small' }, words.compareWhy), error, h('div', { class: 'actions' }, deny, approve));
   show({ title, element });
+  if (!typed) announce(`${words.compare}: ${spelt(own)}`);
 }
 
 async function submit(link, name) {

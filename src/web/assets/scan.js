@@ -2,7 +2,7 @@
 
 import { button, h, note } from './dom.js';
 import { readLink } from './protocol.js';
-import { ending, goHome, page, show } from './screen.js';
+import { announce, ending, goHome, page, show } from './screen.js';
 import { t } from './strings.js';
 
 const words = t.scan;
@@ -157,7 +157,10 @@ function viewfinder(accept, say) {
       if (signal.aborted) return;
       finder.hidden = true;
       say('');
-      problem.replaceChildren(note('warn', h('p', { role: 'alert', test: 'camera-problem' }, refusal(error))), button('plain wide', t.retry, start));
+      const why = refusal(error);
+      problem.replaceChildren(note('warn', h('p', { test: 'camera-problem' }, why)), button('plain wide', t.retry, start));
+      // An alert that is added together with what is around it is read by no reader.
+      announce(why);
     });
   };
   return { finder, problem, start, stop };

@@ -2,6 +2,9 @@
 
 const plural = (count, one, many) => (count === 1 ? one : many);
 
+/** Read aloud one by one, not as thousands. */
+export const spelt = (figures) => figures.split('').join(' ');
+
 export function duration(seconds) {
   if (seconds < 60) return `${seconds} s`;
   const minutes = Math.round(seconds / 60);
@@ -58,7 +61,8 @@ export const t = {
   request: {
     titles: { qr_code: 'Let this login in?', login_approval: 'Is this your login?', online_code: 'Code for a login' },
     otherTitle: 'A login waits',
-    announce: (request) => `New login request: ${request.account} into ${request.service}${request.remote ? ` from ${request.remote}` : ''}.${request.number ? ` Number ${request.number.split('').join(' ')}.` : ''}`,
+    about: ({ account, service, remote, number }) => `${account} into ${service}${remote ? ` from ${remote}` : ''}.${number ? ` Number ${spelt(number)}.` : ''}`,
+    announce: (about) => `New login request: ${about}`,
     service: 'Service',
     claimed: 'claimed',
     claimedWhy: 'The program that asks gave this name itself; the NAS cannot check it.',
