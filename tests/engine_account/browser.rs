@@ -17,6 +17,8 @@ mod apple;
 #[path = "../support/camera.rs"]
 mod camera;
 mod cards;
+#[path = "../support/display.rs"]
+mod display;
 mod ends;
 #[path = "../support/firefox.rs"]
 mod firefox;

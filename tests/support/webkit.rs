@@ -1,21 +1,18 @@
 //! WebKit, the engine of Safari and of every browser on iOS, as its GTK port has it: in a window on a screen that nobody sees, driven by WebDriver's
 //! commands over loopback.
 
-use std::io::BufRead;
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use super::display::{PACE, Screen, XVFB};
 use super::webdriver::{Browser, Program, SOON, Wire, asked, call};
 
 const DRIVER: &str = "WebKitWebDriver";
-const SCREEN: &str = "Xvfb";
-/// How often the driver is tried.
-const PACE: Duration = Duration::from_millis(20);
 
 /// The driver, its screen, and a home of their own; ended when dropped. The browser is the driver's own choice, the package's small one.
 struct WebKit {
@@ -26,9 +23,19 @@ struct WebKit {
     _home: tempfile::TempDir,
 }
 
-/// Whether both programs are there.
+/// Whether all three programs are there.
 pub fn is_installed() -> bool {
-    [DRIVER, SCREEN].iter().all(|program| Command::new(program).arg("-help").output().is_ok())
+    let runs = [DRIVER, XVFB].iter().all(|program| Command::new(program).arg("-help").output().is_ok());
+    runs && browser().is_none_or(|file| file.exists())
+}
+
+/// The browser that the driver starts: it has its place in itself. It comes with WebKit's library, which the driver runs without.
+fn browser() -> Option<PathBuf> {
+    let folders = std::env::var_os("PATH")?;
+    let driver = std::env::split_paths(&folders).map(|folder| folder.join(DRIVER)).find(|file| file.is_file())?;
+    let program = std::fs::read(driver).ok()?;
+    let texts = program.split(|byte| *byte == 0);
+    texts.into_iter().find(|text| text.ends_with(b"/MiniBrowser")).map(|text| PathBuf::from(OsStr::from_bytes(text)))
 }
 
 /// One that goes on past every warning of a certificate, as its user does. Its driver listens at this address, which must be free.
@@ -57,35 +64,6 @@ pub fn start(address: SocketAddr) -> Browser {
     // As narrow as its window can be.
     webkit.ask("POST", "window/rect", Some(&json!({ "width": 390, "height": 930 }))).unwrap();
     Browser::over(webkit)
-}
-
-/// A screen in memory alone; ended when dropped, and with it the browser on it.
-struct Screen {
-    server: Program,
-    /// What DISPLAY is set to.
-    name: String,
-}
-
-impl Screen {
-    fn start() -> Self {
-        let mut command = Command::new(SCREEN);
-        command.args(["-displayfd", "1", "-screen", "0", "800x1000x24", "-nolisten", "tcp"]);
-        let mut server = Program::start(command.stdout(Stdio::piped()));
-        let mut number = String::new();
-        server.said().read_line(&mut number).unwrap();
-        assert!(!number.is_empty(), "{SCREEN} does not start");
-        Self { server, name: format!(":{}", number.trim()) }
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        // Killed, it would leave its socket behind in the folder that all screens share.
-        if let Ok(None) = self.server.0.try_wait() {
-            let _ = kill(Pid::from_raw(self.server.0.id().cast_signed()), Signal::SIGTERM);
-            let _ = self.server.0.wait();
-        }
-    }
 }
 
 impl Wire for WebKit {

@@ -9,7 +9,10 @@ use crate::skip::{Lack, skipped};
 #[test]
 fn webkit_is_a_phone_as_well() {
     if !webkit::is_installed() {
-        skipped(Lack::Package, "no WebKit with its driver and a screen here (apt install webkit2gtk-driver xvfb)");
+        skipped(
+            Lack::Package,
+            "no WebKit with its browser, its driver and a screen here (apt install webkit2gtk-driver libwebkit2gtk-4.1-0 xvfb)",
+        );
         return;
     }
     let phone = webkit::start(nas::own_address());
