@@ -1,5 +1,5 @@
 //! The phone's page as its user has it: headless Chromium plays the phone against the real twostep-web and the real engine. What is a scene of its
-//! own, a function, Firefox and WebKit play as well.
+//! own, a function, Firefox and WebKit play as well; Firefox is also heard through a screen reader.
 //!
 //! `TWOSTEP_TEST_PICTURES=FOLDER` keeps a picture of each screen there, in both themes.
 
@@ -24,6 +24,9 @@ mod ends;
 mod firefox;
 mod gecko;
 mod nas;
+#[path = "../support/orca.rs"]
+mod orca;
+mod reader;
 mod scenes;
 mod screen;
 #[path = "../support/webdriver.rs"]

@@ -4,13 +4,16 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::orca::Desktop;
 use super::webdriver::{Browser, Program, SOON, Wire};
 
-/// Before the first page: it asks for nothing but what it is told to, a camera that shows a test pattern can be had unasked, and the port is a free one.
+/// Before the first page: it asks for nothing but what it is told to, a camera that shows a test pattern and storage that lasts can be had unasked, and the
+/// port is a free one.
 const PREFERENCES: &str = r#"
 user_pref("marionette.port", 0);
 user_pref("remote.log.level", "Info");
@@ -21,6 +24,7 @@ user_pref("network.captive-portal-service.enabled", false);
 user_pref("network.connectivity-service.enabled", false);
 user_pref("media.navigator.streams.fake", true);
 user_pref("media.navigator.permission.disabled", true);
+user_pref("permissions.default.persistent-storage", 1);
 "#;
 
 /// A browser with a profile of its own; ended when dropped.
@@ -37,15 +41,25 @@ pub fn is_installed() -> bool {
     Command::new("firefox-esr").arg("--version").output().is_ok()
 }
 
-/// One that goes on past every warning of a certificate, as its user does.
+/// One that nobody sees.
 pub fn start() -> Browser {
+    with(|command, profile| {
+        command.arg("--headless").env("HOME", profile);
+    })
+}
+
+/// One in a window on this desktop, which a screen reader reads.
+pub fn start_on(desktop: &Desktop) -> Browser {
+    with(|command, _| desktop.place(command.env("MOZ_ENABLE_WAYLAND", "0").env("GNOME_ACCESSIBILITY", "1")))
+}
+
+/// One that goes on past every warning of a certificate, as its user does.
+fn with(place: impl FnOnce(&mut Command, &Path)) -> Browser {
     let profile = tempfile::tempdir().unwrap();
     std::fs::write(profile.path().join("user.js"), PREFERENCES).unwrap();
     let mut command = Command::new("firefox-esr");
-    command
-        .args(["--headless", "--marionette", "--remote-allow-system-access", "--no-remote", "--profile"])
-        .arg(profile.path())
-        .env("HOME", profile.path());
+    command.args(["--marionette", "--remote-allow-system-access", "--no-remote", "--profile"]).arg(profile.path());
+    place(&mut command, profile.path());
     let mut process = Program::start(command.stdout(Stdio::piped()));
     let mut said = process.said();
     let stream = TcpStream::connect(("127.0.0.1", port(&mut said))).unwrap();

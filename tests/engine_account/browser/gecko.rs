@@ -26,19 +26,24 @@ fn complaints(phone: &Browser) -> Value {
     in_chrome(phone, script, &[])
 }
 
+/// Whether pages may use the camera.
+pub fn permit_camera(phone: &Browser, allowed: bool) {
+    let permit = "Services.prefs.setBoolPref('media.navigator.permission.disabled', arguments[0]);
+        Services.prefs.setIntPref('permissions.default.camera', arguments[0] ? 0 : 2);";
+    in_chrome(phone, permit, &[json!(allowed)]);
+}
+
 /// The camera of its own: it starts, the page looks for a code; and where its user forbids it, the page says so.
 fn looks_for_a_code(nas: &mut Nas, phone: &Browser) {
     phone.open(&nas.address);
     phone.tap("scan");
     phone.read("Point the camera");
     phone.tap("back");
-    let permit = "Services.prefs.setBoolPref('media.navigator.permission.disabled', arguments[0]);
-        Services.prefs.setIntPref('permissions.default.camera', arguments[0] ? 0 : 2);";
-    in_chrome(phone, permit, &[json!(false)]);
+    permit_camera(phone, false);
     phone.tap("scan");
     assert!(phone.text("camera-problem").starts_with("This page may not use the camera."));
     picture(phone, "no-camera");
-    in_chrome(phone, permit, &[json!(true)]);
+    permit_camera(phone, true);
 }
 
 /// What a page would complain of is heard: the other scenes' silence says something.
