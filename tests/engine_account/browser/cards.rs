@@ -62,8 +62,8 @@ fn no_button_catches_a_tap_while_the_cards_move() {
     rests_after("tell('alice')");
     rests_after("all('close')[0].click()");
     phone.tap("scan");
-    phone.tap("back");
-    phone.until(ALL_ENABLED);
+    phone.see("back");
+    rests_after("document.querySelector('[data-testid=back]').click()");
 }
 
 #[test]
@@ -86,6 +86,49 @@ fn whoever_is_at_a_card_or_an_account_is_not_lost_when_it_is_replaced() {
     in_page(&phone, revoke, &[]);
     phone.until(&at("all('account-row')[0]"));
     phone.until("all('account-row')[0].innerText.includes('No longer paired')");
+    // It stands in another place of the list.
+    let move_down = "
+        const { setAccounts } = await import('/assets/home.js');
+        const { loadAccounts } = await import('/assets/store.js');
+        const [account] = await loadAccounts(), other = { ...account, authenticator: 'other', account: 'bob' };
+        setAccounts([account, other]);
+        all('account-row')[0].focus();
+        setAccounts([other, account]);
+        return document.activeElement.innerText.includes('alice');";
+    assert_eq!(in_page(&phone, move_down, &[]), true);
+}
+
+/// Answers with what is tapped, while nothing arrives at the NAS: the page says so, and the focus is where it was.
+#[track_caller]
+fn stays_at(phone: &Browser, id: &str) {
+    let tap = "
+        const real = fetch, one = document.querySelector(`[data-testid=${arguments[0]}]`);
+        window.fetch = async () => {
+            await new Promise((resolve) => setTimeout(resolve, 200));
+            window.fetch = real;
+            throw new TypeError('away');
+        };
+        one.focus();
+        one.click();";
+    phone.see_enabled(id);
+    in_page(phone, tap, &[json!(id)]);
+    phone.until(&format!(
+        "document.querySelector('[role=alert]:not(:empty)').innerText.startsWith('The NAS gave no answer') && document.activeElement.dataset.testid === '{id}'"
+    ));
+}
+
+#[test]
+fn an_answer_that_is_lost_leaves_who_gave_it_at_its_button() {
+    let Some((nas, phone)) = scene("compare") else { return };
+    nas.set_up("login_approval", |_, _, uri| {
+        phone.open(uri);
+        stays_at(&phone, "pair");
+        phone.tap("pair");
+        phone.tap("approve");
+        phone.tap("done");
+    });
+    nas.login(&mut nas.service(), "login_approval");
+    stays_at(&phone, "deny");
 }
 
 #[test]
