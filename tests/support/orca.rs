@@ -18,9 +18,9 @@ const KEYBOARD: &str = "xdotool";
 /// What the session bus finds the bus of accessibility by.
 const ACCESSIBILITY: &str = "/usr/share/dbus-1/services/org.a11y.Bus.service";
 /// After so long without a word, a key has done all that it does.
-const SILENCE: Duration = Duration::from_secs(3);
-/// So many things a page has to come to with the Tab key, at most.
-const STOPS: usize = 12;
+const SILENCE: Duration = Duration::from_secs(2);
+/// So many things the page and the browser have to come to with the Tab key, at most: a reader that is busy may leave out the right one once.
+const STOPS: usize = 24;
 
 /// All of it; ended when dropped, after the browser that is placed on it.
 pub struct Desktop {
@@ -92,6 +92,11 @@ impl Desktop {
     /// All that was said since this was asked last, up to what was waited for.
     pub fn heard(&self) -> Vec<String> {
         self.heard.take()
+    }
+
+    /// Waits until it knows the page that was opened just now, whose title ends so: what the focus comes to before is not said.
+    pub fn settle(&self, title: &str) {
+        self.hears(&format!("{title}."), SILENCE * 5);
     }
 
     /// Gives the keyboard to a window of this class. Without a manager of windows nobody else does.
