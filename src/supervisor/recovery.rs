@@ -101,8 +101,8 @@ pub struct Recovery {
     /// Whether the record is still to be read: until now the disk did not give it.
     unread: bool,
     retry: Option<BootTime>,
-    /// Why somebody wants the account off, until it is. Kept in memory alone.
-    wanted_off: Option<String>,
+    /// Whether the account was turned off while the record was still to be read.
+    off_unread: bool,
     /// Why the configuration leaves in doubt which account it is.
     doubt: Option<String>,
 }
@@ -146,7 +146,7 @@ impl Recovery {
             record,
             unread,
             retry: None,
-            wanted_off: None,
+            off_unread: false,
             doubt: None,
         })
     }
@@ -195,6 +195,8 @@ impl Recovery {
         let Some(record) = self.record.clone() else { return self.close(now).map(|()| StartAction::Nothing) };
         let wish = match record.phase {
             Phase::Recovered => self.wish(now)?,
+            // What was reported as failed is no longer expected: it is completed only where it came to its end.
+            Phase::Intended if record.refused => return self.look_again(record, now).map(StartAction::from),
             _ => recovery::decide(&record, PasswordIs::Missing, now),
         };
         match wish {
@@ -229,9 +231,6 @@ impl Recovery {
     /// # Errors
     /// Where it could not be turned off; it is tried again a minute later, see [`Self::window_ends`].
     pub fn window_ended(&mut self, now: &Now) -> Result<WindowEnd, RecoveryError> {
-        if let Some(why) = self.wanted_off.clone() {
-            return self.turn_off(now, &why).map(|()| WindowEnd::TurnedOff);
-        }
         if self.unread {
             return self.at_start(now).map(WindowEnd::from);
         }
@@ -239,7 +238,6 @@ impl Recovery {
             return self.look_again(record, now);
         }
         if self.open_record().is_none() {
-            self.retry = None;
             return self.close(now).map(|()| WindowEnd::NotOpen);
         }
         let wish = self.wish(now)?;
@@ -250,14 +248,34 @@ impl Recovery {
     ///
     /// # Errors
     /// Where it is in doubt which account that is. Where the account files could not be written, or the account is off and only its publication not
-    /// removed: both are tried again, see [`Self::window_ends`], as long as this lives or until a press brings the account back.
+    /// removed: then an open window, or a press in doubt, has no time left, so that it is ended as soon as it can be, see [`Self::window_ends`].
     pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
+        if let Err(unread) = self.read_late() {
+            log::error!("{unread}");
+        }
         let account = match self.open_record().or(self.intended_record()) {
             Some(record) => record.account.clone(),
             None => self.sure().map(|()| self.config.account.clone())?,
         };
-        self.wanted_off = Some(why.into());
-        self.put_off(&account, now, why)
+        let off = self.put_off(&account, now, why);
+        if off.is_err() {
+            self.leave_no_time(now);
+        }
+        if self.unread {
+            self.off_unread |= off.is_ok();
+            self.retry = Some(now.boot + RETRY);
+        }
+        off
+    }
+
+    /// Somebody wants the account off, which it can't be now. What they set or lock until then is judged as at any window's end.
+    fn leave_no_time(&mut self, now: &Now) {
+        if let Some(record) = self.record.as_mut().filter(|record| matches!(record.phase, Phase::Recovered | Phase::Intended)) {
+            record.window = Window::open(Duration::ZERO, now);
+            if let Err(error) = self.keep() {
+                log::error!("that {} is to be off could not be noted: {error}", self.config.account);
+            }
+        }
     }
 
     fn put_off(&mut self, account: &str, now: &Now, why: &str) -> Result<(), RecoveryError> {
@@ -265,6 +283,8 @@ impl Recovery {
         let unpublished = self.unpublish();
         self.turn_off_account(account, now)?;
         self.settle(Phase::Off, account, &format!("{account} is off: {why}"));
+        // Where another account's press was in doubt before.
+        self.retry = self.intended_record().map(|_| now.boot + RETRY);
         self.or_again(unpublished, now)
     }
 
@@ -395,6 +415,7 @@ impl Recovery {
 
     /// Without an open window nobody is admitted.
     fn close(&mut self, now: &Now) -> Result<(), RecoveryError> {
+        self.retry = None;
         let unpublished = self.unpublish();
         self.or_again(unpublished, now)
     }
@@ -408,10 +429,14 @@ impl Recovery {
     }
 
     fn settle(&mut self, phase: Phase, account: &str, outcome: &str) {
-        (self.retry, self.wanted_off) = (None, None);
+        self.retry = None;
         log::info!(target: "audit", "recovery account={account} outcome={outcome:?}");
         if let Some(record) = self.record.as_mut().filter(|record| record.account == account) {
-            (record.phase, record.outcome, record.refused, record.former) = (phase, cut(outcome), false, None);
+            match record.former.take_if(|former| former.account != account) {
+                // Of another account, which has its own window still, or none.
+                Some(former) => *record = Record { outcome: cut(outcome), refused: false, ..*former },
+                None => (record.phase, record.outcome, record.refused, record.former) = (phase, cut(outcome), false, None),
+            }
             self.keep_or_forget();
         }
         self.refill_reserve();

@@ -151,6 +151,46 @@ fn an_account_that_one_of_two_presses_in_doubt_has_brought_back_has_a_window_als
 }
 
 #[test]
+fn a_press_in_doubt_that_nobody_can_wait_for_any_more_or_that_somebody_wanted_off_is_turned_off() {
+    let (nas, mut daemon, mended) = in_doubt(Nas::new, true);
+    mend(&mended);
+    assert!(matches!(daemon.window_ended(&later()).unwrap(), WindowEnd::TurnedOff));
+    assert_eq!((nas.field().as_str(), daemon.last().unwrap().phase), ("!", Phase::Off));
+    for restarted in [false, true] {
+        let (nas, mut daemon, mended) = in_doubt(Nas::new, true);
+        daemon.turn_off(&minutes_later(1), "asked for").unwrap_err();
+        mend(&mended);
+        if restarted {
+            assert!(matches!(nas.daemon().at_start(&next_boot()).unwrap(), StartAction::Ended(WindowEnd::TurnedOff)));
+        } else {
+            assert!(matches!(daemon.window_ended(&minutes_later(2)).unwrap(), WindowEnd::TurnedOff));
+        }
+        assert_eq!(nas.field(), "!");
+    }
+}
+
+#[test]
+fn what_somebody_has_set_or_locked_while_a_press_was_in_doubt_counts_at_the_next_start_too() {
+    let own = |nas: &Nas| nas.set_password("$6$own$hash");
+    let expired = |nas: &Nas| {
+        let text = nas.text("shadow");
+        let line = text.lines().find(|line| line.starts_with("admin:")).unwrap();
+        let mut fields: Vec<_> = line.split(':').collect();
+        fields[7] = "1";
+        fs::write(nas.etc("shadow"), text.replace(line, &fields.join(":"))).unwrap();
+    };
+    let changes: [(fn(&Nas), &str); 2] = [(own, "$6$own$hash"), (expired, "!")];
+    for (change, field) in changes {
+        let (nas, daemon, _) = in_doubt(Nas::new, true);
+        drop(daemon);
+        change(&nas);
+        let mut booted = nas.daemon();
+        assert!(matches!(booted.at_start(&next_boot()).unwrap(), StartAction::Ended(_)));
+        assert_eq!((nas.field().as_str(), booted.standing()), (field, None));
+    }
+}
+
+#[test]
 fn an_account_locked_while_its_press_was_in_doubt_is_off_and_no_unlocking_opens_it() {
     let (nas, mut daemon, mended) = in_doubt(Nas::new, true);
     mend(&mended);
@@ -236,7 +276,7 @@ fn a_press_in_doubt_leaves_the_one_before_it_standing_until_it_is_settled() {
         let (nas, mut daemon, mended) = in_doubt(taken_over, on);
         assert_eq!((daemon.standing(), nas.published().is_none()), (Some(("admin", 1)), true));
         mend(&mended);
-        daemon.window_ended(&later()).unwrap();
+        daemon.window_ended(&minutes_later(1)).unwrap();
         let (press, phase) = if on { (2, Phase::Recovered) } else { (1, Phase::TakenOver) };
         assert_eq!((daemon.standing(), daemon.last().unwrap().phase, is_on(&nas)), (Some(("admin", press)), phase, on));
     }

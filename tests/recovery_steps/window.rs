@@ -227,15 +227,65 @@ fn turning_off_that_somebody_asked_for_is_tried_again_each_minute_within_the_win
     let last = daemon.last().unwrap();
     assert_eq!(
         (nas.field().as_str(), daemon.window_ends(), last.phase, last.outcome.as_str()),
-        ("!", None, Phase::Off, "admin is off: asked for")
+        ("!", None, Phase::Off, "admin is off: the time is over and the default password was still set")
     );
-    // Nor without an open window.
-    fs::remove_file(nas.etc("writable again")).unwrap();
-    nas.set_password("$6$own$hash");
-    daemon.turn_off(&at("one", 500, FIRED), "asked for").unwrap_err();
+}
+
+#[test]
+fn turning_off_that_failed_is_not_forgotten_by_a_restart_nor_by_a_press_that_is_refused_then() {
+    for restarted in [false, true] {
+        let nas = Nas::new();
+        drop(nas.pressed());
+        let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only_for_now));
+        daemon.turn_off(&at("one", 300, FIRED), "asked for").unwrap_err();
+        daemon.refused("reset", "there is no default password".into(), &at("one", 310, FIRED));
+        assert!(daemon.window_ends().is_some_and(|ends| ends <= BootTime(Duration::from_secs(360))), "tried again within a minute");
+        fs::write(nas.etc("writable again"), "").unwrap();
+        if restarted {
+            assert!(matches!(nas.daemon().at_start(&at("one", 320, FIRED)).unwrap(), StartAction::Ended(WindowEnd::TurnedOff)));
+        } else {
+            assert!(matches!(daemon.window_ended(&at("one", 320, FIRED)).unwrap(), WindowEnd::TurnedOff));
+        }
+        assert_eq!(nas.field(), "!");
+    }
+}
+
+#[test]
+fn what_somebody_has_set_after_turning_off_failed_is_theirs() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(shadow_is_read_only_for_now));
+    daemon.turn_off(&at("one", 300, FIRED), "asked for").unwrap_err();
     fs::write(nas.etc("writable again"), "").unwrap();
-    daemon.window_ended(&Now { boot: daemon.window_ends().unwrap(), ..fired() }).unwrap();
-    assert_eq!((nas.field().as_str(), daemon.window_ends()), ("!", None));
+    nas.set_password("$6$own$hash");
+    assert!(matches!(daemon.window_ended(&at("one", 360, FIRED)).unwrap(), WindowEnd::TakenOver));
+    assert_eq!(nas.field(), "$6$own$hash");
+}
+
+#[test]
+fn an_account_turned_off_before_its_record_could_be_read_is_not_brought_back_by_it() {
+    for cut_off in [false, true] {
+        let nas = Nas::new();
+        drop(nas.pressed());
+        if cut_off {
+            // As it was before the account came back.
+            let text = fs::read_to_string(nas.paths().recovery_record()).unwrap();
+            fs::write(nas.paths().recovery_record(), text.replace(r#""phase": "recovered""#, r#""phase": "intended""#)).unwrap();
+            fs::remove_file(nas.paths().stamp()).unwrap();
+        }
+        let mut daemon = nas.daemon_on(FailingDisk::failing(record_cannot_be_read_for_now));
+        daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+        daemon.turn_off(&at("one", 210, FIRED), "asked for").unwrap();
+        assert_eq!(
+            (nas.field().as_str(), daemon.window_ends()),
+            ("!", Some(BootTime(Duration::from_secs(270)))),
+            "the record is still to be read"
+        );
+        fs::write(nas.paths().state.join("readable again"), "").unwrap();
+        assert!(matches!(daemon.window_ended(&at("one", 270, FIRED)).unwrap(), WindowEnd::NotOpen));
+        assert_eq!((nas.field().as_str(), daemon.last().unwrap().phase, daemon.window_ends()), ("!", Phase::Off, None));
+        assert!(matches!(nas.daemon().at_start(&at("one", 300, FIRED)).unwrap(), StartAction::Nothing));
+    }
 }
 
 #[test]

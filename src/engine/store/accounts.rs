@@ -43,14 +43,15 @@ impl Stored {
     }
 
     /// What a press does to it, and whether that is new. One press changes the account once: a second step that its owner has set up since then
-    /// stands.
+    /// stands. Told again after it had seemed over, it suspends enforcement again and changes nothing else.
     pub fn count_press(&mut self, press: i64) -> bool {
         let is_new = self.press != Some(press);
         if is_new {
             self.account.recover();
             self.press = Some(press);
+            return true;
         }
-        is_new
+        !std::mem::replace(&mut self.account.recovered, true)
     }
 }
 

@@ -8,16 +8,17 @@ use super::judgement::Judgement;
 use super::outcome::{RecoveryError, WindowEnd};
 use super::{RETRY, Recovery, audit, cut};
 use crate::core::recovery::{Now, PasswordIs, Phase, Record};
-use crate::core::shadow::{OFF, PasswordHash};
+use crate::core::shadow::PasswordHash;
+use crate::supervisor::accounts::State;
 
 impl Recovery {
     /// The press may have brought the account back. Shown as failed, since nobody may count on it. Gives the error back.
     pub(super) fn leave_in_doubt(&mut self, record: Record, error: RecoveryError, now: &Now) -> RecoveryError {
         log::error!("press {} is in doubt: {error}", record.press);
         audit(&record, "in doubt");
-        self.wanted_off = None;
         // What an earlier press in doubt may have done, this one may have, too: one look at the account tells of both.
-        let former = record.former.and_then(|former| if former.phase == Phase::Intended { former.former } else { Some(former) });
+        let is_same = |former: &Record| former.phase == Phase::Intended && former.account == record.account;
+        let former = record.former.and_then(|former| if is_same(&former) { former.former } else { Some(former) });
         let outcome = cut(&format!("in doubt: {error}; looked at again each minute"));
         self.stay_in_doubt(Record { outcome, refused: true, former, ..record }, now);
         error
@@ -37,11 +38,18 @@ impl Recovery {
         let field = self.or_again(self.accounts.password_field(&record.account), now)?;
         let field = field.as_ref().map(|field| field.as_slice());
         let password = self.judgement.afresh(field, &record.hash);
-        match self.or_again(password, now)? {
-            // Somebody has locked the account since. To carry the press out would unlock it, and a window would leave the default password behind a lock
-            // that anybody's unlocking opens. Nobody counts on this press: the account is turned off as whoever locked it meant.
-            PasswordIs::Default if field.is_some_and(|field| field.starts_with(OFF)) => {
+        let password = self.or_again(password, now)?;
+        let state = self.accounts.state(&record.account, now.wall);
+        match password {
+            // Somebody has locked the account since, or let it expire. To carry the press out would unlock it, and a window would leave the default
+            // password behind a lock that anybody's unlocking opens. Nobody counts on this press: the account is turned off as whoever locked it meant.
+            PasswordIs::Default if self.or_again(state, now)? != State::Active => {
                 let why = "it was locked while a press was in doubt, with the default password set";
+                self.put_off(&record.account, now, why).map(|()| WindowEnd::TurnedOff)
+            }
+            // As somebody wanted, or nobody can wait for it any more.
+            PasswordIs::Default if record.window.rest(now).is_none() => {
+                let why = "a press was in doubt for so long that its time is over";
                 self.put_off(&record.account, now, why).map(|()| WindowEnd::TurnedOff)
             }
             PasswordIs::Default => {
@@ -85,7 +93,6 @@ impl Recovery {
             }
         }
         if refused.is_err() && self.open_record().is_none() {
-            self.retry = None;
             self.close(now)?;
         }
         refused

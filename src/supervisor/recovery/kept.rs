@@ -20,6 +20,12 @@ impl Recovery {
         if self.unread {
             self.record = read_record(&*self.disk, &self.paths).map_err(RecoveryError::Record)?;
             self.unread = false;
+            if std::mem::take(&mut self.off_unread)
+                && let Some(record) = self.record.as_mut().filter(|record| record.account == self.config.account)
+            {
+                (record.phase, record.outcome, record.refused, record.former) = (Phase::Off, "turned off by hand".into(), false, None);
+                self.keep_or_forget();
+            }
             if self.doubt.is_some() {
                 self.account_of_last();
             }
@@ -119,6 +125,7 @@ fn completed(disk: &dyn Disk, paths: &Paths, record: Record) -> Record {
     Record {
         phase: Phase::Recovered,
         outcome: "recovered; but the rest of what came of it could not be noted".into(),
+        refused: false,
         former: None,
         ..record
     }

@@ -58,6 +58,16 @@ pub enum WindowEnd {
     NotOpen,
 }
 
+impl From<WindowEnd> for StartAction {
+    /// Another look at a press in doubt, at a start.
+    fn from(end: WindowEnd) -> Self {
+        match end {
+            WindowEnd::CarriedOut(done) => Self::CarriedOut(done),
+            end => Self::Ended(end),
+        }
+    }
+}
+
 impl From<StartAction> for WindowEnd {
     /// A start that could not read the record before.
     fn from(action: StartAction) -> Self {

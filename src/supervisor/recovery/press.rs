@@ -24,13 +24,18 @@ impl Recovery {
         if let Err(unread) = self.read_late() {
             log::error!("{unread}");
         }
-        let former = self.leave_other_account(now);
-        let record = self.begun(source, hash.0, former, now);
+        let record = self.begun(source, hash.0, self.unsettled_record().cloned(), now);
         self.record = Some(record.clone());
         match self.keep() {
             Ok(()) => {
-                self.unread = false;
+                (self.unread, self.off_unread) = (false, false);
                 self.carry_out(record, now)
+            }
+            // What is on the disk, and unread, stands.
+            Err(error) if self.unread => {
+                self.record = None;
+                log::error!("a press was refused: {error}");
+                Err(RecoveryError::Intent(error))
             }
             Err(error) => Err(self.refuse(record, RecoveryError::Intent(error), now)),
         }
@@ -80,21 +85,15 @@ impl Recovery {
         known.into_iter().flatten().max().unwrap_or_default().saturating_add(1)
     }
 
-    /// The configuration may name another account since: the one whose window is open is not forgotten. Returns the record that stands if this press
-    /// is refused.
-    fn leave_other_account(&mut self, now: &Now) -> Option<Record> {
-        let former = self.unsettled_record()?.clone();
-        if former.phase == Phase::TakenOver || former.account == self.config.account {
-            return Some(former);
-        }
-        match self.leave(&former, now) {
-            Ok(()) => None,
-            // If this press fails, too, that window goes on; else it is tried once more.
-            Err(error) => {
-                log::error!("{} still has the default password of an earlier press: {error}", former.account);
-                Some(former)
-            }
-        }
+    /// The configuration may name another account since: the one whose window is open is turned off, and so not left to a press that is refused; unless it
+    /// has a password of its own. What an operator should know where that fails.
+    fn leave_other_account(&mut self, mut record: Record, now: &Now) -> (Record, Option<Warning>) {
+        let is_other = |former: &mut Box<Record>| former.phase != Phase::TakenOver && former.account != record.account;
+        let Some(former) = record.former.take_if(is_other) else { return (record, None) };
+        let Err(error) = self.leave(&former, now) else { return (record, None) };
+        let warning = format!("{0} still has the default password of an earlier press: {error}; passwd -l {0}", former.account);
+        record.former = Some(former);
+        (record, Some(Warning::Other(warning)))
     }
 
     /// Turns the account of another press off, unless it has a password of its own.
@@ -106,16 +105,10 @@ impl Recovery {
         self.turn_off_account(&former.account, now).and(unpublished)
     }
 
-    /// What an operator should know of another account that could not be turned off before this press.
-    fn leave_at_last(&mut self, record: &Record, now: &Now) -> Option<Warning> {
-        let former = record.former.as_deref().filter(|former| former.phase != Phase::TakenOver && former.account != record.account)?;
-        let error = self.leave(former, now).err()?;
-        Some(Warning::Other(format!("{0} still has the default password of an earlier press: {error}; passwd -l {0}", former.account)))
-    }
-
     /// Steps 2 to 4 and 6.
     pub(super) fn carry_out(&mut self, record: Record, now: &Now) -> Result<Done, RecoveryError> {
         // Before the account is on: from then to its window nothing is touched that may keep us waiting.
+        let (record, left) = self.leave_other_account(record, now);
         let tallies = tally::clear(&self.disk, &self.paths, &record.account);
         let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
             Ok(back) => back,
@@ -123,9 +116,7 @@ impl Recovery {
             Err(error) => return Err(self.refuse(record, error, now)),
         };
         let window = Window::open(self.config.window, now);
-        self.wanted_off = None;
-        warnings.extend(tallies);
-        warnings.extend(self.leave_at_last(&record, now));
+        warnings.extend(tallies.into_iter().chain(left));
         let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
         later(self.publish(&record.account, window.ends));
         later(self.renew_stamp(record.press));
