@@ -13,10 +13,10 @@
 //! ```
 //!
 //! *Intended* is written before anything is done, so only a power cut or a crash leaves it behind, and a press in doubt: one under which the account
-//! files failed and can't be read. Nobody knows then whether the account is on, so it is looked at again each minute. Where the default password turns
-//! out to be set, the press is completed; where somebody has locked it since, the account is turned off; else the press is refused. A press that
-//! was reported as refused is not carried out later, when nobody expects it; and it leaves an open window of an earlier press, a press in doubt, and an
-//! account that was taken over, as it was.
+//! files failed and can't be read. Nobody knows then whether the account is on, so it is looked at again each minute and at each start. Where the
+//! default password turns out to be set, the press is completed; where somebody has locked it since, or the time is over, the account is turned off;
+//! else the press is refused. A press that was reported as refused is not carried out later, when nobody expects it; and it leaves an open window of an
+//! earlier press, a press in doubt, and an account that was taken over, as it was.
 //!
 //! The window is measured in boot time. After another boot the wall clock says how much of it is left, and at least the time since that boot is
 //! over. Where that clock has not even moved forward by so much, the account gets the rest once more, for at most [`BLIND_BOOTS`] such boots: a

@@ -26,8 +26,11 @@ use crate::sys::patience::{NoAnswer, Patience};
 /// The longest default password, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// How long the source is waited for: longer than a disk takes to spin up again, mostly, and not longer than whoever has pressed.
+/// How long the source is waited for where others wait meanwhile, for the account or its state.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// And for a press, which nothing waits for: longer than a disk takes to spin up.
+const PATIENCE_OF_A_PRESS: Duration = Duration::from_secs(20);
 
 /// What a press would set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Source {
     /// What is said where it does not answer.
     silent: String,
     patience: Patience,
+    /// How long a press waits.
+    of_a_press: Duration,
 }
 
 impl Source {
@@ -74,17 +79,17 @@ impl Source {
             None => "the network adapters do not answer".into(),
         };
         let (config, board, root) = (config.clone(), board.clone(), root.to_owned());
-        Self::asking(move || resolve(&config, &board, &root), silent, PATIENCE)
+        Self::asking(move || resolve(&config, &board, &root), silent, [PATIENCE, PATIENCE_OF_A_PRESS])
     }
 
-    /// By `find`, which is waited for at most `limit`; where it does not answer, `silent` is said.
+    /// By `find`, which is waited for at most so long, and so long by a press; where it does not answer, `silent` is said.
     #[must_use]
     pub fn asking(
         find: impl Fn() -> Result<DefaultPassword, NoStableAddress> + Send + Sync + 'static,
         silent: String,
-        limit: Duration,
+        [limit, of_a_press]: [Duration; 2],
     ) -> Self {
-        Self { find: Arc::new(find), silent, patience: Patience::new(limit) }
+        Self { find: Arc::new(find), silent, patience: Patience::new(limit), of_a_press }
     }
 
     /// The default password as it is now. Blocks, but not for long.
@@ -92,8 +97,20 @@ impl Source {
     /// # Errors
     /// As [`resolve`], and where the source does not answer.
     pub fn find(&self) -> Result<DefaultPassword, NoStableAddress> {
+        self.find_with(&self.patience)
+    }
+
+    /// The same for a press, which waits longer.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_for_a_press(&self) -> Result<DefaultPassword, NoStableAddress> {
+        self.find_with(&self.patience.insisting(self.of_a_press))
+    }
+
+    fn find_with(&self, patience: &Patience) -> Result<DefaultPassword, NoStableAddress> {
         let find = Arc::clone(&self.find);
-        self.patience.ask("source", move || find()).unwrap_or_else(|no_answer| {
+        patience.ask("source", move || find()).unwrap_or_else(|no_answer| {
             let reason = match no_answer {
                 NoAnswer::Silent => self.silent.clone(),
                 NoAnswer::NoThread(_) => no_answer.to_string(),

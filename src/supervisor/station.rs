@@ -132,7 +132,7 @@ impl Station {
     pub fn prepare(self: &Arc<Self>) -> Preparing {
         let station = Arc::clone(self);
         spawn_blocking(move || {
-            let password = station.source.find().map_err(|e| e.to_string())?;
+            let password = station.source.find_for_a_press().map_err(|e| e.to_string())?;
             recovery::prepare(station.machine.config.recovery.hash, &password).map_err(|e| e.to_string())
         })
     }
@@ -189,11 +189,16 @@ impl Station {
         self.window.send_replace(None);
         let station = Arc::clone(self);
         tokio::spawn(async move {
-            let ended = station.with(|_, recovery| recovery.window_ended(&recovery::now()));
+            let ended = station.with(|_, recovery| {
+                let ended = recovery.window_ended(&recovery::now());
+                (ended, recovery.standing().map(|(account, _)| account.to_owned()))
+            });
             match join(ended).await {
-                Ok(WindowEnd::CarriedOut(done)) => station.follow_up(&done),
-                Ok(_) => {}
-                Err(e) => error!("an earlier press, tried again in a minute: {e}"),
+                (Ok(WindowEnd::CarriedOut(done)), _) => station.follow_up(&done),
+                // As at a start, where its record could not be read.
+                (Ok(WindowEnd::NotYet), Some(account)) => station.run_hooks(account),
+                (Ok(_), _) => {}
+                (Err(e), _) => error!("an earlier press, tried again in a minute: {e}"),
             }
         });
     }

@@ -17,6 +17,8 @@ use super::clock;
 #[derive(Clone, Debug)]
 pub struct Patience {
     limit: Duration,
+    /// Whether what hangs is waited for, too.
+    insists: bool,
     asked: Arc<Asked>,
 }
 
@@ -59,13 +61,19 @@ impl Patience {
     /// Each thing is waited for at most this long.
     #[must_use]
     pub fn new(limit: Duration) -> Self {
-        Self { limit, asked: Arc::default() }
+        Self { limit, insists: false, asked: Arc::default() }
+    }
+
+    /// The same things, each waited for at most this long, also where somebody else has given up waiting for it: a disk spins up for a while.
+    #[must_use]
+    pub fn insisting(&self, limit: Duration) -> Self {
+        Self { limit, insists: true, asked: Arc::clone(&self.asked) }
     }
 
     /// The answer of `act`, which asks this thing. Two who ask the same thing take turns. Blocks.
     ///
     /// # Errors
-    /// Where it does not come in time; at once where the thing still hangs.
+    /// Where it does not come in time; at once where the thing still hangs, unless this insists.
     pub fn ask<T: Send + 'static>(&self, thing: &str, act: impl FnOnce() -> T + Send + 'static) -> Result<T, NoAnswer> {
         let since = clock::monotonic();
         self.take_turn(thing)?;
@@ -92,7 +100,11 @@ impl Patience {
     }
 
     fn take_turn(&self, thing: &str) -> Result<(), NoAnswer> {
-        let others = |things: &mut BTreeMap<String, Stage>| things.get(thing) == Some(&Stage::Asked);
+        let others = |things: &mut BTreeMap<String, Stage>| match things.get(thing) {
+            Some(Stage::Asked) => true,
+            Some(Stage::Hangs) => self.insists,
+            None => false,
+        };
         let waited = self.asked.changed.wait_timeout_while(self.asked.lock(), self.limit, others);
         let (mut things, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if things.contains_key(thing) {
@@ -196,6 +208,21 @@ mod tests {
             assert!(overtaken.recv_timeout(Duration::from_millis(50)).is_err(), "the second does not wait for the first");
             drop(release);
             assert_eq!((first.join().unwrap().unwrap(), second.join().unwrap().unwrap()), (1, 2));
+        });
+    }
+
+    #[test]
+    fn whoever_insists_waits_also_for_what_another_has_given_up() {
+        let impatient = Patience::new(Duration::ZERO);
+        let (release, hangs) = mpsc::channel::<()>();
+        let late = impatient.ask("disk", move || {
+            let _ = hangs.recv();
+        });
+        assert!(matches!(late, Err(NoAnswer::Silent)));
+        thread::scope(|scope| {
+            let patient = scope.spawn(|| impatient.insisting(HOUR).ask("disk", || 5));
+            drop(release);
+            assert_eq!(patient.join().unwrap().unwrap(), 5);
         });
     }
 

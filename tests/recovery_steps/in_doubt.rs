@@ -169,6 +169,8 @@ fn a_press_in_doubt_that_nobody_can_wait_for_any_more_or_that_somebody_wanted_of
     }
 }
 
+type Change = fn(&Nas);
+
 #[test]
 fn what_somebody_has_set_or_locked_while_a_press_was_in_doubt_counts_at_the_next_start_too() {
     let own = |nas: &Nas| nas.set_password("$6$own$hash");
@@ -179,7 +181,7 @@ fn what_somebody_has_set_or_locked_while_a_press_was_in_doubt_counts_at_the_next
         fields[7] = "1";
         fs::write(nas.etc("shadow"), text.replace(line, &fields.join(":"))).unwrap();
     };
-    let changes: [(fn(&Nas), &str); 2] = [(own, "$6$own$hash"), (expired, "!")];
+    let changes: [(Change, &str); 2] = [(own, "$6$own$hash"), (expired, "!")];
     for (change, field) in changes {
         let (nas, daemon, _) = in_doubt(Nas::new, true);
         drop(daemon);

@@ -128,7 +128,7 @@ fn a_source_that_hangs_keeps_neither_the_end_of_the_window_nor_turning_off_waiti
         let _ = hangs.lock().unwrap().recv();
         sticker()
     };
-    let source = Source::asking(find, "/mnt/secret: it does not answer".into(), Duration::ZERO);
+    let source = Source::asking(find, "/mnt/secret: it does not answer".into(), [Duration::ZERO; 2]);
     let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(move || source.find())).unwrap();
     // Who waited for it would never come back.
     let (come, back) = mpsc::channel();

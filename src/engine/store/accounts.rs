@@ -353,6 +353,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_press_that_had_seemed_over_suspends_enforcement_again_and_leaves_what_was_set_up_since() {
+        let mut alice = Stored::new(1000, "alice");
+        assert!(alice.count_press(1));
+        alice.account.methods = Methods::NONE.with(Method::SecurityCode);
+        assert!(!alice.count_press(1));
+        alice.account.recovered = false;
+        assert!(alice.count_press(1));
+        assert!(alice.account.recovered && alice.account.is_enabled());
+    }
+
+    #[test]
     fn an_enrolment_survives_its_packing() {
         for (algorithm, digits, period) in [(Algorithm::Sha1, 6, 30), (Algorithm::Sha256, 8, 60), (Algorithm::Sha512, 7, 120)] {
             let enrolment = Enrolment::existing(b"12345678901234567890".to_vec(), algorithm, digits, period).unwrap();

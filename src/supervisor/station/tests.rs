@@ -65,7 +65,7 @@ fn hanging() -> (Source, blocking::Sender<()>) {
         let _ = hangs.lock().unwrap().recv();
         sticker()
     };
-    (Source::asking(find, "/mnt/secret: it does not answer".into(), Duration::from_secs(1)), release)
+    (Source::asking(find, "/mnt/secret: it does not answer".into(), [Duration::from_secs(1); 2]), release)
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_press_in_doubt_is_told_to_the_engine_once_it_is_known_to_have_brought_the_a
     block_on(async {
         let (_folder, paths) = nas();
         let disk = Ailing::default();
-        let (station, mut told) = station(&paths, disk.clone(), Source::asking(sticker, String::new(), Duration::from_secs(60)));
+        let (station, mut told) = station(&paths, disk.clone(), Source::asking(sticker, String::new(), [Duration::from_secs(60); 2]));
         station.account().await.unwrap();
         disk.becomes(FALLS_ILL);
         station.carry_out("reset", None);
@@ -153,7 +153,7 @@ impl Disk for WithoutRecord {
 fn a_record_that_can_be_read_late_is_told_to_the_engine_late() {
     block_on(async {
         let (_folder, paths) = nas();
-        let source = || Source::asking(sticker, String::new(), Duration::from_secs(60));
+        let source = || Source::asking(sticker, String::new(), [Duration::from_secs(60); 2]);
         let (before, mut told) = station(&paths, RealDisk, source());
         before.carry_out("reset", None);
         done(&before).await;
