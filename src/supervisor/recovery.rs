@@ -272,6 +272,8 @@ impl Recovery {
     fn leave_no_time(&mut self, now: &Now) {
         if let Some(record) = self.record.as_mut().filter(|record| matches!(record.phase, Phase::Recovered | Phase::Intended)) {
             record.window = Window::open(Duration::ZERO, now);
+            // A start carries it out no more.
+            record.refused |= record.phase == Phase::Intended;
             if let Err(error) = self.keep() {
                 log::error!("that {} is to be off could not be noted: {error}", self.config.account);
             }

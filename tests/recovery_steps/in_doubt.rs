@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, io};
 
+use twostep::config;
 use twostep::core::recovery::Phase;
 use twostep::supervisor::recovery::{Now, Recovery, RecoveryError, StartAction, WindowEnd};
 use twostep::sys::atomic_file::{Disk, Step};
 use twostep::sys::crypt;
 
-use super::{FIRED, HOUR, Nas, PASSWORD, at, fired, later, next_boot, no_adapter, prepared};
+use super::{FIRED, HOUR, Nas, PASSWORD, at, fired, later, next_boot, no_adapter, prepared, sticker};
 
 /// A disk on which the account files fail, to read and to write, from this step on that touches them, until it is mended.
 struct Ailing {
@@ -134,6 +135,31 @@ fn the_default_password_under_another_salt_completes_a_press_in_doubt() {
     mend(&mended);
     nas.set_password(&crypt::hash(PASSWORD, crypt::Method::Sha512).unwrap().hash);
     assert!(matches!(daemon.window_ended(&minutes_later(1)).unwrap(), WindowEnd::CarriedOut(_)));
+}
+
+#[test]
+fn a_press_in_doubt_for_the_account_configured_before_is_looked_at_after_that_for_the_one_configured_now() {
+    let ailing = |nas: &Nas, account: &str, from| {
+        let mended = Arc::new(AtomicBool::new(false));
+        let disk = Ailing { from, steps: AtomicUsize::new(0), mended: Arc::clone(&mended) };
+        let config = config::Recovery { account: account.into(), ..nas.config() };
+        (Recovery::open_on(Arc::new(disk), nas.paths(), config, Box::new(sticker)).unwrap(), mended)
+    };
+    let mut pressed = (1..100).map(|from| {
+        let nas = Nas::new();
+        let (mut daemon, _) = ailing(&nas, "operator", from);
+        let fired = daemon.fire("reset", prepared(&daemon), &fired());
+        let is_on = nas.text("shadow").contains("operator:$");
+        (matches!(fired, Err(RecoveryError::Unknown(_))) && is_on).then_some(nas)
+    });
+    let nas = pressed.find_map(|nas| nas).unwrap();
+    let (mut daemon, mended) = ailing(&nas, "admin", 0);
+    daemon.at_start(&minutes_later(1)).unwrap_err();
+    assert!(matches!(daemon.fire("reset", prepared(&daemon), &minutes_later(2)), Err(RecoveryError::Unknown(_))));
+    mend(&mended);
+    assert!(matches!(daemon.window_ended(&minutes_later(3)).unwrap(), WindowEnd::NotYet));
+    assert_eq!((daemon.last().unwrap().account.as_str(), daemon.window_ends()), ("operator", Some(minutes_later(4).boot)));
+    assert!(matches!(daemon.window_ended(&minutes_later(4)).unwrap(), WindowEnd::CarriedOut(done) if done.account == "operator"));
 }
 
 #[test]

@@ -16,7 +16,8 @@ use twostep::sys::crypt;
 
 use super::disk::FailingDisk;
 use super::{
-    FIRED, HOUR, Nas, PASSWORD, SOON, at, fired, later, no_adapter, outcome_cannot_be_kept, prepared, shadow_is_read_only, sticker,
+    FIRED, HOUR, Nas, PASSWORD, SOON, at, fired, later, next_boot, no_adapter, outcome_cannot_be_kept, prepared, shadow_is_read_only,
+    sticker,
 };
 
 #[test]
@@ -262,16 +263,34 @@ fn what_somebody_has_set_after_turning_off_failed_is_theirs() {
     assert_eq!(nas.field(), "$6$own$hash");
 }
 
+/// The record as it was then.
+fn cut_off_before_the_account_came_back(nas: &Nas) {
+    let text = fs::read_to_string(nas.paths().recovery_record()).unwrap();
+    fs::write(nas.paths().recovery_record(), text.replace(r#""phase": "recovered""#, r#""phase": "intended""#)).unwrap();
+    fs::remove_file(nas.paths().stamp()).unwrap();
+}
+
+#[test]
+fn a_press_that_was_cut_off_and_that_somebody_wants_undone_is_not_carried_out_by_a_later_start() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    cut_off_before_the_account_came_back(&nas);
+    let fails = |step: &Step, path: &Path| record_cannot_be_read_for_now(step, path).or_else(|| shadow_is_read_only(step, path));
+    let mut daemon = nas.daemon_on(FailingDisk::failing(fails));
+    daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+    fs::write(nas.paths().state.join("readable again"), "").unwrap();
+    daemon.turn_off(&at("one", 210, FIRED), "asked for").unwrap_err();
+    assert!(matches!(nas.daemon().at_start(&next_boot()).unwrap(), StartAction::Ended(WindowEnd::TurnedOff)));
+    assert_eq!(nas.field(), "!");
+}
+
 #[test]
 fn an_account_turned_off_before_its_record_could_be_read_is_not_brought_back_by_it() {
     for cut_off in [false, true] {
         let nas = Nas::new();
         drop(nas.pressed());
         if cut_off {
-            // As it was before the account came back.
-            let text = fs::read_to_string(nas.paths().recovery_record()).unwrap();
-            fs::write(nas.paths().recovery_record(), text.replace(r#""phase": "recovered""#, r#""phase": "intended""#)).unwrap();
-            fs::remove_file(nas.paths().stamp()).unwrap();
+            cut_off_before_the_account_came_back(&nas);
         }
         let mut daemon = nas.daemon_on(FailingDisk::failing(record_cannot_be_read_for_now));
         daemon.at_start(&at("one", 200, FIRED)).unwrap_err();

@@ -63,7 +63,8 @@ impl Recovery {
                 let nothing = "the account files failed under it, and the default password is not set";
                 let outcome = format!("refused: {nothing}{}", lost(&record.account, password));
                 self.stand_back(record, &outcome, now);
-                if self.open_record().is_some() {
+                // Of the press before it.
+                if self.open_record().or(self.intended_record()).is_some() {
                     return Ok(WindowEnd::NotYet);
                 }
                 self.close(now).map(|()| WindowEnd::NotOpen)
