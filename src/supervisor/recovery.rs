@@ -101,8 +101,10 @@ pub struct Recovery {
     /// Whether the record is still to be read: until now the disk did not give it.
     unread: bool,
     retry: Option<BootTime>,
-    /// Whether the account was turned off while the record was still to be read.
-    off_unread: bool,
+    /// Whether somebody wanted the account off while the record was still to be read, and whether it was turned off then.
+    off_unread: Option<bool>,
+    /// Whether the record is still to be written, as far as a press in doubt or somebody's wish wants it.
+    unkept: bool,
     /// Why the configuration leaves in doubt which account it is.
     doubt: Option<String>,
 }
@@ -146,7 +148,8 @@ impl Recovery {
             record,
             unread,
             retry: None,
-            off_unread: false,
+            off_unread: None,
+            unkept: false,
             doubt: None,
         })
     }
@@ -187,7 +190,7 @@ impl Recovery {
     /// Where that failed; an account that should be off is tried again, see [`Self::window_ends`].
     pub fn at_start(&mut self, now: &Now) -> Result<StartAction, RecoveryError> {
         self.refill_reserve();
-        let read = self.read_late();
+        let read = self.read_late(now);
         self.or_again(read, now)?;
         if let Some(why) = self.doubt.clone() {
             self.cut_off_in_doubt(&why, now)?;
@@ -234,6 +237,7 @@ impl Recovery {
         if self.unread {
             return self.at_start(now).map(WindowEnd::from);
         }
+        self.unkept = self.unkept && self.keep().is_err();
         if let Some(record) = self.intended_record().cloned() {
             return self.look_again(record, now);
         }
@@ -250,7 +254,7 @@ impl Recovery {
     /// Where it is in doubt which account that is. Where the account files could not be written, or the account is off and only its publication not
     /// removed: then an open window, or a press in doubt, has no time left, so that it is ended as soon as it can be, see [`Self::window_ends`].
     pub fn turn_off(&mut self, now: &Now, why: &str) -> Result<(), RecoveryError> {
-        if let Err(unread) = self.read_late() {
+        if let Err(unread) = self.read_late(now) {
             log::error!("{unread}");
         }
         let account = match self.open_record().or(self.intended_record()) {
@@ -259,24 +263,23 @@ impl Recovery {
         };
         let off = self.put_off(&account, now, why);
         if off.is_err() {
-            self.leave_no_time(now);
+            self.leave_no_time(&account, now);
         }
         if self.unread {
-            self.off_unread |= off.is_ok();
+            self.off_unread = Some(off.is_ok());
             self.retry = Some(now.boot + RETRY);
         }
         off
     }
 
     /// Somebody wants the account off, which it can't be now. What they set or lock until then is judged as at any window's end.
-    fn leave_no_time(&mut self, now: &Now) {
-        if let Some(record) = self.record.as_mut().filter(|record| matches!(record.phase, Phase::Recovered | Phase::Intended)) {
+    fn leave_no_time(&mut self, account: &str, now: &Now) {
+        let is_open = |record: &&mut Record| record.account == account && matches!(record.phase, Phase::Recovered | Phase::Intended);
+        if let Some(record) = self.record.as_mut().filter(is_open) {
             record.window = Window::open(Duration::ZERO, now);
             // A start carries it out no more.
             record.refused |= record.phase == Phase::Intended;
-            if let Err(error) = self.keep() {
-                log::error!("that {} is to be off could not be noted: {error}", self.config.account);
-            }
+            self.keep_or_later();
         }
     }
 
@@ -285,8 +288,8 @@ impl Recovery {
         let unpublished = self.unpublish();
         self.turn_off_account(account, now)?;
         self.settle(Phase::Off, account, &format!("{account} is off: {why}"));
-        // Where another account's press was in doubt before.
-        self.retry = self.intended_record().map(|_| now.boot + RETRY);
+        // Another account's press may be what stands now.
+        self.retry = self.open_record().or(self.intended_record()).map(|_| now.boot + RETRY);
         self.or_again(unpublished, now)
     }
 

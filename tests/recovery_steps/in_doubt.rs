@@ -32,8 +32,7 @@ impl Disk for Ailing {
 
 /// The daemon on such a disk, and what mends it.
 fn daemon_ailing(nas: &Nas, from: usize) -> (Recovery, Arc<AtomicBool>) {
-    let mended = Arc::new(AtomicBool::new(false));
-    (nas.daemon_on(Ailing { from, steps: AtomicUsize::new(0), mended: Arc::clone(&mended) }), mended)
+    ailing(nas, "admin", from)
 }
 
 fn mend(mended: &AtomicBool) {
@@ -137,14 +136,29 @@ fn the_default_password_under_another_salt_completes_a_press_in_doubt() {
     assert!(matches!(daemon.window_ended(&minutes_later(1)).unwrap(), WindowEnd::CarriedOut(_)));
 }
 
+/// The daemon on such a disk, with this account configured, and what mends it.
+fn ailing(nas: &Nas, account: &str, from: usize) -> (Recovery, Arc<AtomicBool>) {
+    let mended = Arc::new(AtomicBool::new(false));
+    let disk = Ailing { from, steps: AtomicUsize::new(0), mended: Arc::clone(&mended) };
+    let config = config::Recovery { account: account.into(), ..nas.config() };
+    (Recovery::open_on(Arc::new(disk), nas.paths(), config, Box::new(sticker)).unwrap(), mended)
+}
+
+#[test]
+fn once_a_press_in_doubt_for_another_account_is_settled_the_window_before_it_goes_on() {
+    let nas = pressed_before();
+    let (mut daemon, mended) = ailing(&nas, "operator", 0);
+    assert!(matches!(daemon.fire("reset", prepared(&daemon), &minutes_later(1)), Err(RecoveryError::Unknown(_))));
+    mend(&mended);
+    daemon.turn_off(&minutes_later(2), "asked for").unwrap();
+    assert_eq!((daemon.last().unwrap().account.as_str(), daemon.window_ends()), ("admin", Some(minutes_later(3).boot)));
+    assert!(matches!(daemon.window_ended(&minutes_later(3)).unwrap(), WindowEnd::NotYet));
+    assert_eq!((daemon.standing(), daemon.window_ends()), (Some(("admin", 1)), Some(at("one", 100 + HOUR, 0).boot)));
+    assert!(nas.published().is_some());
+}
+
 #[test]
 fn a_press_in_doubt_for_the_account_configured_before_is_looked_at_after_that_for_the_one_configured_now() {
-    let ailing = |nas: &Nas, account: &str, from| {
-        let mended = Arc::new(AtomicBool::new(false));
-        let disk = Ailing { from, steps: AtomicUsize::new(0), mended: Arc::clone(&mended) };
-        let config = config::Recovery { account: account.into(), ..nas.config() };
-        (Recovery::open_on(Arc::new(disk), nas.paths(), config, Box::new(sticker)).unwrap(), mended)
-    };
     let mut pressed = (1..100).map(|from| {
         let nas = Nas::new();
         let (mut daemon, _) = ailing(&nas, "operator", from);
@@ -236,6 +250,43 @@ fn without_the_default_password_at_hand_a_press_in_doubt_stays_so() {
     let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(no_adapter)).unwrap();
     assert!(matches!(daemon.window_ended(&minutes_later(1)), Err(RecoveryError::Undecided(_))));
     assert_eq!((daemon.window_ends(), nas.field().as_str()), (Some(minutes_later(2).boot), "$6$some$hash"));
+}
+
+/// With the window of an earlier press open.
+fn pressed_before() -> Nas {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    nas
+}
+
+#[test]
+fn what_an_open_window_has_set_completes_a_press_in_doubt_without_the_default_password_at_hand() {
+    let (nas, daemon, _) = in_doubt(pressed_before, true);
+    drop(daemon);
+    let mut daemon = Recovery::open(nas.paths(), nas.config(), Box::new(no_adapter)).unwrap();
+    assert!(matches!(daemon.window_ended(&minutes_later(1)).unwrap(), WindowEnd::CarriedOut(_)));
+}
+
+#[test]
+fn that_a_press_is_in_doubt_is_noted_again_until_it_can_be() {
+    let fails = |step: &Step, path: &Path| {
+        let account_files = path.parent().is_some_and(|folder| folder.ends_with("etc")) && *step != Step::Lock;
+        let in_doubt = *step == Step::Write && path.ends_with(".recovery.json.twostep") && path.with_file_name("begun").exists();
+        let begun = path.ends_with("recovery.json") && *step == Step::Rename;
+        if begun {
+            fs::write(path.with_file_name("begun"), "").unwrap();
+        }
+        (account_files || in_doubt && !path.with_file_name("writable again").exists()).then_some(libc::EIO)
+    };
+    let nas = Nas::new();
+    let mut daemon = nas.daemon_on(super::disk::FailingDisk::failing(fails));
+    assert!(matches!(daemon.fire("reset", prepared(&daemon), &fired()), Err(RecoveryError::Unknown(_))));
+    let noted = || fs::read_to_string(nas.paths().recovery_record()).unwrap().contains("in doubt: ");
+    daemon.window_ended(&minutes_later(1)).unwrap_err();
+    assert!(!noted());
+    fs::write(nas.paths().state.join("writable again"), "").unwrap();
+    daemon.window_ended(&minutes_later(2)).unwrap_err();
+    assert!(noted());
 }
 
 #[test]

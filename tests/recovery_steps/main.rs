@@ -299,14 +299,20 @@ fn an_account_that_cannot_be_turned_off_at_a_press_for_another_is_not_forgotten(
 }
 
 #[test]
-fn an_account_that_could_not_be_turned_off_before_a_press_for_another_is_told() {
+fn an_account_that_could_not_be_turned_off_before_a_press_for_another_is_turned_off_after_it() {
     let nas = Nas::new();
     let daemon = pressed_for_another_account(&nas, |step, path| {
         shadow_is_read_only(step, path).filter(|_| !fs::read_to_string(path.with_file_name("passwd")).unwrap().contains("operator"))
     });
-    let last = daemon.last().unwrap();
-    assert_eq!((last.account.as_str(), last.phase), ("operator", twostep::core::recovery::Phase::Recovered));
-    assert!(last.outcome.contains("admin still has the default password") && last.outcome.ends_with("passwd -l admin"), "{last:?}");
+    assert_eq!((daemon.last().unwrap().outcome.as_str(), nas.field().as_str()), ("recovered, made anew", "!"));
+    let nas = Nas::new();
+    let daemon = pressed_for_another_account(&nas, |step, path| {
+        let made = |file| fs::read_to_string(path.with_file_name(file)).unwrap().contains("operator");
+        shadow_is_read_only(step, path).filter(|_| !made("passwd") || made("shadow"))
+    });
+    let told = daemon.last().unwrap().outcome;
+    assert!(told.contains("admin still has the default password of an earlier press: ") && told.ends_with("; passwd -l admin"), "{told}");
+    assert_eq!(nas.published().unwrap().account, "operator");
 }
 
 #[test]

@@ -343,6 +343,36 @@ fn a_record_that_cannot_be_read_for_a_moment_is_read_a_minute_later() {
 }
 
 #[test]
+fn a_press_that_fails_in_the_place_of_a_record_that_cannot_be_read_leaves_no_account_on_without_a_window() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        record_cannot_be_read_for_now(step, path).or_else(|| shadow_is_read_only_for_now(step, path))
+    }));
+    daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+    daemon.fire("reset", prepared(&daemon), &at("one", 210, FIRED)).unwrap_err();
+    fs::write(nas.etc("writable again"), "").unwrap();
+    let end = daemon.window_ended(&at("one", 270, FIRED)).unwrap();
+    assert!(matches!(end, WindowEnd::CarriedOut(_)), "{end:?}");
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(270 + HOUR))));
+}
+
+#[test]
+fn turning_off_that_failed_before_the_record_could_be_read_counts_once_it_is() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        record_cannot_be_read_for_now(step, path).or_else(|| shadow_is_read_only_for_now(step, path))
+    }));
+    daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+    daemon.turn_off(&at("one", 210, FIRED), "asked for").unwrap_err();
+    fs::write(nas.etc("writable again"), "").unwrap();
+    fs::write(nas.paths().state.join("readable again"), "").unwrap();
+    assert!(matches!(daemon.window_ended(&at("one", 270, FIRED)).unwrap(), WindowEnd::TurnedOff));
+    assert_eq!(nas.field(), "!");
+}
+
+#[test]
 fn a_press_does_not_wait_for_a_record_that_cannot_be_read() {
     let nas = Nas::new();
     drop(nas.pressed());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::outcome::{Published, RecoveryError};
 use super::{Recovery, is_fit};
 use crate::config::paths::Paths;
-use crate::core::recovery::{Phase, Record, VERSION};
+use crate::core::recovery::{Now, Phase, Record, VERSION};
 use crate::core::time::BootTime;
 use crate::sys::atomic_file::{self, Disk, FileError};
 
@@ -16,15 +16,15 @@ const RESERVE: usize = 256 << 10;
 
 impl Recovery {
     /// Reads the record, where that has failed until now.
-    pub(super) fn read_late(&mut self) -> Result<(), RecoveryError> {
+    pub(super) fn read_late(&mut self, now: &Now) -> Result<(), RecoveryError> {
         if self.unread {
             self.record = read_record(&*self.disk, &self.paths).map_err(RecoveryError::Record)?;
             self.unread = false;
-            if std::mem::take(&mut self.off_unread)
-                && let Some(record) = self.record.as_mut().filter(|record| record.account == self.config.account)
-            {
-                (record.phase, record.outcome, record.refused, record.former) = (Phase::Off, "turned off by hand".into(), false, None);
-                self.keep_or_forget();
+            let account = self.config.account.clone();
+            match self.off_unread.take() {
+                Some(true) => self.settle(Phase::Off, &account, &format!("{account} is off: turned off by hand")),
+                Some(false) => self.leave_no_time(&account, now),
+                None => {}
             }
             if self.doubt.is_some() {
                 self.account_of_last();
@@ -75,6 +75,14 @@ impl Recovery {
             if let Err(error) = atomic_file::remove(&*self.disk, &self.paths.recovery_record()) {
                 log::error!("nor the record be removed: {error}");
             }
+        }
+    }
+
+    /// What must not be lost is written again later where it can't be now.
+    pub(super) fn keep_or_later(&mut self) {
+        if let Err(error) = self.keep() {
+            log::error!("what became of the press could not be noted, and is tried again: {error}");
+            self.unkept = true;
         }
     }
 

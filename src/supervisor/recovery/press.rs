@@ -21,15 +21,20 @@ impl Recovery {
     pub fn fire(&mut self, source: &str, hash: PreparedHash, now: &Now) -> Result<Done, RecoveryError> {
         self.may_press()?;
         // A press needs no record of another: a new one takes its place.
-        if let Err(unread) = self.read_late() {
+        if let Err(unread) = self.read_late(now) {
             log::error!("{unread}");
         }
         let record = self.begun(source, hash.0, self.unsettled_record().cloned(), now);
         self.record = Some(record.clone());
         match self.keep() {
             Ok(()) => {
-                (self.unread, self.off_unread) = (false, false);
-                self.carry_out(record, now)
+                let blind = std::mem::take(&mut self.unread);
+                self.off_unread = None;
+                self.carry_out(record.clone(), now).map_err(|error| match self.record.as_ref().map(|record| record.phase) {
+                    // The window of the press whose record it has taken the place of may be open.
+                    Some(Phase::Failed) if blind => self.leave_in_doubt(record, error, now),
+                    _ => error,
+                })
             }
             // What is on the disk, and unread, stands.
             Err(error) if self.unread => {
@@ -47,7 +52,7 @@ impl Recovery {
             return in_doubt;
         }
         // It must not take the place of one that stands.
-        if let Err(unread) = self.read_late() {
+        if let Err(unread) = self.read_late(now) {
             log::error!("a press was refused: {reason}; {unread}");
             return RecoveryError::NoPassword(reason);
         }
@@ -86,29 +91,36 @@ impl Recovery {
     }
 
     /// The configuration may name another account since: the one whose window is open is turned off, and so not left to a press that is refused; unless it
-    /// has a password of its own. What an operator should know where that fails.
-    fn leave_other_account(&mut self, mut record: Record, now: &Now) -> (Record, Option<Warning>) {
-        let is_other = |former: &mut Box<Record>| former.phase != Phase::TakenOver && former.account != record.account;
-        let Some(former) = record.former.take_if(is_other) else { return (record, None) };
-        let Err(error) = self.leave(&former, now) else { return (record, None) };
-        let warning = format!("{0} still has the default password of an earlier press: {error}; passwd -l {0}", former.account);
-        record.former = Some(former);
-        (record, Some(Warning::Other(warning)))
+    /// has a password of its own. Returns it where that fails.
+    fn leave_other_accounts(&mut self, record: &mut Record, now: &Now) -> Option<Box<Record>> {
+        let Record { account, former, .. } = record;
+        while let Some(other) = former.take_if(|former| former.phase != Phase::TakenOver && former.account != *account) {
+            let unpublished = self.unpublish();
+            if let Err(error) = self.leave(&other, now).and(unpublished) {
+                log::error!("{} still has the default password of an earlier press: {error}", other.account);
+                *former = Some(other.clone());
+                return Some(other);
+            }
+            *former = other.former;
+        }
+        None
     }
 
     /// Turns the account of another press off, unless it has a password of its own.
-    fn leave(&mut self, former: &Record, now: &Now) -> Result<(), RecoveryError> {
-        if self.password_is(former)? == PasswordIs::Other {
-            return Ok(());
-        }
-        let unpublished = self.unpublish();
-        self.turn_off_account(&former.account, now).and(unpublished)
+    fn leave(&mut self, other: &Record, now: &Now) -> Result<(), RecoveryError> {
+        if self.password_is(other)? == PasswordIs::Other { Ok(()) } else { self.turn_off_account(&other.account, now) }
+    }
+
+    /// Tried once more, now that the account of this press has its window. What an operator should know where it fails again.
+    fn leave_at_last(&mut self, other: &Record, now: &Now) -> Option<Warning> {
+        let error = self.leave(other, now).err()?;
+        Some(Warning::Other(format!("{0} still has the default password of an earlier press: {error}; passwd -l {0}", other.account)))
     }
 
     /// Steps 2 to 4 and 6.
-    pub(super) fn carry_out(&mut self, record: Record, now: &Now) -> Result<Done, RecoveryError> {
+    pub(super) fn carry_out(&mut self, mut record: Record, now: &Now) -> Result<Done, RecoveryError> {
         // Before the account is on: from then to its window nothing is touched that may keep us waiting.
-        let (record, left) = self.leave_other_account(record, now);
+        let other = self.leave_other_accounts(&mut record, now);
         let tallies = tally::clear(&self.disk, &self.paths, &record.account);
         let BroughtBack { created, mut warnings } = match self.bring_back(&record, now) {
             Ok(back) => back,
@@ -116,17 +128,23 @@ impl Recovery {
             Err(error) => return Err(self.refuse(record, error, now)),
         };
         let window = Window::open(self.config.window, now);
-        warnings.extend(tallies.into_iter().chain(left));
+        warnings.extend(tallies);
         let mut later = |step: Result<(), FileError>| warnings.extend(step.err().map(Warning::File));
         later(self.publish(&record.account, window.ends));
         later(self.renew_stamp(record.press));
         let (press, account, until) = (record.press, record.account.clone(), window.ends);
-        let outcome = outcome::carried_out(created, &warnings);
+        let mut outcome = outcome::carried_out(created, &warnings);
         self.record = Some(Record { phase: Phase::Recovered, window, outcome: cut(&outcome), refused: false, former: None, ..record });
         // On disk the press would still be to be carried out: what could not be kept is tried again within the window.
         let kept = self.keep();
         self.retry = kept.is_err().then(|| (now.boot + RETRY).min(until));
         warnings.extend(kept.err().map(Warning::File));
+        if let Some(told) = other.and_then(|other| self.leave_at_last(&other, now)) {
+            outcome = format!("{outcome}; but {told}");
+            self.record = self.record.take().map(|record| Record { outcome: cut(&outcome), ..record });
+            self.keep_or_later();
+            warnings.push(told);
+        }
         log::info!(target: "audit", "recovery press={press} account={account} outcome={outcome:?}");
         for warning in &warnings {
             log::warn!("press {press}: {warning}");
