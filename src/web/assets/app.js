@@ -63,7 +63,7 @@ function open(link) {
   else scanned(link);
 }
 
-/** What was scanned. A pairing has to be kept: where the storage is lost, a page that is loaded anew has it again. */
+/** What was scanned. A pairing is kept: where the storage is lost, a page loaded anew has it again. */
 async function found(link) {
   if (link.kind === 'pair' && !(await loadAccounts().catch(() => null))) location.assign(link.text);
   else open(link);

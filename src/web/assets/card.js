@@ -13,7 +13,7 @@ import { digits } from './protocol.js';
 import { announce } from './screen.js';
 import { explain, spelt, t } from './strings.js';
 
-/** A card that has just moved must not catch the tap that was meant for what was there before. In milliseconds. */
+/** A card that has just moved must not catch the tap meant for what was there before. In milliseconds. */
 const SETTLE = 800;
 
 const words = t.request;

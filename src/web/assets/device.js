@@ -3,7 +3,7 @@
 /** Without a secure context there are neither keys nor camera. */
 export const canHoldKeys = () => isSecureContext && Boolean(globalThis.crypto?.subtle) && 'indexedDB' in globalThis;
 
-/** iOS in a browser: its storage goes after seven days without a visit, and the installed app has another storage. */
+/** iOS in a browser: its storage goes after seven days without a visit, and the installed app has its own. */
 export const onIosInBrowser = () => navigator.standalone === false && navigator.maxTouchPoints > 0;
 
 /** A name that the owner will know again in a list. */
@@ -35,7 +35,7 @@ export const installOffer = () => offer;
 
 let untrusted = false;
 
-/** Chromium gives no service worker to a site whose certificate it does not trust, even after the user went on. */
+/** Chromium gives no service worker where it does not trust the certificate, even after the user went on. */
 export const certificateUntrusted = () => untrusted;
 
 /** Lets the page open without the NAS, to say that the NAS is away. */

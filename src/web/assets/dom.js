@@ -71,7 +71,7 @@ export const figures = (test, text) => h('p', { class: `big ${test}` },
 export const facts = (...pairs) =>
   h('dl', { class: 'facts' }, pairs.filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value))));
 
-/** While `work` runs, none of the buttons can be pressed again; the focus comes back to the one that had it. */
+/** While `work` runs, none of the buttons can be pressed; the focus comes back to the one that had it. */
 export async function busy(buttons, work) {
   const held = buttons.find((one) => one === document.activeElement);
   for (const one of buttons) one.disabled = true;

@@ -1,4 +1,4 @@
-/** The home screen: open requests, the way to scan, the accounts. It stays as it is and takes in what changes, so that no focus is lost. */
+/** Open requests, the way to scan, the accounts. It stays and takes in what changes, so that no focus is lost. */
 
 import { accountScreen } from './account.js';
 import { Card } from './card.js';
@@ -123,7 +123,7 @@ function closed(card) {
   draw();
 }
 
-/** A card never comes between the finger and another's button: it stands last, or in the place of the account's card before it. */
+/** A card never comes between the finger and a button: it stands last, or where its account's card before it was. */
 function add(account, request) {
   const key = `${account.account}\n${request.login}`;
   const before = [...cards.values()].filter((card) => card.state === 'over' && card.account.account === account.account);

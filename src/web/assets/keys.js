@@ -9,7 +9,7 @@ const SHA256 = { name: 'ECDSA', hash: 'SHA-256' };
 /** As it was read last. */
 let held = null;
 
-/** The key, made and kept at the first use. @throws where this browser keeps nothing, as some private windows do */
+/** The key, made at the first use. @throws where this browser keeps nothing, as some private windows do */
 export async function ensureKey() {
   held = await loadKey();
   if (held) return held;
@@ -18,7 +18,7 @@ export async function ensureKey() {
   return held;
 }
 
-/** The key for what is paired already: a page that loses its storage, as on iOS in the background, goes on with what it has read. */
+/** The key for what is paired: a page that loses its storage, as on iOS, goes on with what it has read. */
 export const knownKey = () => ensureKey().catch((error) => {
   if (held) return held;
   throw error;

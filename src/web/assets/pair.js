@@ -49,7 +49,7 @@ function codeScreen(reply) {
   announce(`${words.code}: ${spelt(reply.code)}`);
 }
 
-/** Tells the NAS what the user saw. `once` is the nonce that came with the pairing. @returns a sentence where it may be tried again */
+/** Tells the NAS what the user saw. `once`: the pairing's nonce. @returns a sentence where it may be tried again */
 async function confirm(reply, name, number, once) {
   try {
     const { outcome } = await confirmPairing(reply.authenticator, number !== undefined, number, once);

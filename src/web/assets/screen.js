@@ -1,4 +1,4 @@
-/** One screen at a time: what stands in `main`, where the focus goes, what is read aloud, and the way back. */
+/** One screen at a time: what stands in `main`, the focus, what is read aloud, and the way back. */
 
 import { button, h, icon } from './dom.js';
 import { t } from './strings.js';

@@ -1,4 +1,4 @@
-/** What this phone keeps for this NAS: one key, which cannot be read out, and the accounts paired with it. In IndexedDB. */
+/** What this phone keeps for this NAS, in IndexedDB: one key, which can't be read out, and the accounts. */
 
 const KEY = 'phone';
 let opened;
@@ -65,7 +65,7 @@ export async function loadAccounts() {
 
 export const saveAccount = (account) => inStore('accounts', 'readwrite', (store) => promised(store.put(account)));
 
-/** A setup takes at most 10 minutes; until it is finished the NAS does not know the phone. In milliseconds. */
+/** A setup takes at most 10 minutes; until its end the NAS does not know the phone. In milliseconds. */
 const SETUP = 15 * 60_000;
 
 /** Whether the NAS may not know the phone *yet*: it never has, and was paired a moment ago. */
