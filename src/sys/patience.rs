@@ -219,11 +219,12 @@ mod tests {
             let _ = hangs.recv();
         });
         assert!(matches!(late, Err(NoAnswer::Silent)));
-        thread::scope(|scope| {
-            let patient = scope.spawn(|| impatient.insisting(HOUR).ask("disk", || 5));
-            drop(release);
-            assert_eq!(patient.join().unwrap().unwrap(), 5);
-        });
+        let patient = impatient.insisting(HOUR);
+        let (say, answered) = mpsc::channel();
+        thread::spawn(move || say.send(patient.ask("disk", || 5)));
+        assert!(answered.recv_timeout(Duration::from_millis(50)).is_err(), "it does not wait for what hangs");
+        drop(release);
+        assert_eq!(answered.recv().unwrap().unwrap(), 5);
     }
 
     #[test]
