@@ -358,6 +358,23 @@ fn a_press_that_fails_in_the_place_of_a_record_that_cannot_be_read_leaves_no_acc
 }
 
 #[test]
+fn a_press_that_can_be_noted_as_little_as_the_record_can_be_read_takes_nothing_away() {
+    let nas = Nas::new();
+    drop(nas.pressed());
+    let mut daemon = nas.daemon_on(FailingDisk::failing(|step, path| {
+        let away = !path.with_file_name("readable again").exists();
+        record_cannot_be_read_for_now(step, path).or((away && path.ends_with(".recovery.json.twostep")).then_some(libc::EIO))
+    }));
+    daemon.at_start(&at("one", 200, FIRED)).unwrap_err();
+    let refused = daemon.fire("reset", prepared(&daemon), &at("one", 210, FIRED));
+    assert!(matches!(refused, Err(RecoveryError::Intent(_))), "{refused:?}");
+    assert_eq!(daemon.window_ends(), Some(BootTime(Duration::from_secs(260))));
+    fs::write(nas.paths().state.join("readable again"), "").unwrap();
+    assert!(matches!(daemon.window_ended(&at("one", 260, FIRED)).unwrap(), WindowEnd::NotYet));
+    assert_eq!((daemon.standing(), daemon.window_ends()), (Some(("admin", 1)), Some(BootTime(Duration::from_secs(100 + HOUR)))));
+}
+
+#[test]
 fn turning_off_that_failed_before_the_record_could_be_read_counts_once_it_is() {
     let nas = Nas::new();
     drop(nas.pressed());
