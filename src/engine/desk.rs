@@ -11,11 +11,12 @@ use tokio::sync::Mutex as Turn;
 
 use super::clocks::Believed;
 use super::directory::{Directory, Person, Silent};
+use super::login::known::KnownAccounts;
 use super::login::{domain, phone};
 use super::mail::Mailer;
 use super::phones::Phones;
 use super::root::Root;
-use super::store::{AuditEntry, Lookup, Store, StoreError, Stored, Subject, View};
+use super::store::{AuditEntry, Clocks, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::{Config, WEB_USER};
 use crate::core::base64url;
 use crate::core::clock::{ClockFault, Horizon, Moment, plausible};
@@ -77,6 +78,7 @@ pub struct Desk {
     /// The strangers' shares of the audit trail.
     shares: Mutex<Shares>,
     pub(super) silent: domain::SilentGroups,
+    pub(super) known: KnownAccounts,
 }
 
 /// What one account may cause.
@@ -151,6 +153,7 @@ impl Desk {
             recovered: Mutex::default(),
             shares: Mutex::default(),
             silent: domain::SilentGroups::default(),
+            known: KnownAccounts::default(),
         })
     }
 
@@ -331,13 +334,23 @@ pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>,
 /// # Errors
 /// The store's.
 pub fn now(view: &View<'_>, moment: Moment) -> Result<Now, StoreError> {
+    let clocks = Clocks { believed: view.believed_clock()?, latest: None };
+    match now_by(clocks, moment) {
+        Now { time: Err(ClockFault::FarAhead { .. }), .. } => Ok(now_by(Clocks { latest: view.latest_clock()?, ..clocks }, moment)),
+        now => Ok(now),
+    }
+}
+
+/// The same by clocks that are known.
+#[must_use]
+pub fn now_by(clocks: Clocks, moment: Moment) -> Now {
     let judged = |last_commit| plausible(&moment, &Horizon { built: EARLIEST, last_commit });
-    let time = match judged(view.believed_clock()?) {
+    let time = match judged(clocks.believed) {
         // At the last commit the clock may have stood back.
-        Err(ClockFault::FarAhead { .. }) => judged(view.latest_clock()?),
+        Err(ClockFault::FarAhead { .. }) if clocks.latest.is_some() => judged(clocks.latest),
         time => time,
     };
-    Ok(Now { moment, time })
+    Now { moment, time }
 }
 
 /// Whose session it is, for the caps.

@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod domain;
+pub mod known;
 mod notice;
 pub mod phone;
 
@@ -14,9 +15,9 @@ use tokio::sync::OwnedMutexGuard;
 
 use self::answer::{Asker, answer};
 use super::clocks::trust_clock;
-use super::desk::{Desk, OpenLogin, Trouble, draw, enforcing_groups, now, owner, stored};
+use super::desk::{Desk, OpenLogin, Trouble, draw, enforcing_groups, now, now_by, owner, stored};
 use super::directory::{Directory, Person};
-use super::store::{AuditEntry, Denial, StoreError, Stored, Trust, Tx};
+use super::store::{AuditEntry, Denial, State, StoreError, Stored, Trust, Tx};
 use crate::core::account::Method;
 use crate::core::authenticator::login_uri;
 use crate::core::decision::{self, Facts};
@@ -134,7 +135,7 @@ async fn start(
 struct Decided {
     now: logic::Now,
     decision: decision::Decision,
-    stored: Stored,
+    stored: Arc<Stored>,
     denial: Option<Denial>,
     /// The enforced domain group as whose member the account counts while that can't be known.
     counts: Option<String>,
@@ -158,6 +159,11 @@ async fn decide(
     // An address that was trusted while the configuration said so is no longer when it does not.
     let by_address = desk.config.login.trust_by_address.contains(&origin.service) && !origin.claimed;
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
+    let plain = token.is_none() && place.is_none() && pressed.is_none();
+    let state = desk.store.state();
+    if let Some(decided) = plain.then(|| at_once(desk, of, origin, state)).flatten() {
+        return Ok(decided);
+    }
     // Trust ends by the wall clock, so root may have to be asked for it; nobody else waits for that.
     let moment = if token.is_some() || place.is_some() { desk.clocks().await? } else { (desk.moment)() };
     let (mut decided, device, seen) = desk
@@ -181,12 +187,15 @@ async fn decide(
             let seen = domain::seen(view, &person, &stored.account, decision == decision::Decision::NotRequired)?;
             // Boxed: it goes from thread to thread and from future to future.
             Ok((
-                Box::new(Decided { now: now(view, moment)?, decision, stored, denial, counts: None }),
+                Box::new(Decided { now: now(view, moment)?, decision, stored: Arc::new(stored), denial, counts: None }),
                 device.map(|device| device.id),
                 seen,
             ))
         })
         .await?;
+    if plain && decided.stored.account.is_enabled() && decided.denial.is_none() && seen.is_empty() {
+        desk.known.keep(Arc::clone(of), Arc::clone(&decided.stored), state);
+    }
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.
     if let (decision::Decision::Trusted, Some(device), false) = (decided.decision, device, origin.claimed) {
         let (uid, told) = (origin.uid, decided.told());
@@ -202,6 +211,15 @@ async fn decide(
         (decided.decision, decided.counts) = (decision::Decision::SetupRequired, Some(group));
     }
     Ok(decided)
+}
+
+/// Decides by what is known of the account, where that is all there is to it.
+fn at_once(desk: &Desk, person: &Arc<Person>, origin: &Origin, state: State) -> Option<Box<Decided>> {
+    let (stored, clocks, moment) = (desk.known.get(person, state)?, desk.store.clocks()?, (desk.moment)());
+    // Enforcement asks nothing of an account whose second step is on.
+    let facts = Facts { account: &stored.account, by_group: false, trusted: false, claimed: origin.claimed, facilities: desk.facilities() };
+    let decision = decision::decide(&facts, &moment);
+    Some(Box::new(Decided { now: now_by(clocks, moment), decision, stored, denial: None, counts: None }))
 }
 
 fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {

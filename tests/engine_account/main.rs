@@ -20,6 +20,7 @@ mod engine;
 mod export;
 #[path = "../support/phone.rs"]
 mod handset;
+mod known;
 mod mail;
 #[path = "../support/patience.rs"]
 mod patience;

@@ -29,6 +29,7 @@ mod patience;
 mod restores;
 #[path = "../support/skip.rs"]
 mod skip;
+mod state;
 mod steps;
 
 use skip::{Lack, skipped};

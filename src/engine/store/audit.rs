@@ -85,14 +85,14 @@ impl Tx<'_> {
     pub fn audit(&self, new: &AuditEntry) -> Result<(), StoreError> {
         // Without an id, SQLite takes the highest one plus one; trimming never takes the highest.
         let sql = "INSERT INTO audit (at, event, user, actor, service, remote, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
-        self.run(sql, params![new.at.0, new.event, new.user, new.by, new.service, new.remote, new.detail])?;
+        self.run_aside(sql, params![new.at.0, new.event, new.user, new.by, new.service, new.remote, new.detail])?;
         Ok(())
     }
 
     /// Drops what exceeds `rows` (at least 1), after the trail grew from `before` to `last`.
     pub(super) fn trim_audit(&self, rows: u32, before: i64, last: i64) -> Result<(), StoreError> {
         if before / SLACK != last / SLACK {
-            self.run("DELETE FROM audit WHERE id <= ?", [last - i64::from(rows.max(1))])?;
+            self.run_aside("DELETE FROM audit WHERE id <= ?", [last - i64::from(rows.max(1))])?;
         }
         Ok(())
     }

@@ -152,9 +152,9 @@ impl Tx<'_> {
     /// Forgets all trust that has ended. What was given by a clock that was ahead by more than a day goes too: else it would sleep until then, and
     /// begin on a day that its owner does not think of.
     pub(super) fn end_trust(&self, now: Wall) -> Result<(), StoreError> {
-        self.run("DELETE FROM trusted_devices WHERE expires_at <= ?", [now.0])?;
+        self.run_aside("DELETE FROM trusted_devices WHERE expires_at <= ?", [now.0])?;
         let longest = i64::try_from((TRUST_LIFE + AHEAD).as_secs()).unwrap_or(i64::MAX);
-        self.run("DELETE FROM trusted_devices WHERE expires_at > ?", [now.0.saturating_add(longest)])?;
+        self.run_aside("DELETE FROM trusted_devices WHERE expires_at > ?", [now.0.saturating_add(longest)])?;
         Ok(())
     }
 

@@ -18,6 +18,15 @@ use crate::core::time::Wall;
 /// Seconds by which a stored time may lag, so that not each commit writes it.
 const LAG: i64 = 60;
 
+/// The times that a wall clock is judged by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// See [`View::believed_clock`].
+    pub believed: Option<Wall>,
+    /// See [`View::latest_clock`].
+    pub latest: Option<Wall>,
+}
+
 impl View<'_> {
     /// The wall clock at about the last commit (a minute's grain) that called [`Tx::believe_clock`].
     ///
@@ -42,6 +51,11 @@ impl View<'_> {
         Ok(found.max(self.believed_clock()?))
     }
 
+    /// Both.
+    pub(super) fn clocks(&self) -> Result<Clocks, StoreError> {
+        Ok(Clocks { believed: self.believed_clock()?, latest: self.latest_clock()? })
+    }
+
     /// The stored key check; `None` in a database without one.
     pub(super) fn key_check(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.first("SELECT value FROM meta WHERE key = 'key_check'", [], |row| row.get(0))
@@ -60,9 +74,10 @@ impl Tx<'_> {
         }
         let latest =
             "INSERT INTO meta (key, value) VALUES ('latest_clock', ?) ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)";
-        self.run(latest, [known.max(Some(now)).map(|wall| wall.0)])?;
-        self.run("INSERT OR REPLACE INTO meta (key, value) VALUES ('believed_clock', ?)", params![now.0])?;
+        self.run_aside(latest, [known.max(Some(now)).map(|wall| wall.0)])?;
+        self.run_aside("INSERT OR REPLACE INTO meta (key, value) VALUES ('believed_clock', ?)", params![now.0])?;
         self.seen.believed_clock.set(None);
+        self.seen.clocks_changed.set(true);
         self.end_trust(now)
     }
 

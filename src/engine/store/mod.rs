@@ -67,9 +67,11 @@ pub use denials::Denial;
 pub use devices::{PER_ACCOUNT as DEVICES_PER_ACCOUNT, Trust, TrustedDevice};
 pub use error::{Failure, StoreError};
 pub use members::MOST as GROUPS_KEPT;
+pub use meta::Clocks;
 pub use policy::{Role, Subject};
 pub use restore::Report as RestoreReport;
 pub use seal::{Hashed, Keys, Sealed, SealingKey};
+pub use shared::State;
 pub use steps::{FAR as STEPS_FAR, KEPT as STEPS_KEPT};
 pub use view::{Tx, View};
 
@@ -179,6 +181,19 @@ impl Store {
         R: Send + 'static,
     {
         self.commit(work, false, then)
+    }
+
+    /// The state of now, of all but used steps, the audit trail, the clocks and the trust that ends by them: what was read after this was asked is what
+    /// a read would find, for as long as the state is the same. Whatever was answered before is in it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// The clocks of the last commit; `None` while the store does not work.
+    #[must_use]
+    pub fn clocks(&self) -> Option<Clocks> {
+        self.shared.clocks()
     }
 
     fn writer(&self) -> &mpsc::Sender<Request> {

@@ -60,13 +60,13 @@ impl Reader {
     /// On an error the connection is dropped, and the next read begins with a fresh one.
     fn read_all(&self, db: &Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let tx = Tx::new(db, self.place.keys().map_err(StoreError::Failed)?);
-        tx.run("BEGIN", [])?;
+        tx.run_aside("BEGIN", [])?;
         for job in jobs {
             if let Some(fault) = job.run(&tx).filter(StoreError::is_fault) {
                 return Err(fault);
             }
         }
-        tx.run("COMMIT", [])?;
+        tx.run_aside("COMMIT", [])?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 //! Locks here are held for moments and never across a commit, but for the reader's own connection.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -10,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::audit::AuditEntry;
 use super::error::{Failure, StoreError};
+use super::meta::Clocks;
 use super::view::Tx;
 
 /// One call, with its answer kept until the commit is known.
@@ -68,8 +70,14 @@ struct Notes {
     lost: u64,
 }
 
+/// Names a committed state; see `Store::state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State(u64);
+
 pub(super) struct Shared {
     failure: Mutex<Option<Failure>>,
+    state: AtomicU64,
+    clocks: Mutex<Option<Clocks>>,
     notes: Mutex<Notes>,
     reader: Mutex<Option<Connection>>,
     /// The id of the newest committed audit entry.
@@ -78,7 +86,14 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new() -> Self {
-        Self { failure: Mutex::default(), notes: Mutex::default(), reader: Mutex::default(), audited: watch::Sender::new(0) }
+        Self {
+            failure: Mutex::default(),
+            state: AtomicU64::default(),
+            clocks: Mutex::default(),
+            notes: Mutex::default(),
+            reader: Mutex::default(),
+            audited: watch::Sender::new(0),
+        }
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
@@ -87,6 +102,24 @@ impl Shared {
 
     pub(super) fn set_failure(&self, failure: Option<Failure>) {
         *lock(&self.failure) = failure;
+        self.changed();
+    }
+
+    pub(super) fn state(&self) -> State {
+        State(self.state.load(Ordering::Acquire))
+    }
+
+    /// What was read before stands for nothing any more.
+    pub(super) fn changed(&self) {
+        self.state.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn clocks(&self) -> Option<Clocks> {
+        *lock(&self.clocks)
+    }
+
+    pub(super) fn set_clocks(&self, clocks: Option<Clocks>) {
+        *lock(&self.clocks) = clocks;
     }
 
     /// The reader's connection; while it is held, the files are not moved.

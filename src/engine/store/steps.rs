@@ -45,7 +45,7 @@ impl Tx<'_> {
         }
         let seq = 1 + at.into_iter().chain(last).map(|(_, seq)| seq).max().unwrap_or(0);
         let sql = "INSERT INTO used_steps (uid, step, burnt, seq) VALUES (?, ?, ?, ?)";
-        self.run(sql, params![uid, number(step), mark == Mark::Burnt, seq])?;
+        self.run_aside(sql, params![uid, number(step), mark == Mark::Burnt, seq])?;
         if seq % KEPT == 0 {
             self.prune_steps(uid, seq - KEPT, number(now))?;
         }
@@ -60,9 +60,9 @@ impl Tx<'_> {
 
     fn prune_steps(&self, uid: u32, last: i64, now: i64) -> Result<(), StoreError> {
         let past = "DELETE FROM used_steps WHERE uid = ? AND step < ? AND seq <= ?";
-        self.run(past, params![uid, now.saturating_sub(FAR), last])?;
+        self.run_aside(past, params![uid, now.saturating_sub(FAR), last])?;
         let future = "DELETE FROM used_steps WHERE uid = ? AND step > ? AND seq <= ?";
-        self.run(future, params![uid, now.saturating_add(FAR), last])?;
+        self.run_aside(future, params![uid, now.saturating_add(FAR), last])?;
         Ok(())
     }
 }

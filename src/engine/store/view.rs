@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub(super) seen: Seen,
     /// Whether a statement that may write has run; see [`Tx::begin_job`].
     wrote: Cell<bool>,
+    /// What the transaction has changed so far; see `Store::state`.
+    changed: Cell<bool>,
     /// Statements that are at rest, with the text that each was made of: to find one by the text's place is far quicker than by the text.
     statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
 }
@@ -24,6 +26,8 @@ pub struct View<'a> {
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) believed_clock: Cell<Option<Option<Wall>>>,
+    /// Whether the transaction has changed it.
+    pub(super) clocks_changed: Cell<bool>,
     pub(super) enforced_groups: Cell<Option<bool>>,
     pub(super) denials: Cell<Option<bool>>,
 }
@@ -33,7 +37,7 @@ pub struct Tx<'a>(View<'a>);
 
 impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a Connection, keys: &'a Keys) -> Self {
-        Self(View { db, keys, seen: Seen::default(), wrote: Cell::default(), statements: RefCell::default() })
+        Self(View { db, keys, seen: Seen::default(), wrote: Cell::default(), changed: Cell::default(), statements: RefCell::default() })
     }
 
     /// A job begins.
@@ -44,6 +48,11 @@ impl<'a> Tx<'a> {
     /// Whether it has written.
     pub(super) fn wrote(&self) -> bool {
         self.wrote.get()
+    }
+
+    /// Whether it has changed what a [`State`](super::State) stands for.
+    pub(super) fn changed(&self) -> bool {
+        self.changed.get()
     }
 
     /// A job was undone: what it saw may have been its own.
@@ -86,6 +95,13 @@ impl<'a> View<'a> {
 
     /// Runs a statement and gives the number of rows that it changed.
     pub(super) fn run(&self, sql: &'static str, params: impl Params) -> Result<usize, StoreError> {
+        self.changed.set(true);
+        self.run_aside(sql, params)
+    }
+
+    /// The same for what no [`State`](super::State) stands for: used steps, the audit trail, the clocks and the trust that ends by them, and transactions
+    /// themselves.
+    pub(super) fn run_aside(&self, sql: &'static str, params: impl Params) -> Result<usize, StoreError> {
         self.wrote.set(true);
         self.with(sql, |statement| statement.execute(params))
     }

@@ -144,11 +144,19 @@ impl Writer {
         let done = run_group(&tx, jobs, &notes).and_then(|before| {
             let last = tx.last_audit()?;
             tx.trim_audit(self.place.options.audit_rows, before, last)?;
-            tx.run("COMMIT", [])?;
-            Ok((before, last))
+            let clocks = if tx.seen.clocks_changed.get() { Some(tx.clocks()?) } else { None };
+            tx.run_aside("COMMIT", [])?;
+            Ok((before, last, clocks))
         });
         match done {
-            Ok((before, last)) => {
+            Ok((before, last, clocks)) => {
+                // Behind the commit, so that what is read in the new state has it; before the answers, so that whoever has one finds it there.
+                if tx.changed() {
+                    self.shared.changed();
+                }
+                if clocks.is_some() {
+                    self.shared.set_clocks(clocks);
+                }
                 if last != before {
                     self.shared.audited.send_replace(last);
                 }
@@ -157,7 +165,7 @@ impl Writer {
             Err(error) => {
                 self.shared.put_back(notes);
                 if !db.is_autocommit()
-                    && let Err(second) = tx.run("ROLLBACK", [])
+                    && let Err(second) = tx.run_aside("ROLLBACK", [])
                 {
                     // A connection that can't even roll back is of no use; closing it does.
                     return Err(StoreError::Io(format!("{error}; {second}")));
@@ -196,6 +204,7 @@ impl Writer {
         .map_err(|error| unavailable(error.into()))?;
         let last = Tx::new(&db, self.place.keys()?).last_audit().map_err(unavailable)?;
         self.shared.audited.send_replace(last);
+        self.shared.set_clocks(Some(Tx::new(&db, self.place.keys()?).clocks().map_err(unavailable)?));
         self.left = 0;
         self.room = Room::new(self.place.log());
         self.db = Some(db);
@@ -206,6 +215,7 @@ impl Writer {
     /// Closes writer's and reader's connection; calls fail with `failure` from now on.
     fn shut(&mut self, failure: &Failure) {
         self.shared.set_failure(Some(failure.clone()));
+        self.shared.set_clocks(None);
         self.shared.close_reader();
         if let Some(db) = self.db.take()
             && let Err(error) = place::close(db)
@@ -280,7 +290,7 @@ impl Writer {
 
 /// Runs the jobs inside a new transaction; gives the id of the newest audit entry before it.
 fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>], notes: &VecDeque<AuditEntry>) -> Result<i64, StoreError> {
-    tx.run("BEGIN IMMEDIATE", [])?;
+    tx.run_aside("BEGIN IMMEDIATE", [])?;
     let before = tx.last_audit()?;
     notes.iter().try_for_each(|note| tx.audit(note))?;
     for job in jobs {
@@ -303,15 +313,15 @@ fn run_group(tx: &Tx<'_>, jobs: &mut [Box<dyn Job>], notes: &VecDeque<AuditEntry
 }
 
 fn run_guarded(tx: &Tx<'_>, job: &mut dyn Job) -> Result<(), StoreError> {
-    tx.run("SAVEPOINT job", [])?;
+    tx.run_aside("SAVEPOINT job", [])?;
     match job.run(tx) {
         Some(fault) if fault.is_fault() => return Err(fault),
         Some(_) => {
-            tx.run("ROLLBACK TO job", [])?;
+            tx.run_aside("ROLLBACK TO job", [])?;
             tx.forget_seen();
         }
         None => {}
     }
-    tx.run("RELEASE job", [])?;
+    tx.run_aside("RELEASE job", [])?;
     Ok(())
 }
