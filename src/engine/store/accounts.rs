@@ -248,6 +248,8 @@ impl Tx<'_> {
     pub fn forget(&self, uid: u32) -> Result<(), StoreError> {
         self.revoke_all(uid)?;
         self.forget_groups(uid)?;
+        // Its marks go with it.
+        self.seen.last_mark.set(None);
         self.run("DELETE FROM accounts WHERE uid = ?", [uid])?;
         Ok(())
     }

@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use super::error::StoreError;
 use super::seal::{Hashed, Keys};
+use super::steps::Marked;
 use crate::core::time::Wall;
 
 /// The committed state (inside a write: with what this commit has so far).
@@ -18,11 +19,11 @@ pub struct View<'a> {
     wrote: Cell<bool>,
     /// What the transaction has changed so far; see `Store::state`.
     changed: Cell<bool>,
-    /// Statements that are at rest, with the text that each was made of: to find one by the text's place is far quicker than by the text.
+    /// The statements so far, with the text that each was made of: to find one by the text's place is far quicker than by the text.
     statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
 }
 
-/// What nearly every job asks for and hardly any changes: looked up once for all jobs of a group.
+/// What is asked for again and again and hardly ever changes: looked up once for all jobs of a group.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) believed_clock: Cell<Option<Option<Wall>>>,
@@ -30,6 +31,8 @@ pub(super) struct Seen {
     pub(super) clocks_changed: Cell<bool>,
     pub(super) enforced_groups: Cell<Option<bool>>,
     pub(super) denials: Cell<Option<bool>>,
+    /// Of the account that was last asked for.
+    pub(super) last_mark: Cell<Option<(u32, Option<Marked>)>>,
 }
 
 /// One job's part of a commit. What it did is undone when the job returns an error: alone, or with the whole commit (`Store::decide`).
@@ -60,6 +63,7 @@ impl<'a> Tx<'a> {
         self.seen.believed_clock.set(None);
         self.seen.enforced_groups.set(None);
         self.seen.denials.set(None);
+        self.seen.last_mark.set(None);
     }
 }
 
@@ -77,20 +81,17 @@ impl<'a> View<'a> {
         self.keys.hash(what, uid, text)
     }
 
-    /// Lends the statement to `use_it`.
+    /// Lends the statement to `use_it`, which runs no other one meanwhile.
     fn with<T>(&self, sql: &'static str, use_it: impl FnOnce(&mut CachedStatement<'a>) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let at_rest = {
-            let mut statements = self.statements.borrow_mut();
-            let place = statements.iter().position(|(text, _)| std::ptr::eq(*text, sql));
-            place.map(|place| statements.swap_remove(place).1)
+        let mut statements = self.statements.borrow_mut();
+        let place = match statements.iter().position(|(text, _)| std::ptr::eq(*text, sql)) {
+            Some(place) => place,
+            None => {
+                statements.push((sql, self.db.prepare_cached(sql)?));
+                statements.len() - 1
+            }
         };
-        let mut statement = match at_rest {
-            Some(statement) => statement,
-            None => self.db.prepare_cached(sql)?,
-        };
-        let done = use_it(&mut statement);
-        self.statements.borrow_mut().push((sql, statement));
-        Ok(done?)
+        Ok(use_it(&mut statements[place].1)?)
     }
 
     /// Runs a statement and gives the number of rows that it changed.
