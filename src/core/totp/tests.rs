@@ -62,7 +62,7 @@ fn the_vectors_of_the_standard_are_met() {
         {
             let enrolment = Enrolment::existing(key(length), algorithm, 8, 30).unwrap();
             // The last vector is of the year 2603, which no plausible clock shows.
-            let codes = Codes { totp: enrolment.totp(), enrolment: &enrolment, typed: TypedCode::parse(expected).unwrap() };
+            let codes = Codes::new(&enrolment, &TypedCode::parse(expected).unwrap());
             assert!(codes.matches(TimeStep(time / 30)), "{algorithm:?} at {time}");
             assert!(!codes.matches(TimeStep(time / 30 + 1)));
         }
@@ -91,6 +91,15 @@ fn blanks_and_dashes_do_not_matter_and_anything_else_does() {
     for typed in ["", " ", &code[1..], &format!("{code}0"), &format!("+{code}"), &format!("{code}\0"), &"1".repeat(1000), "١٢٣٤٥٦"] {
         assert_eq!(Account::default().answer(typed, NOON), WRONG, "{typed}");
     }
+}
+
+#[test]
+fn a_code_is_wrong_without_its_leading_zero_and_with_one_too_many() {
+    let step = (0..).map(|later| NOON / 30 + later).find(|step| code(*step).starts_with('0')).unwrap();
+    for typed in [code(step).trim_start_matches('0'), &format!("0{}", code(step))] {
+        assert_eq!(Account::default().answer(typed, step * 30), WRONG, "{typed}");
+    }
+    assert!(matches!(Account::default().answer(&code(step), step * 30), Verdict::Accepted { .. }));
 }
 
 #[test]
