@@ -41,6 +41,8 @@ async fn a_call_that_fails_undoes_itself_and_none_of_the_others_in_its_commit() 
     assert!(!use_step(&store, TimeStep(STEP.0 + 1)).await);
     assert!(use_step(&store, TimeStep(STEP.0 + 2)).await);
     assert!(!use_step(&store, TimeStep(STEP.0 + 3)).await);
+    let (failed, next) = tokio::join!(group(4, false), group(4, true));
+    assert_eq!((failed, next), (Err(StoreError::NotEnrolled { uid: 1000 }), Ok(true)), "free for the next call of the same commit");
 }
 
 /// The part of the next test that is killed; by itself it does nothing.

@@ -75,3 +75,64 @@ async fn old_steps_go_in_the_end_and_only_from_the_far_side() {
     // Four logins a day: a week of them, and those that wait for the next pruning.
     assert!((28..=28 + 2 * 16).contains(&left), "{left}");
 }
+
+#[tokio::test]
+async fn a_step_that_was_used_decades_ahead_goes_once_many_logins_have_come_after_it() {
+    let folder = folder();
+    let store = open(folder.path());
+    enrol(&store, 1000, "alice", SECRET).await;
+    let far = TimeStep(STEP.0 + 80_000_000);
+    store
+        .write(move |tx| {
+            assert!(tx.mark_step(1000, far, Mark::Used, far)?);
+            for step in 0..30 {
+                assert!(tx.mark_step(1000, TimeStep(STEP.0 + step), Mark::Used, STEP)?);
+                assert_eq!(tx.mark(1000, far)?, Some(Mark::Used), "after {step}");
+            }
+            assert!(tx.mark_step(1000, TimeStep(STEP.0 + 30), Mark::Burnt, STEP)?);
+            assert_eq!(tx.mark(1000, far)?, None);
+            assert_eq!(tx.mark(1000, TimeStep(STEP.0 + 30))?, Some(Mark::Burnt));
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_given_a_forgotten_account_s_number_has_used_no_step() {
+    let folder = folder();
+    let store = open(folder.path());
+    enrol(&store, 1000, "alice", SECRET).await;
+    store
+        .write(|tx| {
+            assert!(tx.mark_step(1000, STEP, Mark::Used, STEP)?);
+            tx.forget(1000)?;
+            tx.save_enrolled(&enabled(1000, "mallory"), &enrolment(SECRET))?;
+            assert_eq!(tx.mark(1000, STEP)?, None);
+            assert!(tx.mark_step(1000, STEP, Mark::Used, STEP)?);
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn each_account_has_its_own_steps_within_one_commit() {
+    let folder = folder();
+    let store = open(folder.path());
+    enrol(&store, 1000, "alice", SECRET).await;
+    enrol(&store, 1001, "bob", SECRET).await;
+    store
+        .write(|tx| {
+            for uid in [1000, 1001] {
+                assert_eq!(tx.mark(uid, STEP)?, None);
+                assert!(tx.mark_step(uid, STEP, Mark::Used, STEP)?);
+            }
+            for uid in [1000, 1001] {
+                assert!(!tx.mark_step(uid, STEP, Mark::Used, STEP)?);
+            }
+            Ok(())
+        })
+        .await
+        .unwrap();
+}
