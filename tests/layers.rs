@@ -17,6 +17,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("client", &["proto", "sys::clock", "sys::peer"]),
     ("supervisor", &["core", "proto", "sys", "config", "client", "log"]),
     ("engine", &["core", "proto", "sys", "config", "client", "log"]),
+    // A crate of its own.
+    ("cipher", &[]),
     ("cli", &["core", "proto", "sys", "config", "client", "log"]),
     ("web", &["core", "proto", "sys", "config", "client", "log"]),
 ];

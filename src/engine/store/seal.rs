@@ -8,16 +8,13 @@
 
 use std::fmt;
 
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use twostep_cipher::{Cipher, NONCE};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::error::StoreError;
-
-const NONCE: usize = 24;
 
 /// The key that everything else is derived from. Wiped when dropped, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -70,7 +67,7 @@ pub enum Hashed {
 
 /// The subkeys of one sealing key. Cheap to share by reference; never printed.
 pub struct Keys {
-    cipher: XChaCha20Poly1305,
+    cipher: Cipher,
     recovery: Hmac<Sha256>,
     trusted: Hmac<Sha256>,
     email: Hmac<Sha256>,
@@ -88,7 +85,7 @@ impl Keys {
     #[must_use]
     pub fn new(key: &SealingKey) -> Self {
         Self {
-            cipher: XChaCha20Poly1305::new((&*subkey(key, b"twostep/1 seal")).into()),
+            cipher: Cipher::new(&subkey(key, b"twostep/1 seal")),
             recovery: keyed(&subkey(key, b"twostep/1 recovery codes")),
             trusted: keyed(&subkey(key, b"twostep/1 trusted devices")),
             email: keyed(&subkey(key, b"twostep/1 e-mail codes")),
@@ -120,9 +117,8 @@ impl Keys {
     /// Seals `plain` for one account and purpose: nonce, then ciphertext and tag.
     pub(super) fn seal(&self, what: Sealed, uid: u32, plain: &[u8]) -> Result<Vec<u8>, StoreError> {
         let nonce = random::<NONCE>()?;
-        let payload = Payload { msg: plain, aad: &associated(what, uid) };
-        let sealed = self.cipher.encrypt(&XNonce::from(nonce), payload);
-        let sealed = sealed.map_err(|_| StoreError::Sealed { uid, purpose: what.name() })?;
+        let sealed = self.cipher.seal(&nonce, plain, &associated(what, uid));
+        let sealed = sealed.ok_or(StoreError::Sealed { uid, purpose: what.name() })?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
@@ -130,8 +126,7 @@ impl Keys {
     pub(super) fn open(&self, what: Sealed, uid: u32, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let wrong = StoreError::Sealed { uid, purpose: what.name() };
         let Some((nonce, rest)) = sealed.split_first_chunk::<NONCE>() else { return Err(wrong) };
-        let payload = Payload { msg: rest, aad: &associated(what, uid) };
-        self.cipher.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| wrong)
+        self.cipher.open(nonce, rest, &associated(what, uid)).map(Zeroizing::new).ok_or(wrong)
     }
 }
 
