@@ -133,7 +133,7 @@ impl Enrolment {
     /// # Errors
     /// What is out of range.
     pub fn existing(secret: Vec<u8>, algorithm: Algorithm, digits: u64, period: u64) -> Result<Self, EnrolmentFault> {
-        let secret = Zeroizing::new(secret);
+        let mut secret = Zeroizing::new(secret);
         if !(10..=128).contains(&secret.len()) {
             return Err(EnrolmentFault::SecretLength { bits: secret.len() * 8 });
         }
@@ -141,7 +141,7 @@ impl Enrolment {
         if !(15..=120).contains(&period) {
             return Err(EnrolmentFault::Period(period));
         }
-        Ok(Self { secret: secret.to_vec(), algorithm, digits: short, period })
+        Ok(Self { secret: std::mem::take(&mut *secret), algorithm, digits: short, period })
     }
 
     /// The key itself, to be sealed or shown to its owner.

@@ -7,7 +7,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{entry, normal, phone};
 use crate::core::account::Method;
-use crate::core::clock::Moment;
+use crate::core::clock::{Moment, PlausibleTime};
 use crate::core::login::{self as logic, CodeState, Login, Origin, Outcome, Records};
 use crate::core::recovery_code::RecoveryCode;
 use crate::core::sessions::Owner;
@@ -73,13 +73,13 @@ fn judge(
         return Ok(Err(Error::NoSuchLogin {}));
     };
     let now = now(tx, moment)?;
-    let mut ledger = Ledger { tx, stored: &stored, enrolment: None };
+    let mut ledger = Ledger { tx, stored: &stored, time: now.time.ok(), step: None };
     let answered = match login.answer(&stored.account, (method, code.expose()), &now, &mut ledger) {
         Ok(answered) => answered,
         Err(logic::Failure::Records(e)) => return Err(e),
         Err(logic::Failure::Fault(fault)) => return Ok(Err(fault.into())),
     };
-    let step = ledger.enrolment.as_ref().zip(now.time.ok()).map(|(enrolment, time)| enrolment.step(time));
+    let step = ledger.step;
     for (marked, mark) in &answered.marks {
         // A step somebody else was first with is used: the judgement above has looked in this very commit.
         tx.mark_step(origin.uid, *marked, *mark, step.unwrap_or(*marked))?;
@@ -109,15 +109,18 @@ fn judge(
 struct Ledger<'a, 'b> {
     tx: &'a Tx<'b>,
     stored: &'a Stored,
-    enrolment: Option<Enrolment>,
+    time: Option<PlausibleTime>,
+    /// That of now, once the enrolment was asked for.
+    step: Option<TimeStep>,
 }
 
 impl Records for Ledger<'_, '_> {
     type Error = StoreError;
 
     fn enrolment(&mut self) -> Result<Option<Enrolment>, StoreError> {
-        self.enrolment = self.tx.enrolment(self.stored)?;
-        Ok(self.enrolment.clone())
+        let enrolment = self.tx.enrolment(self.stored)?;
+        self.step = enrolment.as_ref().zip(self.time).map(|(enrolment, time)| enrolment.step(time));
+        Ok(enrolment)
     }
 
     fn mark(&mut self, step: TimeStep) -> Result<Option<Mark>, StoreError> {

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Row, params};
 use zeroize::Zeroizing;
 
@@ -96,10 +97,9 @@ pub(super) fn all(version: i32) -> &'static str {
 }
 
 pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
-    let preferred: Option<String> = row.get(3)?;
     let account = Account {
         methods: Methods::from_bits(row.get(2)?),
-        preferred: preferred.and_then(|name| Method::ALL.into_iter().find(|method| method.as_str() == name)),
+        preferred: row.get::<_, Preferred>(3)?.0,
         enforced: row.get(4)?,
         recovered: row.get(5)?,
         passwordless: row.get(7)?,
@@ -110,6 +110,16 @@ pub(super) fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
         generation: row.get::<_, i64>(18)?.cast_unsigned(),
     };
     Ok(Stored { uid: row.get(0)?, name: row.get(1)?, press: row.get(6)?, account, sealed: row.get(19)? })
+}
+
+/// The column of this name, read where it is.
+struct Preferred(Option<Method>);
+
+impl FromSql for Preferred {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let name = value.as_str_or_null()?;
+        Ok(Self(name.and_then(|name| Method::ALL.into_iter().find(|method| method.as_str() == name))))
+    }
 }
 
 /// A count, from its first column on.

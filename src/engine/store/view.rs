@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
+use rusqlite::{CachedStatement, Connection, Params, Row};
 
 use super::error::StoreError;
 use super::seal::{Hashed, Keys};
@@ -109,7 +109,7 @@ impl<'a> View<'a> {
 
     /// The first row, where there is one.
     pub(super) fn first<T>(&self, sql: &'static str, params: impl Params, row: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>) -> Found<T> {
-        self.with(sql, |statement| statement.query_row(params, row).optional())
+        self.with(sql, |statement| statement.query(params)?.next()?.map(row).transpose())
     }
 
     /// All rows; the statement bounds their number.
