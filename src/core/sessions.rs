@@ -5,7 +5,7 @@
 //!
 //! This module draws no names: the caller gives unguessable ones.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map};
 
 /// How many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +68,13 @@ impl<T> Sessions<T> {
             let Some((_, oldest)) = self.owners.get(&owner).and_then(VecDeque::front).cloned() else { return Err(session) };
             ended = self.close(&oldest);
         }
-        self.close(&name);
         self.owners.entry(owner).or_default().push_back((self.next_age, name.clone()));
         self.strangers += usize::from(owner.is_stranger());
-        self.entries.insert(name, Entry { session, owner, age: self.next_age });
+        let former = self.entries.insert(name, Entry { session, owner, age: self.next_age });
         self.next_age += 1;
+        if let Some(former) = former {
+            self.forget(&former);
+        }
         Ok(ended)
     }
 
@@ -97,16 +99,21 @@ impl<T> Sessions<T> {
     /// Ends one.
     pub fn close(&mut self, name: &str) -> Option<T> {
         let entry = self.entries.remove(name)?;
-        if let Some(own) = self.owners.get_mut(&entry.owner)
-            && let Ok(place) = own.binary_search_by_key(&entry.age, |(age, _)| *age)
+        self.forget(&entry);
+        Some(entry.session)
+    }
+
+    /// Takes one that is no more out of the books.
+    fn forget(&mut self, entry: &Entry<T>) {
+        if let hash_map::Entry::Occupied(mut own) = self.owners.entry(entry.owner)
+            && let Ok(place) = own.get().binary_search_by_key(&entry.age, |(age, _)| *age)
         {
-            own.remove(place);
-            if own.is_empty() {
-                self.owners.remove(&entry.owner);
+            own.get_mut().remove(place);
+            if own.get().is_empty() {
+                own.remove();
             }
         }
         self.strangers -= usize::from(entry.owner.is_stranger());
-        Some(entry.session)
     }
 
     /// Ends all that `keep` does not agree to, and gives them.
@@ -116,18 +123,21 @@ impl<T> Sessions<T> {
     }
 
     /// Where all places are taken, ends the oldest of those that may go: a quarter of the whole at most, so that it need not be done again soon.
-    /// Nobody goes for an owner who gets none of these places.
-    pub fn make_room(&mut self, owner: Owner, may_go: impl Fn(&T) -> bool) {
+    /// Those that have a rank may go, and only those of the lowest rank do. Nobody goes for an owner who gets none of these places.
+    pub fn make_room<R: Ord + Copy>(&mut self, owner: Owner, rank: impl Fn(&T) -> Option<R>) {
         if !self.is_full() || self.has_all(owner) {
             return;
         }
-        let mut old: Vec<(u64, String)> =
-            self.entries.iter().filter(|(_, e)| may_go(&e.session)).map(|(name, e)| (e.age, name.clone())).collect();
+        let may_go = |(name, entry): (_, &Entry<T>)| rank(&entry.session).map(|rank| (rank, entry.age, name));
+        let mut old: Vec<(R, u64, &String)> = self.entries.iter().filter_map(may_go).collect();
         let leave = self.caps.total.div_ceil(4);
         if old.len() > leave {
             old.select_nth_unstable(leave);
         }
-        for (_, name) in old.into_iter().take(leave) {
+        let lowest = old.iter().map(|(rank, ..)| *rank).min();
+        let first = old.into_iter().take(leave).filter(|(rank, ..)| Some(*rank) == lowest);
+        let names: Vec<String> = first.map(|(_, _, name)| name.clone()).collect();
+        for name in names {
             self.close(&name);
         }
     }
@@ -206,12 +216,33 @@ mod tests {
         for uid in 0..6 {
             sessions.open(format!("l{uid}"), Owner::Service(uid), uid).unwrap();
         }
-        sessions.make_room(Owner::Service(9), |uid| *uid > 1);
+        sessions.make_room(Owner::Service(9), |uid| (*uid > 1).then_some(()));
         let left: Vec<bool> = (0..6).map(|uid| sessions.get(&format!("l{uid}")).is_some()).collect();
         assert_eq!(left, [true, true, false, false, true, true]);
-        sessions.make_room(Owner::Service(9), |_| true);
+        sessions.make_room(Owner::Service(9), |_| Some(()));
         assert_eq!(sessions.len(), 4, "there is room");
         sessions.open("more".into(), Owner::Service(9), 9).unwrap();
+    }
+
+    #[test]
+    fn younger_ones_go_before_older_ones_that_are_wanted_more() {
+        let mut sessions = Sessions::new(CAPS);
+        for uid in 0..6 {
+            sessions.open(format!("l{uid}"), Owner::Service(uid), uid).unwrap();
+        }
+        sessions.make_room(Owner::Service(9), |uid| Some(*uid < 5));
+        let left: Vec<bool> = (0..6).map(|uid| sessions.get(&format!("l{uid}")).is_some()).collect();
+        assert_eq!(left, [true, true, true, true, true, false], "one of them is enough");
+    }
+
+    #[test]
+    fn one_that_is_opened_again_is_counted_once() {
+        let mut sessions = Sessions::new(CAPS);
+        sessions.open("a".into(), Owner::Stranger(1), 1).unwrap();
+        sessions.open("a".into(), Owner::Stranger(2), 2).unwrap();
+        assert_eq!(sessions.of(Owner::Stranger(1)).count(), 0);
+        assert_eq!(sessions.of(Owner::Stranger(2)).collect::<Vec<_>>(), [("a", &2)]);
+        assert_eq!((sessions.len(), sessions.strangers), (1, 1));
     }
 
     #[test]
@@ -225,7 +256,7 @@ mod tests {
         }
         sessions.open("l2".into(), Owner::Service(1), ()).unwrap();
         for (owner, why) in [(Owner::Stranger(9), "strangers have theirs"), (Owner::Service(0), "one of its own goes")] {
-            sessions.make_room(owner, |()| true);
+            sessions.make_room(owner, |()| Some(()));
             assert_eq!(sessions.len(), 6, "{why}");
         }
     }

@@ -204,8 +204,10 @@ impl Desk {
         if self.swept.swap(now.0.as_secs(), Ordering::Relaxed) != now.0.as_secs() {
             ended = sweep(&mut logins, Login::is_over, now);
         }
-        logins.make_room(owner, |open| open.try_lock().is_ok_and(|open| open.only_vouches(now)));
-        logins.make_room(owner, |open| open.try_lock().is_ok_and(|open| open.verified_by().is_some()));
+        logins.make_room(owner, |open| {
+            let open = open.try_lock().ok()?;
+            open.verified_by().map(|_| !open.only_vouches(now))
+        });
         let opened = logins.open(name.expose().into(), owner, Arc::new(Turn::new(login)));
         drop(logins);
         for open in ended.iter().chain(opened.as_ref().ok().and_then(Option::as_ref)) {
