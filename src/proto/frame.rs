@@ -9,7 +9,7 @@
 
 use std::ffi::CStr;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::ops::{Deref, Range};
 
 use serde::Serialize;
@@ -191,6 +191,10 @@ impl Drop for Frame<'_> {
 }
 
 fn too_deep(text: &str) -> bool {
+    // Few frames have so many brackets at all.
+    if text.matches('{').count() + text.matches('[').count() <= DEPTH {
+        return false;
+    }
     let mut depth = 0usize;
     let mut quoted = false;
     let mut bytes = text.bytes();
@@ -212,7 +216,9 @@ fn too_deep(text: &str) -> bool {
 /// Values in, bytes out.
 #[derive(Default)]
 pub struct Outbox {
+    /// Initialised in whole; the first `held` bytes count. JSON comes in pieces of a few bytes, which a `Vec` of them alone takes far more slowly.
     memory: Vec<u8>,
+    held: usize,
 }
 
 impl Outbox {
@@ -230,26 +236,23 @@ impl Outbox {
         self.clear();
         let written = serde_json::to_writer(&mut *self, value);
         match written {
-            Ok(()) => {
-                self.append(&[0]);
-                Ok(())
-            }
-            Err(error) if error.is_io() => self.refuse(Error::TooLong),
-            Err(_) => self.refuse(Error::NotJson),
+            Ok(()) if self.held <= MAX => self.write_all(&[0]).map_err(|_| Error::TooLong),
+            Err(error) if !error.is_io() => self.refuse(Error::NotJson),
+            _ => self.refuse(Error::TooLong),
         }
     }
 
     /// What is to be written to the socket.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.memory
+        &self.memory[..self.held]
     }
 
     /// Wipes the box and gives back what a longer frame has taken.
     pub fn clear(&mut self) {
-        self.memory.as_mut_slice().zeroize();
-        self.memory.clear();
-        if self.memory.capacity() > FIRST {
+        self.memory[..self.held].zeroize();
+        self.held = 0;
+        if self.memory.len() > FIRST {
             self.memory = Vec::new();
         }
     }
@@ -259,32 +262,39 @@ impl Outbox {
         Err(error)
     }
 
-    /// A `Vec` that grows by itself leaves its former memory unwiped, so it is never let grow.
-    fn append(&mut self, bytes: &[u8]) {
-        let needed = self.memory.len() + bytes.len();
-        if needed > self.memory.capacity() {
-            let mut larger = Vec::with_capacity(needed.max(self.memory.capacity() * 4).max(FIRST));
-            larger.extend_from_slice(&self.memory);
-            self.memory.as_mut_slice().zeroize();
-            self.memory = larger;
+    /// Makes room up to `needed`: at most for the longest frame and its NUL.
+    #[cold]
+    fn grow(&mut self, needed: usize) -> io::Result<()> {
+        if needed > MAX + 1 {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        self.memory.extend_from_slice(bytes);
+        let mut larger = vec![0; needed.max(self.memory.len() * 4).clamp(FIRST, MAX + 1)];
+        larger[..self.held].copy_from_slice(self.bytes());
+        self.memory.as_mut_slice().zeroize();
+        self.memory = larger;
+        Ok(())
     }
 }
 
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox").field("held", &self.memory.len()).finish_non_exhaustive()
+        f.debug_struct("Outbox").field("held", &self.held).finish_non_exhaustive()
     }
 }
 
 impl io::Write for Outbox {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.memory.len() + bytes.len() > MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.held + bytes.len();
+        if end > self.memory.len() {
+            self.grow(end)?;
         }
-        self.append(bytes);
-        Ok(bytes.len())
+        self.memory[self.held..end].copy_from_slice(bytes);
+        self.held = end;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -411,7 +421,7 @@ mod tests {
         for length in [5000, 400] {
             outbox.put(&"x".repeat(length)).unwrap();
             outbox.clear();
-            assert!(outbox.bytes().is_empty() && outbox.memory.capacity() <= FIRST);
+            assert!(outbox.bytes().is_empty() && outbox.memory.capacity() <= FIRST && outbox.memory.iter().all(|byte| *byte == 0));
         }
     }
 
