@@ -262,6 +262,16 @@ impl Outbox {
         Err(error)
     }
 
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.held + bytes.len();
+        if end > self.memory.len() {
+            self.grow(end)?;
+        }
+        self.memory[self.held..end].copy_from_slice(bytes);
+        self.held = end;
+        Ok(())
+    }
+
     /// Makes room up to `needed`: at most for the longest frame and its NUL.
     #[cold]
     fn grow(&mut self, needed: usize) -> io::Result<()> {
@@ -288,13 +298,15 @@ impl io::Write for Outbox {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let end = self.held + bytes.len();
-        if end > self.memory.len() {
-            self.grow(end)?;
+        // Three of four pieces are a quotation mark, a colon and the like.
+        if let [byte] = bytes
+            && let Some(next) = self.memory.get_mut(self.held)
+        {
+            *next = *byte;
+            self.held += 1;
+            return Ok(());
         }
-        self.memory[self.held..end].copy_from_slice(bytes);
-        self.held = end;
-        Ok(())
+        self.append(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
