@@ -262,6 +262,8 @@ impl Outbox {
         Err(error)
     }
 
+    /// Apart from its one caller, which would else prepare for all of this for a single byte.
+    #[inline(never)]
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let end = self.held + bytes.len();
         if end > self.memory.len() {

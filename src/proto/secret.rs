@@ -34,7 +34,7 @@ impl Secret {
 }
 
 impl Zeroize for Secret {
-    /// As a text wipes itself, which goes byte by byte; this is for the many that come and go in each login.
+    /// All that a text wipes of itself, but at once and not byte by byte: several secrets come and go in each login.
     fn zeroize(&mut self) {
         let mut bytes = std::mem::take(&mut self.0).into_bytes();
         bytes.spare_capacity_mut().zeroize();
