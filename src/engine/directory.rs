@@ -16,17 +16,18 @@
 mod files;
 mod known;
 mod nss;
+mod people;
 mod person;
 mod places;
 mod system;
+mod threads;
 
 use std::hash::Hash;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use log::warn;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
@@ -34,9 +35,11 @@ use self::files::{Files, Kept};
 pub use self::known::Answer;
 use self::known::{Asked, Known, Room, Tell, Whole};
 pub use self::nss::{Entry, Key, Nss};
+use self::people::Arrival;
 pub use self::person::{Membership, Person, Silent, Team};
-use self::places::{Place, Places};
+use self::places::Places;
 use self::system::System;
+use self::threads::Threads;
 use crate::core::enforcement::SubjectKind;
 use crate::core::policy::Standing;
 use crate::sys::clock;
@@ -87,7 +90,9 @@ struct Common {
     file_places: Semaphore,
     /// Those of them that strangers may take, all together.
     strangers_file_places: Semaphore,
-    nss_places: Places,
+    threads: Arc<Threads>,
+    strangers_places: Places,
+    arrivals: Mutex<Vec<Arrival>>,
     people: Mutex<Known<Key, Person>>,
     teams: Mutex<Known<String, Team>>,
 }
@@ -120,7 +125,9 @@ impl Directory {
             limits,
             file_places: Semaphore::new(FILE_THREADS),
             strangers_file_places: Semaphore::new(FILE_THREADS - 1),
-            nss_places: Places::new(AT_ONCE),
+            threads: Arc::new(Threads::new(AT_ONCE)),
+            strangers_places: Places::new(AT_ONCE),
+            arrivals: Mutex::default(),
             people: Mutex::new(Known::new(PEOPLE)),
             teams: Mutex::new(Known::new(TEAMS)),
         };
@@ -157,7 +164,7 @@ impl Directory {
             Ok(files) => files,
             Err(silent) => return vec![Err(silent); names.len()],
         };
-        let (mut asked, mut found) = (JoinSet::new(), vec![Err(Silent("a look-up broke off".into())); names.len()]);
+        let (mut asked, mut found) = (JoinSet::new(), vec![Err(broken_off()); names.len()]);
         let mut names = names.iter().enumerate();
         loop {
             for (place, name) in names.by_ref().take(TOGETHER.saturating_sub(asked.len())) {
@@ -243,15 +250,16 @@ impl Directory {
 
     async fn team(&self, name: String) -> Answer<Team> {
         let Some(nss) = self.common.nss.clone() else { return Ok(None) };
-        self.shared(&self.common.teams, name, move |directory, name, tell| directory.look_up_team(nss, name, tell)).await
+        self.shared(&self.common.teams, name, move |directory, name, tell| drop(tokio::spawn(directory.look_up_team(nss, name, tell))))
+            .await
     }
 
     /// What the look-up of this key comes to that is under way or still counts, or a new one.
-    async fn shared<K: Clone + Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
+    async fn shared<K: Clone + Eq + Hash, T: Whole>(
         &self,
         known: &Mutex<Known<K, T>>,
         key: K,
-        look_up: impl FnOnce(Self, K, Tell<T>) -> F,
+        look_up: impl FnOnce(Self, K, Tell<T>),
     ) -> Answer<T> {
         let mut asked = self.asked(known, key, look_up)?;
         let known = asked.answer.borrow().clone();
@@ -262,16 +270,16 @@ impl Directory {
         // Boxed: most logins need not wait.
         match Box::pin(timeout(longest, asked.answer.wait_for(Option::is_some))).await {
             Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
-            Ok(Err(_)) => Err(Silent("a look-up broke off".into())),
+            Ok(Err(_)) => Err(broken_off()),
             Err(_) => Err(late()),
         }
     }
 
-    fn asked<K: Clone + Eq + Hash, T: Whole, F: Future<Output = ()> + Send + 'static>(
+    fn asked<K: Clone + Eq + Hash, T: Whole>(
         &self,
         known: &Mutex<Known<K, T>>,
         key: K,
-        look_up: impl FnOnce(Self, K, Tell<T>) -> F,
+        look_up: impl FnOnce(Self, K, Tell<T>),
     ) -> Result<Asked<T>, Silent> {
         let now = clock::monotonic();
         // A map of answers is consistent after any panic.
@@ -286,96 +294,59 @@ impl Directory {
         let (tell, answer) = watch::channel(None);
         let asked = Asked { at: now, by_stranger: self.stranger.is_some(), answer };
         known.new.insert(key.clone(), asked.clone());
-        // A task of its own, so that whoever asked first may hang up.
-        tokio::spawn(look_up(self.clone(), key, tell));
+        // Not by the task that asks: whoever asked first may hang up.
+        look_up(self.clone(), key, tell);
         Ok(asked)
-    }
-
-    async fn look_up(self, key: Key, files: Option<Arc<Files>>, tell: Tell<Person>) {
-        let files = match files {
-            Some(files) => files,
-            None => match self.read_files().await {
-                Ok(files) => files,
-                Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
-            },
-        };
-        if let Some(entry) = files.user(&key) {
-            let person = self.local_person(entry, &files).await;
-            return drop(tell.send_replace(Some(Ok(Some(Arc::new(person))))));
-        }
-        let Some(nss) = self.common.nss.clone() else { return drop(tell.send_replace(Some(Ok(None)))) };
-        let place = match self.place().await {
-            Ok(place) => place,
-            Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
-        };
-        // The thread itself tells: until it is back, nobody else asks the same.
-        spawn_blocking(move || {
-            let found = domain_person(&*nss, &key, &files).map(|person| person.map(Arc::new));
-            drop(place);
-            tell.send_replace(Some(found));
-        });
     }
 
     async fn look_up_team(self, nss: Arc<dyn Nss>, name: String, tell: Tell<Team>) {
         // Of a name that a local group has, too, NSS would answer with that one.
-        let local = self.read_files().await.map(|files| files.team(&name).is_some());
-        let place = match local {
-            Ok(false) => self.place().await,
-            Ok(true) => Err(Silent(format!("the domain's group {name} can't be told from the local one"))),
-            Err(silent) => Err(silent),
+        let refused = match self.read_files().await.map(|files| files.team(&name).is_some()) {
+            Ok(false) => return self.ask_for(tell, move || nss.group(&name).map(|team| team.map(Arc::new))),
+            Ok(true) => Silent(format!("the domain's group {name} can't be told from the local one")),
+            Err(silent) => silent,
         };
-        let place = match place {
-            Ok(place) => place,
-            Err(silent) => return drop(tell.send_replace(Some(Err(silent)))),
-        };
-        spawn_blocking(move || {
-            let found = nss.group(&name).map(|team| team.map(Arc::new));
-            drop(place);
-            tell.send_replace(Some(found));
+        tell.send_replace(Some(Err(refused)));
+    }
+
+    /// Has NSS asked what many may want to know. Until it has answered, nobody else asks the same.
+    fn ask_for<T: Send + Sync + 'static>(self, tell: Tell<T>, ask: impl FnOnce() -> Answer<T> + Send + 'static) {
+        let (longest, common) = (self.common.limits.longest, self.common);
+        let Some(uid) = self.stranger else { return common.threads.push(longest, None, tell, ask) };
+        let until = clock::monotonic() + longest;
+        tokio::spawn(async move {
+            match timeout(longest, common.strangers_places.take(uid)).await.unwrap_or_else(|_| Err(late())) {
+                Ok(place) => common.threads.push(until - clock::monotonic(), Some(place), tell, ask),
+                Err(silent) => drop(tell.send_replace(Some(Err(silent)))),
+            }
         });
     }
 
-    async fn place(&self) -> Result<Place, Silent> {
-        timeout(self.common.limits.longest, self.common.nss_places.take(self.stranger)).await.unwrap_or_else(|_| Err(late()))
-    }
-
-    /// A local user counts as the files say; a domain that is away keeps nobody local out.
-    async fn local_person(&self, entry: Entry, files: &Arc<Files>) -> Person {
-        let mut groups = files.groups_of(&entry);
-        let mut partial = false;
-        if let Some(nss) = self.common.nss.clone() {
-            let (name, gid) = (entry.name.clone(), entry.gid);
-            match self.ask(self.common.limits.brief, move || nss.groups_of(&name, gid)).await {
-                Ok(all) => groups.extend(files.foreign(all)),
-                Err(Silent(reason)) => {
-                    warn!("domain groups of {} are not known now: {reason}", entry.name);
-                    partial = true;
-                }
-            }
-        }
-        Person { uid: entry.uid, name: entry.name, kind: SubjectKind::LocalUser, groups, partial }
-    }
-
-    /// Asks NSS on a thread, where there is a place.
+    /// Asks NSS, where there is a place.
     async fn ask<T: Send + 'static>(
         &self,
         longest: Duration,
         ask: impl FnOnce() -> Result<T, Silent> + Send + 'static,
     ) -> Result<T, Silent> {
         let answer = async move {
-            let place = self.common.nss_places.take(self.stranger).await?;
-            let asked = spawn_blocking(move || {
-                let _place = place;
-                ask()
-            });
-            asked.await.map_err(|e| Silent(e.to_string()))?
+            let place = match self.stranger {
+                Some(uid) => Some(self.common.strangers_places.take(uid).await?),
+                None => None,
+            };
+            let (tell, answer) = oneshot::channel();
+            self.common.threads.push(longest, place, tell, ask);
+            answer.await.map_err(|_| broken_off())?
         };
         timeout(longest, answer).await.unwrap_or_else(|_| Err(late()))
     }
 
+    fn kept_files(&self) -> Option<Arc<Files>> {
+        self.kept().as_ref().filter(|kept| kept.stands(&self.common.files)).map(|kept| Arc::clone(&kept.files))
+    }
+
     async fn read_files(&self) -> Result<Arc<Files>, Silent> {
-        if let Some(kept) = self.kept().as_ref().filter(|kept| kept.stands(&self.common.files)) {
-            return Ok(Arc::clone(&kept.files));
+        if let Some(files) = self.kept_files() {
+            return Ok(files);
         }
         let _share = match self.stranger {
             Some(_) => Some(self.common.strangers_file_places.acquire().await.map_err(|e| Silent(e.to_string()))?),
@@ -398,14 +369,8 @@ fn late() -> Silent {
     Silent("users and groups can't be looked up now: the directory does not answer".into())
 }
 
-fn domain_person(nss: &dyn Nss, key: &Key, files: &Files) -> Result<Option<Person>, Silent> {
-    let Some(entry) = nss.user(key)? else { return Ok(None) };
-    // A name that NSS writes in another way may be a local user's after all.
-    let local = files.user(&Key::Name(entry.name.clone())).is_some();
-    let kind = if local { SubjectKind::LocalUser } else { SubjectKind::DomainUser };
-    let mut groups = files.groups_of(&entry);
-    groups.extend(files.foreign(nss.groups_of(&entry.name, entry.gid)?));
-    Ok(Some(Person { uid: entry.uid, name: entry.name, kind, groups, partial: false }))
+fn broken_off() -> Silent {
+    Silent("a look-up broke off".into())
 }
 
 #[cfg(test)]

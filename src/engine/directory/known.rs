@@ -54,8 +54,13 @@ impl<T: Whole> Asked<T> {
         match &*self.answer.borrow() {
             Some(Ok(_)) => now - self.at < fresh,
             Some(Err(_)) => false,
-            None => true,
+            None => self.answer.has_changed().is_ok(),
         }
+    }
+
+    /// Whether an answer is to come. One that broke off, by a panic say, is told by nobody any more.
+    fn is_under_way(&self) -> bool {
+        self.answer.borrow().is_none() && self.answer.has_changed().is_ok()
     }
 
     /// Answered with all that there is to know.
@@ -98,7 +103,7 @@ impl<K: Eq + Hash, T: Whole> Known<K, T> {
         let most = if stranger { (kept / 2).saturating_sub(left_to_others) } else { kept / 2 };
         if self.new.len() >= most {
             let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.new));
-            self.new.extend(old.into_iter().filter(|(_, asked)| asked.answer.borrow().is_none()));
+            self.new.extend(old.into_iter().filter(|(_, asked)| asked.is_under_way()));
         }
         self.new.len() < most
     }

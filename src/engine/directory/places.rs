@@ -1,4 +1,4 @@
-//! The places of the threads that ask NSS, and who may have how many.
+//! How many of the places of the threads that ask NSS strangers may have.
 //!
 //! A thread that hangs keeps its place. Whoever may connect can name users of a domain that is away, so a stranger has [`SHARE`] places at a
 //! time, and all strangers together leave [`RESERVED`] for root, granted peers and the engine itself. Who has no share left is told so at once
@@ -16,42 +16,31 @@ pub(super) const SHARE: usize = 2;
 /// The places that strangers leave to others.
 pub(super) const RESERVED: usize = 4;
 
-/// See the module; cheap to clone.
-#[derive(Clone)]
+/// See the module.
 pub(super) struct Places {
-    all: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     /// How many each stranger has, or waits for.
     shares: Arc<Mutex<HashMap<u32, usize>>>,
 }
 
-/// One place, held by the thread itself until it is back.
+/// One place, held by the look-up itself until it is told.
 pub(super) struct Place {
     _place: OwnedSemaphorePermit,
-    _share: Option<(OwnedSemaphorePermit, Share)>,
+    _share: Share,
 }
 
 impl Places {
+    /// Of so many in all.
     pub(super) fn new(count: usize) -> Self {
-        let places = |count| Arc::new(Semaphore::new(count));
-        Self { all: places(count), strangers: places(count.saturating_sub(RESERVED)), shares: Arc::default() }
+        Self { strangers: Arc::new(Semaphore::new(count.saturating_sub(RESERVED))), shares: Arc::default() }
     }
 
-    /// Waits for a place; for a stranger, where there is one left of the share.
-    pub(super) async fn take(&self, stranger: Option<u32>) -> Result<Place, Silent> {
-        let share = match stranger {
-            Some(uid) => {
-                let share = Share::of(&self.shares, uid).ok_or_else(no_share)?;
-                Some((free(&self.strangers).await?, share))
-            }
-            None => None,
-        };
-        Ok(Place { _place: free(&self.all).await?, _share: share })
+    /// Waits for a place, where there is one left of this stranger's share.
+    pub(super) async fn take(&self, uid: u32) -> Result<Place, Silent> {
+        let share = Share::of(&self.shares, uid).ok_or_else(no_share)?;
+        let place = Arc::clone(&self.strangers).acquire_owned().await.map_err(|e| Silent(e.to_string()))?;
+        Ok(Place { _place: place, _share: share })
     }
-}
-
-async fn free(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Silent> {
-    Arc::clone(places).acquire_owned().await.map_err(|e| Silent(e.to_string()))
 }
 
 pub(super) fn no_share() -> Silent {
