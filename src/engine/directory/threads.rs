@@ -278,3 +278,6 @@ impl Drop for Thread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
