@@ -5,7 +5,7 @@
 //! ```
 //! To wake a thread that sleeps costs more than most look-ups do. So one thread asks, one after the other, whatever has come together, and what it
 //! is done with wakes the event loop once. What is not taken up within [`PATIENCE`] may wait for a thread that hangs: then others set out, each
-//! time as many as there are, until all places are taken. A thread that hangs keeps its place; threads that have nothing left to ask end, and so
+//! time [`GROWTH`] times as many as there are, until all places are taken. A thread that hangs keeps its place; threads that have nothing left to ask end, and so
 //! does the keeper, a task of the runtime, once all are back: nothing wakes up where nobody asks.
 //!
 //! Not here: what is asked, and who may.
@@ -26,6 +26,9 @@ use crate::sys::clock;
 
 /// So long may a look-up wait for the threads that are out.
 const PATIENCE: Duration = Duration::from_millis(1);
+
+/// So many more threads set out then for each that is out.
+const GROWTH: usize = 3;
 
 /// Something to ask NSS.
 pub(super) trait Question: Send {
@@ -107,11 +110,20 @@ pub(super) struct Threads {
 struct State {
     waiting: VecDeque<Waiting>,
     done: Vec<Box<dyn Question>>,
-    /// For each place that is taken, since when its thread has been asking the same.
-    out: Vec<Option<Monotonic>>,
+    places: Vec<Seat>,
     /// When threads last set out.
     grown: Monotonic,
     keeper: Option<JoinHandle<()>>,
+}
+
+/// A place, and what its thread does.
+#[derive(Clone, Copy, PartialEq)]
+enum Seat {
+    Free,
+    /// It has not taken up anything yet.
+    SetsOut,
+    /// It has been asking the same since then.
+    Asks(Monotonic),
 }
 
 /// When the keeper looks again.
@@ -123,8 +135,8 @@ enum Next {
 
 impl Threads {
     pub(super) fn new(places: usize) -> Self {
-        let out = vec![None; places];
-        let state = State { waiting: VecDeque::new(), done: Vec::new(), out, grown: Monotonic::default(), keeper: None };
+        let places = vec![Seat::Free; places];
+        let state = State { waiting: VecDeque::new(), done: Vec::new(), places, grown: Monotonic::default(), keeper: None };
         Self { state: Mutex::new(state), news: Notify::new() }
     }
 
@@ -201,24 +213,34 @@ impl State {
 
     /// Takes places for as many more threads as should set out.
     fn set_out(&mut self, now: Monotonic) -> Vec<usize> {
-        let out = self.out.iter().flatten().count();
-        let hang = self.out.iter().flatten().all(|since| now - *since >= PATIENCE);
-        let more = if self.have_waited(now) && now - self.grown >= PATIENCE { out.max(1) } else { usize::from(hang) };
-        let free = self.out.iter().enumerate().filter(|(_, since)| since.is_none()).map(|(place, _)| place);
-        let places: Vec<usize> = free.take(more.min(self.waiting.len())).collect();
-        for place in &places {
-            self.out[*place] = Some(now);
+        let more = self.wanting(now).min(self.waiting.len());
+        let seats = self.places.iter_mut().enumerate().filter(|(_, seat)| **seat == Seat::Free).take(more);
+        let places: Vec<usize> = seats.map(|(place, seat)| (*seat = Seat::SetsOut, place).1).collect();
+        if !places.is_empty() {
             self.grown = now;
         }
         places
     }
 
+    /// So many threads are wanting.
+    fn wanting(&self, now: Monotonic) -> usize {
+        // On a busy machine more threads that don't come to run are no help.
+        if self.places.contains(&Seat::SetsOut) {
+            return 0;
+        }
+        let asking = self.places.iter().filter(|seat| **seat != Seat::Free).count();
+        if self.have_waited(now) && now - self.grown >= PATIENCE {
+            return (GROWTH * asking).max(1);
+        }
+        let hangs = |seat: &Seat| !matches!(seat, Seat::Asks(since) if now - *since < PATIENCE);
+        usize::from(self.places.iter().all(hangs))
+    }
+
     fn next(&self, now: Monotonic) -> Next {
         let Some(soonest) = self.waiting.iter().map(|waiting| waiting.until).min() else {
-            return if self.out.iter().all(Option::is_none) { Next::Never } else { Next::WhenTold };
+            return if self.places.iter().all(|seat| *seat == Seat::Free) { Next::Never } else { Next::WhenTold };
         };
-        let is_full = self.out.iter().all(Option::is_some);
-        Next::After(if is_full { soonest - now } else { PATIENCE })
+        Next::After(if self.places.contains(&Seat::Free) { PATIENCE } else { soonest - now })
     }
 
     /// The next that somebody wants to know.
@@ -256,7 +278,7 @@ impl Thread {
         state.done.extend(done);
         let next = state.take();
         if let Some(place) = self.place {
-            state.out[place] = next.is_some().then_some(now);
+            state.places[place] = if next.is_some() { Seat::Asks(now) } else { Seat::Free };
         }
         let is_news = next.is_none() || !is_told && !state.done.is_empty();
         drop(state);
@@ -273,7 +295,7 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            self.threads.state().out[place] = None;
+            self.threads.state().places[place] = Seat::Free;
             self.threads.news.notify_one();
         }
     }

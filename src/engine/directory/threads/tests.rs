@@ -7,7 +7,6 @@ use super::*;
 /// How long what should happen may take on a busy machine.
 const SOON: Duration = Duration::from_secs(60);
 const PLACES: usize = 16;
-const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What hangs, hangs until this is dropped.
 #[derive(Default)]
@@ -51,7 +50,7 @@ async fn are_all_told(told: impl IntoIterator<Item = (u32, Told)>) {
 /// Until no thread is out.
 async fn are_back(threads: &Threads) {
     let back = async {
-        while threads.state().out.iter().any(Option::is_some) {
+        while threads.state().places.iter().any(|seat| *seat != Seat::Free) {
             tokio::task::yield_now().await;
         }
     };
@@ -96,7 +95,7 @@ async fn a_look_up_for_which_there_is_no_place_in_time_is_late_and_is_not_asked_
         let asked = Arc::clone(&asked);
         push(&threads, longest, move || Ok(Arc::strong_count(&asked) as u32))
     };
-    let (hung_up, waits) = (ask(SOON), ask(20 * MILLISECOND));
+    let (hung_up, waits) = (ask(SOON), ask(20 * PATIENCE));
     drop(hung_up);
     assert_eq!(soon("it is told", waits).await.unwrap(), Err(late()));
     let dropped = async {
@@ -142,18 +141,31 @@ fn waiting(state: &mut State, since: Monotonic, count: usize) {
     }
 }
 
+/// So many set out, and ask from then on.
+fn set_out(state: &mut State, now: Monotonic) -> usize {
+    let places = state.set_out(now);
+    places.iter().for_each(|place| state.places[*place] = Seat::Asks(now));
+    places.len()
+}
+
 #[test]
 fn one_thread_sets_out_for_all_that_came_together_and_more_where_it_does_not_come_to_them() {
     let threads = Threads::new(PLACES);
     let (mut state, begun) = (threads.state(), Monotonic(SOON));
     waiting(&mut state, begun, 100);
+    assert_eq!(set_out(&mut state, begun), 1);
+    assert_eq!(set_out(&mut state, begun), 0, "one is enough while it does come to them");
+    let out = [1, 2, 3, 4].map(|after| set_out(&mut state, begun + PATIENCE * after));
+    assert_eq!(out, [3, 12, 0, 0], "no more than there are places");
+}
+
+#[test]
+fn while_a_thread_has_not_come_to_run_no_other_sets_out() {
+    let threads = Threads::new(PLACES);
+    let (mut state, begun) = (threads.state(), Monotonic(SOON));
+    waiting(&mut state, begun, 100);
     assert_eq!(state.set_out(begun).len(), 1);
-    assert_eq!(state.set_out(begun).len(), 0, "one is enough while it does come to them");
-    let mut out = vec![];
-    for after in 1..=6 {
-        out.push(state.set_out(begun + MILLISECOND * after).len());
-    }
-    assert_eq!(out, [1, 2, 4, 8, 0, 0], "no more than there are places");
+    assert!([1, 2, 3].iter().all(|after| state.set_out(begun + PATIENCE * *after).is_empty()));
 }
 
 #[test]
@@ -161,10 +173,10 @@ fn who_comes_while_all_threads_hang_does_not_wait_for_them() {
     let threads = Threads::new(PLACES);
     let (mut state, begun) = (threads.state(), Monotonic(SOON));
     waiting(&mut state, begun, 1);
-    assert_eq!(state.set_out(begun).len(), 1);
+    assert_eq!(set_out(&mut state, begun), 1);
     state.waiting.clear();
     let later = begun + SOON;
     waiting(&mut state, later, 2);
-    assert_eq!(state.set_out(later).len(), 1);
-    assert_eq!(state.set_out(later).len(), 0);
+    assert_eq!(set_out(&mut state, later), 1);
+    assert_eq!(set_out(&mut state, later), 0);
 }
