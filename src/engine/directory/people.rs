@@ -29,33 +29,20 @@ impl Directory {
         }
     }
 
-    /// Its turn comes behind the tasks that are ready: the system is asked once whether the files are the same, for all that these ask for.
+    /// Its turn comes behind the tasks that are ready: for all that these ask for, the system is asked once whether the files are the same, and
+    /// they are read once where they are not. Strangers' look-ups have a share of their own in that.
     async fn look_up_all(self) {
         let arrivals = std::mem::take(&mut *self.arrivals());
         let kept = self.kept_files();
-        for Arrival { directory, key, files, tell } in arrivals {
-            match files.or_else(|| kept.clone()) {
-                Some(files) => directory.look_up_in(files, key, tell),
-                None => drop(tokio::spawn(directory.look_up_in_new_files(key, tell))),
+        let mut others = Vec::new();
+        for mut arrival in arrivals {
+            match arrival.files.take().or_else(|| kept.clone()) {
+                Some(files) => arrival.look_up_in(files),
+                None if arrival.directory.is_strangers() => drop(tokio::spawn(look_up_in_new_files(vec![arrival]))),
+                None => others.push(arrival),
             }
         }
-    }
-
-    async fn look_up_in_new_files(self, key: Key, tell: Tell<Person>) {
-        match self.read_files().await {
-            Ok(files) => self.look_up_in(files, key, tell),
-            Err(silent) => drop(tell.send_replace(Some(Err(silent)))),
-        }
-    }
-
-    fn look_up_in(self, files: Arc<Files>, key: Key, tell: Tell<Person>) {
-        if let Some(entry) = files.user(&key) {
-            tokio::spawn(async move { tell.send_replace(Some(Ok(Some(Arc::new(self.local_person(entry, &files).await))))) });
-        } else if let Some(nss) = self.common.nss.clone() {
-            self.ask_for(tell, move || domain_person(&*nss, &key, &files).map(|person| person.map(Arc::new)));
-        } else {
-            tell.send_replace(Some(Ok(None)));
-        }
+        look_up_in_new_files(others).await;
     }
 
     /// A local user counts as the files say; a domain that is away keeps nobody local out.
@@ -78,6 +65,31 @@ impl Directory {
     fn arrivals(&self) -> MutexGuard<'_, Vec<Arrival>> {
         // A list is whole after any panic.
         self.common.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All of these in the same files.
+async fn look_up_in_new_files(arrivals: Vec<Arrival>) {
+    let Some(first) = arrivals.first() else { return };
+    let read = first.directory.read_files().await;
+    for arrival in arrivals {
+        match &read {
+            Ok(files) => arrival.look_up_in(Arc::clone(files)),
+            Err(silent) => drop(arrival.tell.send_replace(Some(Err(silent.clone())))),
+        }
+    }
+}
+
+impl Arrival {
+    fn look_up_in(self, files: Arc<Files>) {
+        let Self { directory, key, tell, .. } = self;
+        if let Some(entry) = files.user(&key) {
+            tokio::spawn(async move { tell.send_replace(Some(Ok(Some(Arc::new(directory.local_person(entry, &files).await))))) });
+        } else if let Some(nss) = directory.common.nss.clone() {
+            directory.ask_for(tell, move || domain_person(&*nss, &key, &files).map(|person| person.map(Arc::new)));
+        } else {
+            tell.send_replace(Some(Ok(None)));
+        }
     }
 }
 

@@ -342,3 +342,37 @@ fn strangers_whose_look_ups_hang_leave_room_for_others() {
         known.new.insert(Key::Uid(by_strangers + uid), Asked { at: now, by_stranger: false, answer: answer.clone() });
     }
 }
+
+/// A domain that breaks off the first look-up of all.
+struct Breaks(std::sync::atomic::AtomicBool);
+
+impl Nss for Breaks {
+    fn user(&self, _: &Key) -> Result<Option<Entry>, Silent> {
+        assert!(self.0.swap(true, std::sync::atomic::Ordering::SeqCst), "this is a test's");
+        Ok(None)
+    }
+
+    fn groups_of(&self, _: &str, _: u32) -> Result<Vec<(u32, String)>, Silent> {
+        Ok(vec![])
+    }
+
+    fn group(&self, _: &str) -> Result<Option<Team>, Silent> {
+        Ok(None)
+    }
+
+    fn users(&self) -> Result<Vec<String>, Silent> {
+        Ok(vec![])
+    }
+
+    fn groups(&self) -> Result<Vec<String>, Silent> {
+        Ok(vec![])
+    }
+}
+
+#[tokio::test]
+async fn a_user_whose_look_up_broke_off_can_be_looked_up_again() {
+    let (folder, _) = demo();
+    let directory = Directory::patient(folder.path().into(), Breaks(Default::default()));
+    assert_eq!(directory.by_name("nas\\carol").await, Err(broken_off()));
+    assert_eq!(directory.by_name("nas\\carol").await, Ok(None));
+}
