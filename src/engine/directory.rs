@@ -5,8 +5,8 @@
 //!                └──► files (quick) ──► local ──► groups by NSS, 2 s ─────► answer; its domain groups may be missing then: `partial`
 //!                                  └──► not local ──► NSS, 5 s ───────────► answer, or silence: nothing may be decided
 //! ```
-//! NSS blocks, sometimes for as long as a domain controller is away, so it is asked on threads. Of one name or number one thread at most asks at
-//! a time, whoever wants to know (but root and granted peers don't rely on a stranger's); a thread that hangs keeps one of [`AT_ONCE`] places
+//! NSS blocks, sometimes for as long as a domain controller is away, so it is asked on threads ([`threads`]). Of one name or number one thread at most
+//! asks at a time, whoever wants to know (but root and granted peers don't rely on a stranger's); a thread that hangs keeps one of [`AT_ONCE`] places
 //! until it is back. A stranger has a small share of the places ([`places`]). Files have threads of their own, so that local users log in also
 //! while all places hang; files that have not changed since are not read again ([`files`]). Names are canonicalised here: whatever is counted or
 //! bound later is bound to uid **and** name.
