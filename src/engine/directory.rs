@@ -328,13 +328,14 @@ impl Directory {
         longest: Duration,
         ask: impl FnOnce() -> Result<T, Silent> + Send + 'static,
     ) -> Result<T, Silent> {
+        let until = clock::monotonic() + longest;
         let answer = async move {
             let place = match self.stranger {
                 Some(uid) => Some(self.common.strangers_places.take(uid).await?),
                 None => None,
             };
             let (tell, answer) = oneshot::channel();
-            self.common.threads.push(longest, place, tell, ask);
+            self.common.threads.push(until - clock::monotonic(), place, tell, ask);
             answer.await.map_err(|_| broken_off())?
         };
         timeout(longest, answer).await.unwrap_or_else(|_| Err(late()))

@@ -26,6 +26,8 @@ use crate::sys::clock;
 
 /// So long may a look-up wait for the threads that are out.
 const PATIENCE: Duration = Duration::from_millis(1);
+/// After so long a thread that has set out and does not come to run is no reason to wait.
+const STUCK: Duration = Duration::from_millis(100);
 
 /// So many more threads set out then for each that is out.
 const GROWTH: usize = 3;
@@ -72,8 +74,9 @@ impl<T> Hearer<T> for oneshot::Sender<Result<T, Silent>> {
 struct LookUp<T, A, H> {
     ask: Option<A>,
     found: Option<Result<T, Silent>>,
-    hearer: H,
+    /// Before the hearer: whoever hears may ask again at once.
     place: Option<Place>,
+    hearer: H,
 }
 
 impl<T: Send, A: FnOnce() -> Result<T, Silent> + Send, H: Hearer<T> + Send> Question for LookUp<T, A, H> {
@@ -179,12 +182,13 @@ impl Threads {
             state.keeper = None;
         }
         drop(state);
-        for place in places {
-            let thread = Thread { threads: Arc::clone(self), place: Some(place) };
-            spawn_blocking(move || thread.run());
-        }
         for question in done {
             question.tell();
+        }
+        // All are made before the first sets out, which may panic where the system has no thread: each leaves its place then.
+        let threads: Vec<Thread> = places.into_iter().map(|place| Thread { threads: Arc::clone(self), place: Some(place) }).collect();
+        for thread in threads {
+            spawn_blocking(move || thread.run());
         }
         next
     }
@@ -224,8 +228,8 @@ impl State {
 
     /// So many threads are wanting.
     fn wanting(&self, now: Monotonic) -> usize {
-        // On a busy machine more threads that don't come to run are no help.
-        if self.places.contains(&Seat::SetsOut) {
+        // On a busy machine more threads that don't come to run are no help; but where the system gave none, only another one has it asked again.
+        if self.places.contains(&Seat::SetsOut) && now - self.grown < STUCK {
             return 0;
         }
         let asking = self.places.iter().filter(|seat| **seat != Seat::Free).count();

@@ -160,12 +160,13 @@ fn one_thread_sets_out_for_all_that_came_together_and_more_where_it_does_not_com
 }
 
 #[test]
-fn while_a_thread_has_not_come_to_run_no_other_sets_out() {
+fn while_a_thread_has_not_come_to_run_no_other_sets_out_for_a_while() {
     let threads = Threads::new(PLACES);
     let (mut state, begun) = (threads.state(), Monotonic(SOON));
     waiting(&mut state, begun, 100);
     assert_eq!(state.set_out(begun).len(), 1);
     assert!([1, 2, 3].iter().all(|after| state.set_out(begun + PATIENCE * *after).is_empty()));
+    assert!(!state.set_out(begun + STUCK).is_empty(), "the system may have had no thread to give");
 }
 
 #[test]
