@@ -160,8 +160,8 @@ async fn decide(
     let by_address = desk.config.login.trust_by_address.contains(&origin.service) && !origin.claimed;
     let place = origin.remote.clone().filter(|_| by_address && token.is_none()).map(|remote| (origin.service.clone(), remote));
     let plain = token.is_none() && place.is_none() && pressed.is_none();
-    let state = desk.store.state();
-    if let Some(decided) = plain.then(|| at_once(desk, of, origin, state)).flatten() {
+    let state = desk.store.state().filter(|_| plain);
+    if let Some(decided) = state.and_then(|state| at_once(desk, of, origin, state)) {
         return Ok(decided);
     }
     // Trust ends by the wall clock, so root may have to be asked for it; nobody else waits for that.
@@ -193,7 +193,11 @@ async fn decide(
             ))
         })
         .await?;
-    if plain && decided.stored.account.is_enabled() && decided.denial.is_none() && seen.is_empty() {
+    if let Some(state) = state
+        && decided.stored.account.is_enabled()
+        && decided.denial.is_none()
+        && seen.is_empty()
+    {
         desk.known.keep(Arc::clone(of), Arc::clone(&decided.stored), state);
     }
     // What is only claimed leaves the notice for the owner's next real login, and no trace at the device.

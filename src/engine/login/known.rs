@@ -3,6 +3,9 @@
 //! It is kept only of an account with a second step, of which nothing else needs to be known. It counts for the very same look-up of the user, and
 //! as long as the store's state is the same: nothing that was answered before a login can be missing from what it begins with.
 //!
+//! Where the disk can't be read and nothing has noticed yet, such a login begins nevertheless. It leads to no more than a question for the second step:
+//! whoever answers finds it out.
+//!
 //! Not here: what is used up or counted by an answer, which each commit looks at itself.
 
 use std::collections::HashMap;
@@ -11,33 +14,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::engine::directory::Person;
 use crate::engine::store::{State, Stored};
 
-/// So many are kept, in at most some 300 KiB.
+/// So many are kept, with what the directory said of each.
 const MOST: usize = 512;
 
 #[derive(Default)]
-pub struct KnownAccounts(Mutex<HashMap<u32, Known>>);
+pub struct KnownAccounts(Mutex<Known>);
 
+/// All of one state.
+#[derive(Default)]
 struct Known {
-    person: Arc<Person>,
-    stored: Arc<Stored>,
-    state: State,
+    state: Option<State>,
+    by_uid: HashMap<u32, (Arc<Person>, Arc<Stored>)>,
 }
 
 impl KnownAccounts {
     /// What is known of a person in this state.
     pub fn get(&self, person: &Arc<Person>, state: State) -> Option<Arc<Stored>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&person.uid).filter(|known| Arc::ptr_eq(&known.person, person) && known.state == state)?;
-        Some(Arc::clone(&known.stored))
+        let (of, stored) = known.by_uid.get(&person.uid).filter(|_| known.state == Some(state))?;
+        Arc::ptr_eq(of, person).then(|| Arc::clone(stored))
     }
 
     /// Keeps what was read after the store was asked for this state.
     pub fn keep(&self, person: Arc<Person>, stored: Arc<Stored>, state: State) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST && !known.contains_key(&person.uid) {
-            known.clear();
+        if known.state > Some(state) {
+            return;
         }
-        known.insert(person.uid, Known { person, stored, state });
+        if known.state != Some(state) || (known.by_uid.len() >= MOST && !known.by_uid.contains_key(&person.uid)) {
+            known.by_uid.clear();
+        }
+        known.state = Some(state);
+        known.by_uid.insert(person.uid, (person, stored));
     }
 }
 
@@ -60,20 +68,24 @@ mod tests {
     async fn an_account_is_known_for_the_same_look_up_and_in_the_same_state_alone() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(Options::new(folder.path().into(), || Wall(0)), SealingKey::from_slice(&[1; 32]));
-        let (known, alice, state) = (KnownAccounts::default(), person(1000), store.state());
+        let (known, alice, state) = (KnownAccounts::default(), person(1000), store.state().unwrap());
         assert_eq!(known.get(&alice, state), None);
         known.keep(Arc::clone(&alice), stored(1000), state);
         assert_eq!(known.get(&alice, state), Some(stored(1000)));
         assert_eq!(known.get(&person(1000), state), None, "looked up anew, with other groups maybe");
         store.write(|tx| tx.save(&Stored::new(1001, "bob"))).await.unwrap();
-        assert_eq!(known.get(&alice, store.state()), None);
+        let later = store.state().unwrap();
+        assert_eq!(known.get(&alice, later), None);
+        known.keep(Arc::clone(&alice), stored(1000), later);
+        known.keep(Arc::clone(&alice), Arc::new(Stored::new(1000, "before")), state);
+        assert_eq!(known.get(&alice, later), Some(stored(1000)), "what was read before comes too late");
     }
 
     #[tokio::test]
     async fn however_many_log_in_a_bounded_number_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(Options::new(folder.path().into(), || Wall(0)), SealingKey::from_slice(&[1; 32]));
-        let (known, state) = (KnownAccounts::default(), store.state());
+        let (known, state) = (KnownAccounts::default(), store.state().unwrap());
         let people: Vec<_> = (0..2_000).map(person).collect();
         for person in &people {
             known.keep(Arc::clone(person), stored(person.uid), state);

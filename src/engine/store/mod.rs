@@ -184,9 +184,11 @@ impl Store {
     }
 
     /// The state of now, of all but used steps, the audit trail, the clocks and the trust that ends by them: what was read after this was asked is what
-    /// a read would find, for as long as the state is the same. Whatever was answered before is in it.
+    /// a read would find, for as long as the state is the same. Whatever was answered before is in it. `None` while a commit changes it.
+    ///
+    /// It is that of this store: what another process writes into the file is no other state.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> Option<State> {
         self.shared.state()
     }
 

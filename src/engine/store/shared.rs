@@ -70,12 +70,13 @@ struct Notes {
     lost: u64,
 }
 
-/// Names a committed state; see `Store::state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Names a committed state; see `Store::state`. Later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct State(u64);
 
 pub(super) struct Shared {
     failure: Mutex<Option<Failure>>,
+    /// Odd while a commit that changes it is under way.
     state: AtomicU64,
     clocks: Mutex<Option<Clocks>>,
     notes: Mutex<Notes>,
@@ -101,15 +102,23 @@ impl Shared {
     }
 
     pub(super) fn set_failure(&self, failure: Option<Failure>) {
-        *lock(&self.failure) = failure;
-        self.changed();
+        let mut known = lock(&self.failure);
+        *known = failure;
+        // Whoever is told of it finds another state.
+        self.state.fetch_add(2, Ordering::AcqRel);
     }
 
-    pub(super) fn state(&self) -> State {
-        State(self.state.load(Ordering::Acquire))
+    pub(super) fn state(&self) -> Option<State> {
+        let state = self.state.load(Ordering::Acquire);
+        (state % 2 == 0).then_some(State(state))
     }
 
-    /// What was read before stands for nothing any more.
+    /// A commit that changes the state begins to be seen. From here to [`changed`](Self::changed) the reader may see what came before it or after.
+    pub(super) fn changing(&self) {
+        self.state.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It is seen by all, or has failed.
     pub(super) fn changed(&self) {
         self.state.fetch_add(1, Ordering::AcqRel);
     }

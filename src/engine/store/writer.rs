@@ -145,15 +145,11 @@ impl Writer {
             let last = tx.last_audit()?;
             tx.trim_audit(self.place.options.audit_rows, before, last)?;
             let clocks = if tx.seen.clocks_changed.get() { Some(tx.clocks()?) } else { None };
-            tx.run_aside("COMMIT", [])?;
+            self.run_commit(&tx)?;
             Ok((before, last, clocks))
         });
         match done {
             Ok((before, last, clocks)) => {
-                // Behind the commit, so that what is read in the new state has it; before the answers, so that whoever has one finds it there.
-                if tx.changed() {
-                    self.shared.changed();
-                }
                 if clocks.is_some() {
                     self.shared.set_clocks(clocks);
                 }
@@ -174,6 +170,19 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    /// Commits; before the answers the state is another one, where it has changed.
+    fn run_commit(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        let changed = tx.changed();
+        if changed {
+            self.shared.changing();
+        }
+        let done = tx.run_aside("COMMIT", []);
+        if changed {
+            self.shared.changed();
+        }
+        done.map(drop)
     }
 
     /// Opens the database where it is not open and may be tried again.
