@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// A password, code, token or key in text form.
 ///
 /// It serialises as a plain string, since the protocol carries it; nothing else shows it.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -32,23 +32,6 @@ impl Secret {
         self.0.is_empty()
     }
 }
-
-impl Zeroize for Secret {
-    /// All that a text wipes of itself, but at once and not byte by byte: several secrets come and go in each login.
-    fn zeroize(&mut self) {
-        let mut bytes = std::mem::take(&mut self.0).into_bytes();
-        bytes.spare_capacity_mut().zeroize();
-        bytes.as_mut_slice().zeroize();
-    }
-}
-
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.zeroize();
-    }
-}
-
-impl ZeroizeOnDrop for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
