@@ -128,7 +128,7 @@ async fn start(
     let claimed = !(rank.root || rank.login);
     let origin = Origin { uid: person.uid, user: person.name.clone(), service, claimed, remote };
     let decided = decide(desk, &directory, (&person, &origin), token).await?;
-    begin(desk, &rank, peer, origin, decided)
+    begin(desk, &rank, peer, origin, &decided)
 }
 
 /// What [`begin`] needs to know.
@@ -226,7 +226,7 @@ fn at_once(desk: &Desk, person: &Arc<Person>, origin: &Origin, state: State) -> 
     Some(Box::new(Decided { now: now_by(clocks, moment), decision, stored, denial: None, counts: None }))
 }
 
-fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: Box<Decided>) -> Result<Started, Error> {
+fn begin(desk: &Desk, rank: &Standing, peer: &Peer, origin: Origin, decided: &Decided) -> Result<Started, Error> {
     let moment = decided.now.moment;
     let owner = owner(rank, peer, origin.uid);
     let word = word(&decided.decision);

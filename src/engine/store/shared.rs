@@ -110,7 +110,7 @@ impl Shared {
 
     pub(super) fn state(&self) -> Option<State> {
         let state = self.state.load(Ordering::Acquire);
-        (state % 2 == 0).then_some(State(state))
+        state.is_multiple_of(2).then_some(State(state))
     }
 
     /// A commit that changes the state begins to be seen. From here to [`changed`](Self::changed) the reader may see what came before it or after.
