@@ -14,6 +14,8 @@
 //! | [`engine`] | the unprivileged process that answers the shared socket |
 //! | [`cli`] | the operator's command |
 //! | [`web`] | the unprivileged process that serves paired phones |
+//!
+//! Beside them `src/cipher` is a crate of its own: the cipher of the engine's secrets, compiled for speed.
 
 pub mod cli;
 pub mod client;
