@@ -16,7 +16,7 @@ use super::login::{domain, phone};
 use super::mail::Mailer;
 use super::phones::Phones;
 use super::root::Root;
-use super::store::{AuditEntry, Clocks, Lookup, Store, StoreError, Stored, Subject, View};
+use super::store::{AuditEntry, BelievedClocks, Lookup, Store, StoreError, Stored, Subject, View};
 use crate::config::{Config, WEB_USER};
 use crate::core::base64url;
 use crate::core::clock::{ClockFault, Horizon, Moment, plausible};
@@ -204,6 +204,7 @@ impl Desk {
         if self.swept.swap(now.0.as_secs(), Ordering::Relaxed) != now.0.as_secs() {
             ended = sweep(&mut logins, Login::is_over, now);
         }
+        // Those that only vouch go before the other verified ones.
         logins.make_room(owner, |open| {
             let open = open.try_lock().ok()?;
             open.verified_by().map(|_| !open.only_vouches(now))
@@ -336,16 +337,16 @@ pub fn enforcing_groups(view: &View<'_>, person: &Person) -> Result<Vec<String>,
 /// # Errors
 /// The store's.
 pub fn now(view: &View<'_>, moment: Moment) -> Result<Now, StoreError> {
-    let clocks = Clocks { believed: view.believed_clock()?, latest: None };
+    let clocks = BelievedClocks { believed: view.believed_clock()?, latest: None };
     match now_by(clocks, moment) {
-        Now { time: Err(ClockFault::FarAhead { .. }), .. } => Ok(now_by(Clocks { latest: view.latest_clock()?, ..clocks }, moment)),
+        Now { time: Err(ClockFault::FarAhead { .. }), .. } => Ok(now_by(BelievedClocks { latest: view.latest_clock()?, ..clocks }, moment)),
         now => Ok(now),
     }
 }
 
 /// The same by clocks that are known.
 #[must_use]
-pub fn now_by(clocks: Clocks, moment: Moment) -> Now {
+pub fn now_by(clocks: BelievedClocks, moment: Moment) -> Now {
     let judged = |last_commit| plausible(&moment, &Horizon { built: EARLIEST, last_commit });
     let time = match judged(clocks.believed) {
         // At the last commit the clock may have stood back.

@@ -219,7 +219,7 @@ async fn decide(
 
 /// Decides by what is known of the account, where that is all there is to it.
 fn at_once(desk: &Desk, person: &Arc<Person>, origin: &Origin, state: State) -> Option<Box<Decided>> {
-    let (stored, clocks, moment) = (desk.known.get(person, state)?, desk.store.clocks()?, (desk.moment)());
+    let (stored, clocks, moment) = (desk.known.get(person, state)?, desk.store.believed_clocks()?, (desk.moment)());
     // Enforcement asks nothing of an account whose second step is on.
     let facts = Facts { account: &stored.account, by_group: false, trusted: false, claimed: origin.claimed, facilities: desk.facilities() };
     let decision = decision::decide(&facts, &moment);

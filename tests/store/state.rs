@@ -22,8 +22,9 @@ async fn what_each_login_leaves_behind_is_no_other_state() {
             tx.audit(&entry)
         });
         assert!(!changed.await, "login {turn}");
-        let clocks = store.read(|view| Ok(Clocks { believed: view.believed_clock()?, latest: view.latest_clock()? })).await.unwrap();
-        assert_eq!(store.clocks(), Some(clocks), "they are known, too");
+        let clocks =
+            store.read(|view| Ok(BelievedClocks { believed: view.believed_clock()?, latest: view.latest_clock()? })).await.unwrap();
+        assert_eq!(store.believed_clocks(), Some(clocks), "they are known, too");
     }
     store.read(|view| view.account_by_uid(1000)).await.unwrap();
     assert!(!after(&store, |_| Ok(())).await);
@@ -56,5 +57,5 @@ async fn a_restored_database_is_another_state_and_a_closed_one_has_none() {
     let before = store.state();
     store.close().await;
     assert_ne!(store.state(), before);
-    assert_eq!(store.clocks(), None);
+    assert_eq!(store.believed_clocks(), None);
 }

@@ -20,7 +20,7 @@ const LAG: i64 = 60;
 
 /// The times that a wall clock is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clocks {
+pub struct BelievedClocks {
     /// See [`View::believed_clock`].
     pub believed: Option<Wall>,
     /// See [`View::latest_clock`].
@@ -52,8 +52,8 @@ impl View<'_> {
     }
 
     /// Both.
-    pub(super) fn clocks(&self) -> Result<Clocks, StoreError> {
-        Ok(Clocks { believed: self.believed_clock()?, latest: self.latest_clock()? })
+    pub(super) fn believed_clocks(&self) -> Result<BelievedClocks, StoreError> {
+        Ok(BelievedClocks { believed: self.believed_clock()?, latest: self.latest_clock()? })
     }
 
     /// The stored key check; `None` in a database without one.

@@ -67,7 +67,7 @@ pub use denials::Denial;
 pub use devices::{PER_ACCOUNT as DEVICES_PER_ACCOUNT, Trust, TrustedDevice};
 pub use error::{Failure, StoreError};
 pub use members::MOST as GROUPS_KEPT;
-pub use meta::Clocks;
+pub use meta::BelievedClocks;
 pub use policy::{Role, Subject};
 pub use restore::Report as RestoreReport;
 pub use seal::{Hashed, Keys, Sealed, SealingKey};
@@ -194,8 +194,8 @@ impl Store {
 
     /// The clocks of the last commit; `None` while the store does not work.
     #[must_use]
-    pub fn clocks(&self) -> Option<Clocks> {
-        self.shared.clocks()
+    pub fn believed_clocks(&self) -> Option<BelievedClocks> {
+        self.shared.believed_clocks()
     }
 
     fn writer(&self) -> &mpsc::Sender<Request> {

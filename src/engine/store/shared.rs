@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::audit::AuditEntry;
 use super::error::{Failure, StoreError};
-use super::meta::Clocks;
+use super::meta::BelievedClocks;
 use super::view::Tx;
 
 /// One call, with its answer kept until the commit is known.
@@ -78,7 +78,7 @@ pub(super) struct Shared {
     failure: Mutex<Option<Failure>>,
     /// Odd while a commit that changes it is under way.
     state: AtomicU64,
-    clocks: Mutex<Option<Clocks>>,
+    clocks: Mutex<Option<BelievedClocks>>,
     notes: Mutex<Notes>,
     reader: Mutex<Option<Connection>>,
     /// The id of the newest committed audit entry.
@@ -123,11 +123,11 @@ impl Shared {
         self.state.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn clocks(&self) -> Option<Clocks> {
+    pub(super) fn believed_clocks(&self) -> Option<BelievedClocks> {
         *lock(&self.clocks)
     }
 
-    pub(super) fn set_clocks(&self, clocks: Option<Clocks>) {
+    pub(super) fn set_believed_clocks(&self, clocks: Option<BelievedClocks>) {
         *lock(&self.clocks) = clocks;
     }
 
@@ -180,4 +180,22 @@ impl Shared {
 /// What a panicking job left is whole: each lock guards one assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_state_while_a_commit_changes_it_and_another_one_after_it_or_a_failure() {
+        let shared = Shared::new();
+        let before = shared.state().unwrap();
+        shared.changing();
+        assert_eq!(shared.state(), None, "the reader may see either");
+        shared.changed();
+        let after = shared.state().unwrap();
+        assert!(after > before);
+        shared.set_failure(Some(Failure::MissingKey));
+        assert!(shared.state().unwrap() > after);
+    }
 }

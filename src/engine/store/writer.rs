@@ -144,14 +144,14 @@ impl Writer {
         let done = run_group(&tx, jobs, &notes).and_then(|before| {
             let last = tx.last_audit()?;
             tx.trim_audit(self.place.options.audit_rows, before, last)?;
-            let clocks = if tx.seen.clocks_changed.get() { Some(tx.clocks()?) } else { None };
+            let clocks = if tx.seen.clocks_changed.get() { Some(tx.believed_clocks()?) } else { None };
             self.run_commit(&tx)?;
             Ok((before, last, clocks))
         });
         match done {
             Ok((before, last, clocks)) => {
                 if clocks.is_some() {
-                    self.shared.set_clocks(clocks);
+                    self.shared.set_believed_clocks(clocks);
                 }
                 if last != before {
                     self.shared.audited.send_replace(last);
@@ -213,7 +213,7 @@ impl Writer {
         .map_err(|error| unavailable(error.into()))?;
         let last = Tx::new(&db, self.place.keys()?).last_audit().map_err(unavailable)?;
         self.shared.audited.send_replace(last);
-        self.shared.set_clocks(Some(Tx::new(&db, self.place.keys()?).clocks().map_err(unavailable)?));
+        self.shared.set_believed_clocks(Some(Tx::new(&db, self.place.keys()?).believed_clocks().map_err(unavailable)?));
         self.left = 0;
         self.room = Room::new(self.place.log());
         self.db = Some(db);
@@ -224,7 +224,7 @@ impl Writer {
     /// Closes writer's and reader's connection; calls fail with `failure` from now on.
     fn shut(&mut self, failure: &Failure) {
         self.shared.set_failure(Some(failure.clone()));
-        self.shared.set_clocks(None);
+        self.shared.set_believed_clocks(None);
         self.shared.close_reader();
         if let Some(db) = self.db.take()
             && let Err(error) = place::close(db)
