@@ -59,3 +59,21 @@ async fn a_restored_database_is_another_state_and_a_closed_one_has_none() {
     assert_ne!(store.state(), before);
     assert_eq!(store.believed_clocks(), None);
 }
+
+#[tokio::test]
+async fn a_decision_knows_the_state_before_it_until_something_in_its_commit_has_changed_it() {
+    let folder = folder();
+    let store = open(folder.path());
+    enrol(&store, 1000, "alice", SECRET).await;
+    let mut failed = alice(&store).await;
+    failed.account.failures.real.in_a_row = 1;
+    let before = store.state();
+    // Asked for at once, they share a commit.
+    let (first, second) = tokio::join!(
+        store.decide(move |tx| Ok((tx.state(), tx.save(&failed)?, tx.state())), |seen| seen),
+        store.decide(|tx| Ok(tx.state()), |seen| seen)
+    );
+    assert_eq!(first.unwrap(), (before, (), None), "from here on the account has to be read");
+    assert_eq!(second.unwrap(), None, "so that its failure counts in the answer beside it");
+    assert_eq!(store.write(|tx| Ok(tx.state())).await.unwrap(), store.state());
+}

@@ -69,7 +69,9 @@ fn judge(
     (desk, asker): (&Desk, Asker),
 ) -> Result<Result<Judged, Error>, StoreError> {
     let origin = &login.origin;
-    let Some(mut stored) = tx.account_by_uid(origin.uid)?.filter(|stored| stored.name == origin.user) else {
+    let known = tx.state().and_then(|state| desk.known.stored(origin.uid, state));
+    let stored = if known.is_some() { known } else { tx.account_by_uid(origin.uid)?.map(Arc::new) };
+    let Some(stored) = stored.filter(|stored| stored.name == origin.user) else {
         return Ok(Err(Error::NoSuchLogin {}));
     };
     let now = now(tx, moment)?;
@@ -88,6 +90,7 @@ fn judge(
         tx.use_recovery_code(origin.uid, &normal(code), moment.wall)?;
     }
     if answered.account != stored.account {
+        let mut stored = Arc::unwrap_or_clone(stored);
         stored.account = answered.account.clone();
         tx.save(&stored)?;
     }

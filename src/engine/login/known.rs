@@ -1,12 +1,13 @@
-//! What was read of accounts whose logins began lately: the next login of one begins without waiting for the store.
+//! What was read of accounts whose logins began lately: the next login of one begins without waiting for the store, and its answer is judged without
+//! reading it again.
 //!
-//! It is kept only of an account with a second step, of which nothing else needs to be known. It counts for the very same look-up of the user, and
-//! as long as the store's state is the same: nothing that was answered before a login can be missing from what it begins with.
+//! It is kept only of an account with a second step, of which nothing else needs to be known. It counts as long as the store's state is the same:
+//! nothing that was answered before can be missing from it. To begin with it takes the very same look-up of the user, too.
 //!
 //! Where the disk can't be read and nothing has noticed yet, such a login begins nevertheless. It leads to no more than a question for the second step:
-//! whoever answers finds it out.
+//! an answer that can't be written down is none.
 //!
-//! Not here: what is used up or counted by an answer, which each commit looks at itself.
+//! Not here: what an answer uses up, which each commit looks at itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,9 +31,17 @@ struct Known {
 impl KnownAccounts {
     /// What is known of a person in this state.
     pub fn get(&self, person: &Arc<Person>, state: State) -> Option<Arc<Stored>> {
+        self.find(person.uid, state).filter(|(of, _)| Arc::ptr_eq(of, person)).map(|(_, stored)| stored)
+    }
+
+    /// What is stored for this uid in this state, where it is known, whoever is looked up for it now.
+    pub fn stored(&self, uid: u32, state: State) -> Option<Arc<Stored>> {
+        self.find(uid, state).map(|(_, stored)| stored)
+    }
+
+    fn find(&self, uid: u32, state: State) -> Option<(Arc<Person>, Arc<Stored>)> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (of, stored) = known.by_uid.get(&person.uid).filter(|_| known.state == Some(state))?;
-        Arc::ptr_eq(of, person).then(|| Arc::clone(stored))
+        known.by_uid.get(&uid).filter(|_| known.state == Some(state)).cloned()
     }
 
     /// Keeps what was read after the store was asked for this state.
@@ -73,9 +82,10 @@ mod tests {
         known.keep(Arc::clone(&alice), stored(1000), state);
         assert_eq!(known.get(&alice, state), Some(stored(1000)));
         assert_eq!(known.get(&person(1000), state), None, "looked up anew, with other groups maybe");
+        assert_eq!(known.stored(1000, state), Some(stored(1000)), "what is stored is stored, whatever the groups");
         store.write(|tx| tx.save(&Stored::new(1001, "bob"))).await.unwrap();
         let later = store.state().unwrap();
-        assert_eq!(known.get(&alice, later), None);
+        assert_eq!((known.get(&alice, later), known.stored(1000, later)), (None, None));
         known.keep(Arc::clone(&alice), stored(1000), later);
         known.keep(Arc::clone(&alice), Arc::new(Stored::new(1000, "before")), state);
         assert_eq!(known.get(&alice, later), Some(stored(1000)), "what was read before comes too late");

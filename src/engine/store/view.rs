@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, Params, Row};
 
 use super::error::StoreError;
 use super::seal::{Hashed, Keys};
+use super::shared::State;
 use super::steps::Marked;
 use crate::core::time::Wall;
 
@@ -17,7 +18,9 @@ pub struct View<'a> {
     pub(super) seen: Seen,
     /// Whether a statement that may write has run; see [`Tx::begin_job`].
     wrote: Cell<bool>,
-    /// What the transaction has changed so far; see `Store::state`.
+    /// The state that the transaction began with; `None` for readers, who may see a later one.
+    began: Option<State>,
+    /// Whether the transaction has changed that; see `Store::state`.
     changed: Cell<bool>,
     /// The statements so far, with the text that each was made of: to find one by the text's place is far quicker than by the text.
     statements: RefCell<Vec<(&'static str, CachedStatement<'a>)>>,
@@ -40,7 +43,27 @@ pub struct Tx<'a>(View<'a>);
 
 impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a Connection, keys: &'a Keys) -> Self {
-        Self(View { db, keys, seen: Seen::default(), wrote: Cell::default(), changed: Cell::default(), statements: RefCell::default() })
+        Self::since(None, db, keys)
+    }
+
+    /// The one writer's transaction, begun in this state.
+    pub(super) fn since(began: Option<State>, db: &'a Connection, keys: &'a Keys) -> Self {
+        let view = View {
+            db,
+            keys,
+            seen: Seen::default(),
+            wrote: Cell::default(),
+            began,
+            changed: Cell::default(),
+            statements: RefCell::default(),
+        };
+        Self(view)
+    }
+
+    /// The state that this commit has before it, for as long as nothing in it has changed that: what is known of this very state need not be read.
+    #[must_use]
+    pub fn state(&self) -> Option<State> {
+        self.began.filter(|_| !self.changed())
     }
 
     /// A job begins.
@@ -53,7 +76,7 @@ impl<'a> Tx<'a> {
         self.wrote.get()
     }
 
-    /// Whether it has changed what a [`State`](super::State) stands for.
+    /// Whether it has changed what a [`State`] stands for.
     pub(super) fn changed(&self) -> bool {
         self.changed.get()
     }

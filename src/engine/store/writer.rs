@@ -138,7 +138,7 @@ impl Writer {
         self.opened()?;
         let Some(db) = &self.db else { return Err(StoreError::Closed) };
         let keys = self.place.keys().map_err(StoreError::Failed)?;
-        let tx = Tx::new(db, keys);
+        let tx = Tx::since(self.shared.state(), db, keys);
         let notes = self.shared.take_notes();
         // What waits is older than the jobs: the trail keeps the order.
         let done = run_group(&tx, jobs, &notes).and_then(|before| {
