@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
@@ -54,13 +55,21 @@ pub fn boot_id() -> BootId {
     })
 }
 
-/// Whether the kernel holds the wall clock for synchronised (adjtimex(2), STA_UNSYNC).
+/// Whether the kernel holds the wall clock for synchronised (adjtimex(2), STA_UNSYNC). A process that may not ask (`ProtectClock=`) never may again,
+/// so it asks once.
 fn synchronised() -> bool {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        return false;
+    }
     // SAFETY: a timex of zeros is valid, and with `modes` 0 the call only reads.
     let mut state: libc::timex = unsafe { std::mem::zeroed() };
     // SAFETY: as above; `state` outlives the call.
-    let known = unsafe { libc::adjtimex(&raw mut state) } >= 0;
-    known && state.status & libc::STA_UNSYNC == 0
+    if unsafe { libc::adjtimex(&raw mut state) } < 0 {
+        REFUSED.store(true, Ordering::Relaxed);
+        return false;
+    }
+    state.status & libc::STA_UNSYNC == 0
 }
 
 /// Waits until that time since boot, also through suspend: a machine that wakes up after it goes on at once.
