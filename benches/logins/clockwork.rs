@@ -1,13 +1,17 @@
-//! The clock that the load generator winds: eight bytes in an unnamed file, seconds since 1970.
+//! The clock that the load generator winds: eight bytes of memory that both processes share, seconds since 1970.
 //!
-//! Reading it is one system call, as reading the machine's own clocks is (adjtimex). Boot time stays the machine's.
+//! The wall clock alone is wound; boot time stays the machine's. Reading them takes no system call, as in the engine's process, which may not ask the
+//! kernel whether its clock is synchronised.
 
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap};
 use twostep::core::clock::Moment;
 use twostep::core::time::Wall;
 use twostep::sys::clock;
@@ -17,27 +21,33 @@ const FIRST: i64 = 1_800_000_000;
 
 /// A clock that stands at the first login.
 pub fn make() -> OwnedFd {
-    let made = memfd_create("clock", MFdFlags::MFD_CLOEXEC).expect("a file without a name");
+    let made = memfd_create("clock", MFdFlags::MFD_CLOEXEC).expect("memory without a name");
     let file = File::from(made);
     file.write_all_at(&FIRST.to_ne_bytes(), 0).expect("written");
     file.into()
 }
 
-fn file() -> &'static File {
-    static FILE: OnceLock<File> = OnceLock::new();
-    FILE.get_or_init(|| File::from(std::io::stdin().as_fd().try_clone_to_owned().expect("the clock as standard input")))
+/// That of standard input.
+fn shared() -> &'static AtomicI64 {
+    static SHARED: OnceLock<&AtomicI64> = OnceLock::new();
+    SHARED.get_or_init(|| {
+        let length = NonZeroUsize::new(size_of::<AtomicI64>()).expect("eight bytes");
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: the kernel chooses a place that nothing else has.
+        let place = unsafe { mmap(None, length, access, MapFlags::MAP_SHARED, std::io::stdin().as_fd(), 0) }.expect("shared memory");
+        // SAFETY: at the beginning of a page that is never unmapped; whoever has it accesses it as this does.
+        unsafe { AtomicI64::from_ptr(place.cast().as_ptr()) }
+    })
 }
 
 /// Where it stands.
 pub fn wall() -> Wall {
-    let mut bytes = [0; 8];
-    file().read_exact_at(&mut bytes, 0).expect("eight bytes");
-    Wall(i64::from_ne_bytes(bytes))
+    Wall(shared().load(Ordering::Acquire))
 }
 
 /// Winds it.
 pub fn set(wall: Wall) {
-    file().write_all_at(&wall.0.to_ne_bytes(), 0).expect("written");
+    shared().store(wall.0, Ordering::Release);
 }
 
 /// All clocks.

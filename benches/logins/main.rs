@@ -8,9 +8,9 @@
 //!          ──► echo      the bare socket of the floor
 //!          ──► hollow    answers the same calls, and decides nothing
 //!          ──► serve     the engine's own server, interface, desk and store on one thread; its memory is what is measured
-//!          ──► load      1 and 64 connections; each waits for its answer before the next call
+//!          ──► load      1 and 64 connections; each waits for its answer before the next call; a batch job (chrt)
 //! ```
-//! One code serves once, so `load` winds the clock of `serve` (an unnamed file that both hold as standard input): each account is used once
+//! One code serves once, so `load` winds the clock of `serve` (memory that both hold as standard input): each account is used once
 //! in each time step. The clock of every other purpose is the machine's. Users are invented ([`people`]) beside empty account files: what NSS
 //! takes is not in the figures.
 
@@ -136,7 +136,7 @@ impl Run {
         let words = ask.map(|number| number.to_string());
         let cpu = || cpu(server.id());
         let before = cpu();
-        let mut load = role(&["load", socket, &words[0], &words[1], &words[2]], Some(time));
+        let mut load = batch_role(&["load", socket, &words[0], &words[1], &words[2]], time);
         let output = load.stdout.take().expect("a pipe");
         let (mut pss, watched) = (0, server.id());
         let waits = std::thread::scope(|scope| {
@@ -182,9 +182,23 @@ fn row([accounts, connections, _]: [u32; 3], run: &Run, hollow: f64, floor: &Flo
 
 /// This program in another role; `time` becomes its standard input.
 fn role(words: &[&str], time: Option<&OwnedFd>) -> Child {
-    let own = std::env::current_exe().expect("this program's own name");
+    run(Command::new(own()).args(words), time).expect("another process")
+}
+
+/// The same as a batch job (SCHED_BATCH): what wakes goes on before it. As an ordinary process it would take the server's processor away after each
+/// answer, for its 64 callers are one process.
+fn batch_role(words: &[&str], time: &OwnedFd) -> Child {
+    let started = run(Command::new("chrt").args(["--batch", "0"]).arg(own()).args(words), Some(time));
+    started.unwrap_or_else(|error| panic!("chrt (of util-linux): {error}"))
+}
+
+fn run(command: &mut Command, time: Option<&OwnedFd>) -> std::io::Result<Child> {
     let input = time.map_or_else(Stdio::null, |time| time.as_fd().try_clone_to_owned().expect("a descriptor").into());
-    Command::new(own).args(words).stdin(input).stdout(Stdio::piped()).spawn().expect("another process")
+    command.stdin(input).stdout(Stdio::piped()).spawn()
+}
+
+fn own() -> PathBuf {
+    std::env::current_exe().expect("this program's own name")
 }
 
 fn next_line(output: &mut BufReader<ChildStdout>) -> String {

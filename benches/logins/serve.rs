@@ -6,6 +6,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use twostep::config::Config;
 use twostep::core::account::{Account, Method, Methods};
+use twostep::engine;
 use twostep::engine::desk::{Desk, Parts};
 use twostep::engine::directory::Directory;
 use twostep::engine::login::LoginInterface;
@@ -51,10 +52,9 @@ pub fn prepare(folder: &Path, accounts: u32) {
     });
 }
 
-/// Serves them until it is killed, as the engine process does: on one thread.
+/// Serves them until it is killed, on what the engine process runs on.
 pub fn serve(folder: &Path, accounts: u32) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(answer(folder, accounts));
+    engine::runtime().expect("a runtime").block_on(answer(folder, accounts));
 }
 
 async fn answer(folder: &Path, accounts: u32) {
