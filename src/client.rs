@@ -5,11 +5,11 @@
 //!
 //! ```no_run
 //! use std::{path::Path, time::Duration};
-//! use twostep::client::Client;
-//! use twostep::proto::recovery::{Event, Status};
-//! use twostep::proto::varlink::Empty;
+//! use twostep_base::client::Client;
+//! use twostep_base::proto::recovery::{Event, Status};
+//! use twostep_base::proto::varlink::Empty;
 //!
-//! # fn main() -> Result<(), twostep::client::Error> {
+//! # fn main() -> Result<(), twostep_base::client::Error> {
 //! let mut client = Client::connect(Path::new("/run/twostep/recovery.sock"), Duration::from_secs(5))?;
 //! let status: Status = client.call("io.twostep.Recovery.Status", &Empty {})?;
 //! println!("{}", status.board);

@@ -15,18 +15,14 @@
 //! | [`cli`] | the operator's command |
 //! | [`web`] | the unprivileged process that serves paired phones |
 //!
-//! Beside them `src/cipher` is a crate of its own: the cipher of the engine's secrets, compiled for speed.
+//! Two crates of their own are in here, for another balance of size and speed (`Cargo.toml`): all but the supervisor, the commands and the pages is
+//! `twostep_base` (`src/base.rs`), and the cipher of the engine's secrets is `twostep_cipher` (`src/cipher`).
 
 pub mod cli;
-pub mod client;
-pub mod config;
-pub mod core;
-pub mod engine;
-pub mod log;
-pub mod proto;
 pub mod supervisor;
-pub mod sys;
 pub mod web;
+
+pub use twostep_base::{client, config, core, engine, log, proto, sys};
 
 #[cfg(test)]
 #[path = "../tests/support/script.rs"]

@@ -43,6 +43,9 @@ const LONGEST: usize = 4096;
 /// The target of lines that belong to the audit trail.
 const AUDIT: &str = "audit";
 
+/// What the targets of this project's crates begin with.
+const OURS: &str = "twostep";
+
 /// Sends what the `log` macros say to where `config` wants it, from now on. `name` is what lines are filed under.
 ///
 /// A second call changes nothing: the first logger stays for the life of the process.
@@ -127,7 +130,7 @@ impl Logger {
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Of the libraries only what an operator must know.
-        let ours = metadata.target() == AUDIT || metadata.target().starts_with(env!("CARGO_CRATE_NAME"));
+        let ours = metadata.target() == AUDIT || metadata.target().starts_with(OURS);
         ours || metadata.level() <= Level::Warn
     }
 
@@ -445,7 +448,11 @@ mod tests {
     fn libraries_speak_only_when_it_matters() {
         let logger = Logger::plain(io::sink(), false);
         let enabled = |target: &str, level| logger.enabled(&Metadata::builder().target(target).level(level).build());
-        assert!(enabled("twostep::engine", Level::Debug) && enabled("audit", Level::Info) && enabled("evdev", Level::Warn));
+        assert!(
+            enabled(concat!(env!("CARGO_CRATE_NAME"), "::engine"), Level::Debug)
+                && enabled("audit", Level::Info)
+                && enabled("evdev", Level::Warn)
+        );
         assert!(!enabled("evdev", Level::Info));
     }
 }

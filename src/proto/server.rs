@@ -7,11 +7,11 @@
 //! What a peer may call is for the interfaces to decide; here only the number of its connections counts.
 //!
 //! ```no_run
-//! # async fn run(interface: impl twostep::proto::varlink::Interface) -> std::io::Result<()> {
-//! use twostep::proto::server::Server;
+//! # async fn run(interface: impl twostep_base::proto::varlink::Interface) -> std::io::Result<()> {
+//! use twostep_base::proto::server::Server;
 //!
 //! let listener = tokio::net::UnixListener::bind("/run/twostep/twostep.sock")?;
-//! Server::new(twostep::sys::peer::identify).interface(interface).serve(listener).await;
+//! Server::new(twostep_base::sys::peer::identify).interface(interface).serve(listener).await;
 //! # Ok(())
 //! # }
 //! ```

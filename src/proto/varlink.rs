@@ -5,8 +5,8 @@
 //!
 //! ```
 //! use serde::{Deserialize, Serialize};
-//! use twostep::core::peer::Peer;
-//! use twostep::proto::varlink::{Failure, Interface, Replies};
+//! use twostep_base::core::peer::Peer;
+//! use twostep_base::proto::varlink::{Failure, Interface, Replies};
 //!
 //! struct Counter(u32);
 //!

@@ -76,24 +76,21 @@ struct Source {
     state: watch::Receiver<State>,
 }
 
-impl From<&config::Button> for Settings {
-    fn from(button: &config::Button) -> Self {
-        Self {
-            hold: button.hold,
-            debounce: button.debounce,
-            stuck_after: button.stuck_after,
-            grace: button.grace,
-            cooldown: button.cooldown,
-        }
+fn gesture_settings(button: &config::Button) -> Settings {
+    Settings {
+        hold: button.hold,
+        debounce: button.debounce,
+        stuck_after: button.stuck_after,
+        grace: button.grace,
+        cooldown: button.cooldown,
     }
 }
 
-impl From<&board::Line> for LineId {
-    fn from(line: &board::Line) -> Self {
-        match line {
-            board::Line::Offset(offset) => Self::Offset(*offset),
-            board::Line::Name(name) => Self::Name(name.clone()),
-        }
+/// The line of a board, as `sys` names it.
+pub(super) fn line_id(line: &board::Line) -> LineId {
+    match line {
+        board::Line::Offset(offset) => LineId::Offset(*offset),
+        board::Line::Name(name) => LineId::Name(name.clone()),
     }
 }
 
@@ -105,7 +102,7 @@ impl Buttons {
         let mut buttons = Self { sources: Vec::new(), simulated: Vec::new(), tasks: JoinSet::new() };
         let start = clock::monotonic();
         for button in board.buttons.iter().filter(|_| settings.enabled) {
-            let gesture = Gesture::new(settings.into(), start);
+            let gesture = Gesture::new(gesture_settings(settings), start);
             let (state, seen) = watch::channel(State::Missing);
             let reporter = Reporter { source: button.name().into(), state, events: events.clone() };
             let name = Arc::clone(&reporter.source);
@@ -115,7 +112,7 @@ impl Buttons {
                     Kind::Input
                 }
                 board::Button::Gpio { chip, line, active_low, poll_ms, .. } => {
-                    let place = Place { chip: chip.clone(), line: line.into(), active_low: *active_low };
+                    let place = Place { chip: chip.clone(), line: line_id(line), active_low: *active_low };
                     let poll = (*poll_ms > 0).then(|| Duration::from_millis(*poll_ms));
                     buttons.tasks.spawn(attend(Gpio::new(root, place, poll), gesture, reporter));
                     Kind::Gpio

@@ -18,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::board::{self, Board};
+use crate::supervisor::buttons::line_id;
 use crate::sys::gpio::{Output, Place};
 use crate::sys::input::Beeper;
 use crate::sys::leds::Led;
@@ -207,7 +208,7 @@ impl Means {
             board::Feedback::Led { name } => Led::open(root, name).map(Self::Led).map_err(|error| error.to_string()),
             board::Feedback::Beeper { device } => Beeper::open(root, device).map(Self::Beeper),
             board::Feedback::Gpio { chip, line, active_low } => {
-                Place { chip: chip.clone(), line: line.into(), active_low: *active_low }.output(root).map(Self::Pin)
+                Place { chip: chip.clone(), line: line_id(line), active_low: *active_low }.output(root).map(Self::Pin)
             }
         }
     }

@@ -151,8 +151,8 @@ impl Port for Simulated {
 }
 
 /// Hardware that plays a script: it fails on a call out of order, and on steps left over.
-#[cfg(test)]
-pub(crate) mod fake {
+#[cfg(any(test, feature = "fakes"))]
+pub mod fake {
     use std::collections::VecDeque;
     use std::future::pending;
     use std::sync::{Arc, Mutex};

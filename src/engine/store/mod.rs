@@ -2,8 +2,8 @@
 //! enforcement, delegations, audit.
 //!
 //! ```no_run
-//! # use twostep::core::totp::{Mark, TimeStep};
-//! # use twostep::engine::store::{Options, SealingKey, Store, StoreError};
+//! # use twostep_base::core::totp::{Mark, TimeStep};
+//! # use twostep_base::engine::store::{Options, SealingKey, Store, StoreError};
 //! # async fn example(options: Options, key: SealingKey, step: TimeStep, now: TimeStep) -> Result<(), StoreError> {
 //! let store = Store::open(options, Some(key));
 //! let found = store.read(|view| view.account(1000, "alice")).await?;
