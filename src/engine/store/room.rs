@@ -1,7 +1,7 @@
 //! Room in the write-ahead log for the commits to come.
 //!
 //! A commit that makes the file longer waits for the disk twice: once for what it writes, and once for the file's new size, which the file system
-//! keeps in a journal of its own. A log that has been written back is written over from its beginning, but a new one grows over some five hundred
+//! keeps in a journal of its own. A log that has been written back is written over from its beginning, but a new one grows over some thousand
 //! logins before: with a few a day, for months. So the file is made longer in advance, after the answers. It gets zeros, not holes, which would have
 //! to be noted as written later on.
 //!

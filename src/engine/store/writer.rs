@@ -45,8 +45,8 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// Pages in the log after which it is written back.
-const LOG: i32 = 1000;
+/// Pages in the log (8 MiB) after which it is written back: one that many logins have changed, once for all of them.
+const LOG: i32 = 2000;
 
 pub(super) struct Writer {
     place: Arc<Place>,
