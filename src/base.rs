@@ -1,4 +1,4 @@
-//! What every login passes through: the engine, and all that it shares with the supervisor, the commands and the pages, in layers.
+//! Everything but the supervisor, the commands and the pages: the engine, through which each login passes, and the layers that it stands on.
 //!
 //! A crate of its own, since it is compiled for more speed than those, which have their size to lose.
 

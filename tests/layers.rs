@@ -184,7 +184,8 @@ impl Reader<'_> {
                     || self.text(at.wrapping_sub(3)) == ")" && self.text(at.wrapping_sub(4)) == "test";
                 self.opened.push((self.text(at + 1).to_owned(), self.depth + 1, test));
             }
-            "crate" if first && self.text(at + 1) == "::" => self.paths(at, at + 2, &[]),
+            // What is in the other crate stands in ours, too, where `src/lib.rs` puts it.
+            "crate" | "twostep_base" if first && !self.module.is_empty() && self.text(at + 1) == "::" => self.paths(at, at + 2, &[]),
             "super" if first && self.text(at + 1) == "::" => self.climb(at),
             "unsafe" if self.layer() != "sys" => self.breach(at, "`unsafe` stands in src/sys alone".into()),
             word if self.layer() == "core" && !self.in_test() && (first || NOT_PURE_TYPES.contains(&word)) => self.look_for_effects(at),
@@ -338,6 +339,7 @@ fn a_forbidden_use_is_named_with_its_line_and_rule() {
         breaches(&["supervisor"], source),
         ["2: `supervisor` uses `engine::store`, but may use core, proto, sys, config, client, log"]
     );
+    assert_eq!(breaches(&["cli"], "use twostep_base::engine::store;").len(), 1, "by the name of its own crate as well");
     assert_eq!(breaches(&["config", "board"], "use crate::sys::clock;"), ["1: `config` uses `sys::clock`, but may use core"]);
     assert_eq!(breaches(&["engine"], source), [""; 0]);
 }

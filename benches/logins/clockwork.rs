@@ -1,7 +1,7 @@
 //! The clock that the load generator winds: eight bytes of memory that both processes share, seconds since 1970.
 //!
-//! The wall clock alone is wound; boot time stays the machine's. Reading them takes no system call, as in the engine's process, which may not ask the
-//! kernel whether its clock is synchronised.
+//! The wall clock alone is wound; boot time stays the machine's. Reading them takes no system call, as in the engine's process under its unit, where
+//! it may not ask the kernel whether that clock is synchronised.
 
 use std::fs::File;
 use std::num::NonZeroUsize;

@@ -185,7 +185,7 @@ fn role(words: &[&str], time: Option<&OwnedFd>) -> Child {
     run(Command::new(own()).args(words), time).expect("another process")
 }
 
-/// The same as a batch job (SCHED_BATCH): what wakes goes on before it. As an ordinary process it would take the server's processor away after each
+/// The same as a batch job (SCHED_BATCH), which takes no processor away when it wakes. As an ordinary process it would take the server's after each
 /// answer, for its 64 callers are one process.
 fn batch_role(words: &[&str], time: &OwnedFd) -> Child {
     let started = run(Command::new("chrt").args(["--batch", "0"]).arg(own()).args(words), Some(time));

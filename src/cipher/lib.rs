@@ -1,7 +1,7 @@
 //! XChaCha20-Poly1305 under one key.
 //!
-//! It is a crate of its own since generic code takes the profile of the crate that names its types: in the daemon's, which is built for its size,
-//! to open a secret takes three times as long, and each login opens one.
+//! It is a crate of its own since generic code takes the profile of the crate that names its types: in one that is built for its size, to open a
+//! secret takes three times as long, and each login opens one.
 //!
 //! Not here: what is sealed, nonces, keys (`engine::store::seal`).
 

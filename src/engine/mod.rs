@@ -59,8 +59,8 @@ const START_TIME: Duration = Duration::from_secs(10);
 const THREADS: usize = directory::AT_ONCE + directory::FILE_THREADS + 4;
 
 /// How many sockets are heard before what they asked for goes to the store. Where all were heard first, the store's thread would wait for the event
-/// loop, then the event loop for that thread, and each of two processors be idle for half of the time.
-const CALLS: usize = 16;
+/// loop, then the event loop for that thread, and each of two processors be idle for a third of the time.
+const EVENTS: usize = 16;
 
 /// How many pieces of news may wait.
 const NEWS: usize = 8;
@@ -123,7 +123,7 @@ pub fn runtime() -> io::Result<Runtime> {
     // The threads are those of the directory, bounded there too; their stacks count towards the limit on memory.
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_io_events_per_tick(CALLS)
+        .max_io_events_per_tick(EVENTS)
         .max_blocking_threads(THREADS)
         .thread_stack_size(1 << 20)
         .thread_keep_alive(Duration::from_secs(1))

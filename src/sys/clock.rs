@@ -55,8 +55,8 @@ pub fn boot_id() -> BootId {
     })
 }
 
-/// Whether the kernel holds the wall clock for synchronised (adjtimex(2), STA_UNSYNC). A process that may not ask (`ProtectClock=`) never may again,
-/// so it asks once.
+/// Whether the kernel holds the wall clock for synchronised (adjtimex(2), STA_UNSYNC). A process that may not ask (`ProtectClock=`) never may again:
+/// a refusal is remembered.
 fn synchronised() -> bool {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     if REFUSED.load(Ordering::Relaxed) {

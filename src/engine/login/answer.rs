@@ -144,3 +144,68 @@ fn outcome_event(outcome: Outcome) -> &'static str {
         Outcome::Locked => "login_locked",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{Mutex, mpsc};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::core::account::Methods;
+    use crate::core::enforcement::SubjectKind;
+    use crate::core::totp::Algorithm;
+    use crate::engine::desk::Parts;
+    use crate::engine::directory::{Directory, Person};
+    use crate::engine::mail::Mailer;
+    use crate::engine::root::RootChannel;
+    use crate::engine::store::{Options, SealingKey, Store};
+    use crate::proto::privileged::Channel;
+    use crate::sys::clock;
+
+    /// Alice is known when they are judged: the first changes what the others have to be judged by.
+    #[tokio::test]
+    async fn of_wrong_answers_that_share_a_commit_each_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["passwd", "group"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let store = Store::open(Options::new(folder.path().into(), clock::wall), SealingKey::from_slice(&[1; 32]));
+        let mut alice = Stored::new(1001, "alice");
+        alice.account.methods = Methods::NONE.with(Method::SecurityCode);
+        alice.account.preferred = Some(Method::SecurityCode);
+        let enrolment = Enrolment::existing(vec![7; 20], Algorithm::Sha1, 6, 30).ok().unwrap();
+        store.write(move |tx| tx.save_enrolled(&alice, &enrolment)).await.unwrap();
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (root, _channel) = RootChannel::new(Channel::new(ours).unwrap(), mpsc::channel(1).0);
+        let directory = Directory::new(folder.path().into(), false);
+        let mailer = Mailer::new(&Config::default().mail, None);
+        let desk = Desk::open(Parts {
+            store,
+            directory,
+            root,
+            config: Config::default(),
+            mailer,
+            host: "NAS".into(),
+            moment: clock::moment,
+            owner: 0,
+        })
+        .await;
+        let state = desk.store.state().unwrap();
+        let stored = desk.store.read(|view| view.account_by_uid(1001)).await.unwrap().unwrap();
+        let person = Person { uid: 1001, name: "alice".into(), kind: SubjectKind::LocalUser, groups: vec![], partial: false };
+        desk.known.keep(Arc::new(person), Arc::new(stored), state);
+        let wrong = async || {
+            let origin = Origin { uid: 1001, user: "alice".into(), service: "sshd".into(), claimed: false, remote: None };
+            let login = Arc::new(Mutex::new(Login::open(origin, clock::boot_time()))).lock_owned().await;
+            let asker = Asker { owner: Owner::Service(1001), by: "test".into() };
+            answer(&desk, login, (Method::SecurityCode, Secret::new("000000".into())), asker).await.ok().unwrap().attempts_left
+        };
+        let left = tokio::join!(wrong(), wrong(), wrong());
+        let mut left = [left.0, left.1, left.2];
+        left.sort_unstable();
+        assert_eq!(left, [Some(2), Some(3), Some(4)]);
+        let stored = desk.store.read(|view| view.account_by_uid(1001)).await.unwrap().unwrap();
+        assert_eq!(stored.account.failures.real.in_a_row, 3);
+    }
+}

@@ -2,7 +2,7 @@
 //! reading it again.
 //!
 //! It is kept only of an account with a second step, of which nothing else needs to be known. It counts as long as the store's state is the same:
-//! nothing that was answered before can be missing from it. To begin with it takes the very same look-up of the user, too.
+//! nothing that was answered before can be missing from it. A login begins with it only where the look-up of the user is the very same, too.
 //!
 //! Where the disk can't be read and nothing has noticed yet, such a login begins nevertheless. It leads to no more than a question for the second step:
 //! an answer that can't be written down is none.

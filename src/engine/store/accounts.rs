@@ -210,7 +210,7 @@ impl View<'_> {
         self.all(select!("WHERE recovered"), [], stored)
     }
 
-    /// The enrolment of an account as it was read in this very call, or in its state; `None` where it has none.
+    /// The enrolment of an account as it was read in this very call, or is known in the state of now; `None` where it has none.
     ///
     /// # Errors
     /// [`StoreError::Sealed`] where it does not open.

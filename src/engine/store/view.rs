@@ -18,7 +18,7 @@ pub struct View<'a> {
     pub(super) seen: Seen,
     /// Whether a statement that may write has run; see [`Tx::begin_job`].
     wrote: Cell<bool>,
-    /// The state that the transaction began with; `None` for readers, who may see a later one.
+    /// The state that the transaction began with; `None` but in the writer's commits, for a reader may see a later one.
     began: Option<State>,
     /// Whether the transaction has changed that; see `Store::state`.
     changed: Cell<bool>,

@@ -45,7 +45,7 @@ pub(super) enum Request {
     Close(oneshot::Sender<()>),
 }
 
-/// Pages in the log (8 MiB) after which it is written back: one that many logins have changed, once for all of them.
+/// Pages in the log (8 MiB) after which it is written back. A page that many logins have changed is written back once for all of them.
 const LOG: i32 = 2000;
 
 pub(super) struct Writer {
