@@ -196,7 +196,12 @@ fn what_is_still_to_be_told_is_as_of_now_after_a_restore() {
     });
 }
 
-/// What makes a database of the present version one of the version before, or of the first.
+/// What makes a database of the present version one of the version before, of the one before that, or of the first.
+const TO_V3: &str = "
+    DROP TRIGGER used_steps_go; ALTER TABLE used_steps RENAME TO present; CREATE TABLE used_steps (
+      uid INTEGER NOT NULL REFERENCES accounts ON DELETE CASCADE, step INTEGER NOT NULL, burnt INTEGER NOT NULL, seq INTEGER NOT NULL,
+      PRIMARY KEY (uid, step)) STRICT, WITHOUT ROWID;
+    INSERT INTO used_steps SELECT * FROM present; DROP TABLE present; PRAGMA user_version = 3;";
 const TO_V2: &str = "
     ALTER TABLE accounts DROP COLUMN claimed_failures; ALTER TABLE accounts DROP COLUMN claimed_wall;
     ALTER TABLE accounts DROP COLUMN claimed_boot_ns; ALTER TABLE accounts DROP COLUMN claimed_boot_id;
@@ -205,7 +210,7 @@ const TO_V1: &str = "DROP TABLE denials; PRAGMA user_version = 1;";
 
 #[test]
 fn a_database_of_an_older_version_that_was_set_aside_is_read_in_whole() {
-    for older in [TO_V2.to_owned(), format!("{TO_V2}{TO_V1}")] {
+    for older in [TO_V3.to_owned(), format!("{TO_V3}{TO_V2}"), format!("{TO_V3}{TO_V2}{TO_V1}")] {
         let folder = folder();
         let (db, aside) = (folder.path().join("store.db"), "store.db.set-aside-x");
         runtime().block_on(async {

@@ -325,18 +325,21 @@ mod tests {
     use crate::core::clock::{BootId, Moment};
     use crate::core::lockout::{Failures, Tally};
     use crate::core::time::{BootTime, Wall};
+    use crate::core::totp::{Mark, TimeStep};
     use crate::engine::store::seal::SealingKey;
 
     const WIDER: &[&str] = &[
         schema::STEPS[0],
         schema::STEPS[1],
         schema::STEPS[2],
+        schema::STEPS[3],
         "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;",
     ];
     const BROKEN: &[&str] = &[
         schema::STEPS[0],
         schema::STEPS[1],
         schema::STEPS[2],
+        schema::STEPS[3],
         "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;",
     ];
 
@@ -359,13 +362,13 @@ mod tests {
         older(folder.path());
         let place = place(folder.path(), WIDER);
         let db = place.open().unwrap();
-        assert_eq!(schema::version(&db).unwrap(), 4);
+        assert_eq!(schema::version(&db).unwrap(), 5);
         assert_eq!(db.query_row("SELECT name FROM accounts WHERE colour IS NULL", [], |row| row.get::<_, String>(0)).unwrap(), "alice");
         let backups = backup::list(folder.path()).unwrap();
         assert_eq!(backups.len(), 1);
         assert_eq!(backups[0].kind, Kind::Migration);
         let kept = Connection::open(backup::find(folder.path(), &backups[0].name).unwrap()).unwrap();
-        assert_eq!(schema::version(&kept).unwrap(), 3);
+        assert_eq!(schema::version(&kept).unwrap(), 4);
     }
 
     #[test]
@@ -427,12 +430,32 @@ mod tests {
     }
 
     #[test]
+    fn a_database_of_the_third_version_keeps_its_used_steps_and_they_still_go_with_their_account() {
+        let folder = tempfile::tempdir().unwrap();
+        let third = place(folder.path(), &schema::STEPS[..3]);
+        let db = third.open().unwrap();
+        for (uid, name) in [(1000, "alice"), (1001, "bob")] {
+            Tx::new(&db, third.keys().unwrap()).save(&crate::engine::store::Stored::new(uid, name)).unwrap();
+        }
+        db.execute("INSERT INTO used_steps VALUES (1000, 7, 0, 1), (1000, 8, 1, 2), (1001, 7, 0, 1)", []).unwrap();
+        close(db).unwrap();
+        let place = place(folder.path(), schema::STEPS);
+        let db = place.open().unwrap();
+        let tx = Tx::new(&db, place.keys().unwrap());
+        let of = |uid| [6, 7, 8].map(|step| tx.mark(uid, TimeStep(step)).unwrap());
+        assert_eq!((of(1000), of(1001)), ([None, Some(Mark::Used), Some(Mark::Burnt)], [None, Some(Mark::Used), None]));
+        assert!(!tx.mark_step(1000, TimeStep(7), Mark::Used, TimeStep(9)).unwrap(), "a used code stays used");
+        tx.forget(1000).unwrap();
+        assert_eq!((of(1000), of(1001)), ([None; 3], [None, Some(Mark::Used), None]));
+    }
+
+    #[test]
     fn a_migration_that_fails_leaves_the_older_database_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
         older(folder.path());
         assert!(matches!(place(folder.path(), BROKEN).open(), Err(Failure::Unavailable(_))));
         let db = place(folder.path(), schema::STEPS).open().unwrap();
-        assert_eq!(schema::version(&db).unwrap(), 3);
+        assert_eq!(schema::version(&db).unwrap(), 4);
         assert_eq!(db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 
@@ -441,7 +464,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         drop(place(folder.path(), WIDER).open().unwrap());
         let refused = place(folder.path(), schema::STEPS).open();
-        assert_eq!(refused.err(), Some(Failure::TooNew { found: 4, known: 3 }));
+        assert_eq!(refused.err(), Some(Failure::TooNew { found: 5, known: 4 }));
         assert!(place(folder.path(), WIDER).open().is_ok());
     }
 

@@ -12,7 +12,7 @@ use super::error::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x3273_7470;
 
 /// From version n to n + 1, in order. A published step is never edited; the next version is one more step.
-pub(super) const STEPS: &[&str] = &[V1, V2, V3];
+pub(super) const STEPS: &[&str] = &[V1, V2, V3, V4];
 
 /// Times are seconds since 1970 (wall clock). `uid` is the identity everywhere; `name` must agree with it.
 const V1: &str = "
@@ -133,6 +133,22 @@ ALTER TABLE accounts ADD COLUMN claimed_boot_id BLOB;
 ALTER TABLE accounts ADD COLUMN claimed_synchronised INTEGER;
 
 CREATE INDEX trusted_devices_ending ON trusted_devices (expires_at);
+";
+
+/// Used steps no longer refer to their accounts: for each login SQLite looked the account up, on a page that nothing else needs. They still go with it,
+/// and whoever marks one has read the account in the same commit, or knows it by its [`State`](super::State).
+const V4: &str = "
+CREATE TABLE marked_steps (
+  uid INTEGER NOT NULL,
+  step INTEGER NOT NULL,
+  burnt INTEGER NOT NULL CHECK (burnt IN (0, 1)),
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (uid, step)
+) STRICT, WITHOUT ROWID;
+INSERT INTO marked_steps SELECT uid, step, burnt, seq FROM used_steps;
+DROP TABLE used_steps;
+ALTER TABLE marked_steps RENAME TO used_steps;
+CREATE TRIGGER used_steps_go AFTER DELETE ON accounts BEGIN DELETE FROM used_steps WHERE uid = old.uid; END;
 ";
 
 /// The version of an opened database; 0 for an empty one.

@@ -66,7 +66,8 @@ impl View<'_> {
 }
 
 impl Tx<'_> {
-    /// Marks a step: `true` for whoever comes first, `false` where it is marked already. `now` is the step of now, for pruning.
+    /// Marks a step: `true` for whoever comes first, `false` where it is marked already. `now` is the step of now, for pruning. The account is stored:
+    /// that is not looked at here.
     ///
     /// # Errors
     /// Any [`StoreError`] of the storage.
