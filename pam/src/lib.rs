@@ -3,7 +3,7 @@
 //! | line | what it does |
 //! |---|---|
 //! | auth | asks the engine whether a second step is wanted, and goes through it ([`step`], [`setup`]) |
-//! | account | refuses whoever came in by a way that left the auth line out ([`account`]) |
+//! | account | refuses whoever came in by a way that left the auth line out ([`mod@account`]) |
 //! | password, session | nothing: PAM_IGNORE |
 //!
 //! It is thin: what decides is in the engine, behind `/run/twostep/twostep.sock`. It lives in sshd, sudo and login, so it starts no thread, keeps

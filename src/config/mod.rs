@@ -292,7 +292,7 @@ impl Config {
         Self::load_or_salvage(file).map_err(|salvaged| salvaged.error)
     }
 
-    /// As [`load`](Self::load), for those who need no more than [button], [recovery] and [log].
+    /// As [`load`](Self::load), for those who need no more than `[button]`, `[recovery]` and `[log]`.
     ///
     /// # Errors
     /// As [`load`](Self::load), with what is left of the file.

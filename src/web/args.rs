@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
+const CONFIG: &str = "The configuration file, of which [phone], [web] and [log] count; only the usual one may be missing";
+
 /// The phone's pages: serves paired phones over HTTPS, and carries their calls to twostepd.
 #[derive(Debug, Parser)]
 #[command(name = "twostep-web", version, long_about = None, after_help = EXIT_CODES)]
 pub struct Args {
-    /// The configuration file, of which [phone], [web] and [log] count; only the usual one may be missing.
-    #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/twostep/twostepd.toml", help = CONFIG)]
     pub config: PathBuf,
     /// The socket of twostepd.
     #[arg(long, value_name = "FILE", default_value = "/run/twostep/twostep.sock")]

@@ -123,7 +123,7 @@ impl<'a> View<'a> {
         self.run_aside(sql, params)
     }
 
-    /// The same for what no [`State`](super::State) stands for: used steps, the audit trail, the clocks and the trust that ends by them, and transactions
+    /// The same for what no [`State`] stands for: used steps, the audit trail, the clocks and the trust that ends by them, and transactions
     /// themselves.
     pub(super) fn run_aside(&self, sql: &'static str, params: impl Params) -> Result<usize, StoreError> {
         self.wrote.set(true);

@@ -35,7 +35,7 @@ pub(super) fn carried_out(created: bool, warnings: &[Warning]) -> String {
 pub enum StartAction {
     /// No window is open.
     Nothing,
-    /// A press that a power cut or crash had cut off was carried out again; the caller does what it does after [`Recovery::fire`].
+    /// A press that a power cut or crash had cut off was carried out again; the caller does what it does after [`Recovery::fire`](super::Recovery::fire).
     CarriedOut(Done),
     /// The window goes on until then.
     WindowGoesOn(BootTime),
@@ -46,13 +46,13 @@ pub enum StartAction {
 /// What the window's end came to, or another look at a press in doubt.
 #[derive(Debug)]
 pub enum WindowEnd {
-    /// A press in doubt, or of a record that could not be read before, was completed; the caller does what it does after [`Recovery::fire`].
+    /// A press in doubt, or of a record that could not be read before, was completed; the caller does what it does after [`Recovery::fire`](super::Recovery::fire).
     CarriedOut(Done),
     /// The account is off.
     TurnedOff,
     /// The account has a password of its own and stays.
     TakenOver,
-    /// The window goes on; see [`Recovery::window_ends`].
+    /// The window goes on; see [`Recovery::window_ends`](super::Recovery::window_ends).
     NotYet,
     /// There is no open window.
     NotOpen,
