@@ -60,7 +60,7 @@ impl MailServer {
         command.arg(certificate_file).arg(key_file).args(["nas", MAIL_PASSWORD]).env("PYTHONDONTWRITEBYTECODE", "1");
         // It warns of its own deprecations.
         let log = fs::File::create(folder.join("mail-server.log")).unwrap();
-        let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut said = Lines::new("the mail server", process.stdout.take().unwrap());
         let said_first = said.next();
         let log = || fs::read_to_string(folder.join("mail-server.log")).unwrap();

@@ -2,7 +2,8 @@
 
     mail_server.py [CERTIFICATE KEY USER PASSWORD]
 
-Prints its port, then for each mail one JSON object: who logged in, sender, recipients, text; and one for each login that it refused."""
+Prints its port, then for each mail one JSON object: who logged in, sender, recipients, text; and one for each login that it refused. It ends with its
+standard input."""
 
 import asyncio
 import json
@@ -40,7 +41,8 @@ async def main():
         options |= {"tls_context": tls, "require_starttls": True, "auth_required": True, "authenticator": authenticate}
     server = await asyncio.get_running_loop().create_server(lambda: SMTP(Handler(), **options), "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    # Held by whoever has started this, however that ends.
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
 asyncio.run(main())

@@ -27,7 +27,8 @@ impl MailServer {
     fn start() -> Option<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/support/mail_server.py");
         let mut command = Command::new("python3");
-        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1").stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let missing = || skipped(Lack::Package, "no mail server: python3 with aiosmtpd is not installed");
         let Ok(mut process) = command.spawn() else {
             missing();
