@@ -154,7 +154,7 @@ impl<'a> Account<'a> {
             return output::line(shown.uri.expose());
         }
         self.show_offer(&shown)?;
-        eprintln!("Whoever sees this makes your codes: scan it with the second phone, then clear the screen.");
+        output::say("Whoever sees this makes your codes: scan it with the second phone, then clear the screen.");
         Ok(())
     }
 

@@ -174,7 +174,7 @@ fn carried(now: Wall) -> String {
 pub fn start_anew(dir: &Path, yes: bool, json: bool) -> Result<(), Failed> {
     let told: StartedAnew = call(dir, "StartAnew", &json!({ "dry_run": true }))?;
     output::say(&told.failure);
-    eprintln!("\n{LOST}");
+    std::iter::once("").chain(LOST.lines()).for_each(output::say);
     if !yes && terminal::ask(&format!("Type \"{CONFIRMATION}\" to go on"))?.trim() != CONFIRMATION {
         return Err(Failed::Refused("nothing was changed".into()));
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::output::{self, Shown};
 use crate::core::gesture::Level;
 use crate::core::time::Monotonic;
+use crate::log::is_hidden;
 use crate::sys::clock;
 use crate::sys::gpio::{self, FreeLine};
 use crate::sys::input::{self, Found, key_name};
@@ -264,16 +265,16 @@ async fn show(mut heard: mpsc::Receiver<Heard>, out: &mut impl Write) -> io::Res
     let (mut pressed, mut described): (Vec<(Source, Monotonic)>, HashSet<Source>) = Default::default();
     while let Some(heard) = heard.recv().await {
         match heard {
-            Heard::Ended { what, why } => writeln!(out, "{what}: {why}")?,
+            Heard::Ended { what, why } => writeln!(out, "{}: {why}", Shown(what))?,
             Heard::Edge { source, level: Level::Pressed, at } => {
-                writeln!(out, "{} pressed", source.text())?;
+                writeln!(out, "{} pressed", Shown(source.text()))?;
                 pressed.retain(|(held, _)| *held != source);
                 pressed.push((source, at));
             }
             Heard::Edge { source, level: Level::Released, at } => {
                 let since = pressed.iter().position(|(held, _)| *held == source).map(|place| pressed.swap_remove(place).1);
                 let held = since.map_or(String::new(), |since| format!(" after {:.3} s", (at - since).as_secs_f64()));
-                writeln!(out, "{} released{held}", source.text())?;
+                writeln!(out, "{} released{held}", Shown(source.text()))?;
                 if since.is_some() && described.insert(source.clone()) {
                     writeln!(out, "\n{}", source.profile())?;
                 }
@@ -323,7 +324,7 @@ fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => drop(write!(quoted, "\\u{:04X}", u32::from(c))),
+            c if is_hidden(c) => drop(write!(quoted, "\\u{:04X}", u32::from(c))),
             c => quoted.push(c),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Each subcommand is a call or two on one of the daemon's sockets; what it prints is for people, or with `--json` for scripts.
 #![forbid(unsafe_code)]
+// These panic where nobody reads any more.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod account;
 mod admin;
@@ -16,13 +18,14 @@ mod recovery;
 pub mod terminal;
 mod verify;
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use self::account::Account;
-use self::args::{Args, Command, OnOff, Pam, Recovery, Whose};
+use self::args::{Args, Command, OnOff, Pam, Recovery, RecoveryCall, Whose};
 use self::output::Failed;
 use self::verify::Asked;
 
@@ -66,7 +69,8 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failed::ReaderGone) => ExitCode::SUCCESS,
+        Err(Failed::ReaderGone) if shows(&args.command) => ExitCode::SUCCESS,
+        Err(Failed::ReaderGone) => ExitCode::FAILURE,
         Err(Failed::Interrupted(signal)) => ExitCode::from(terminal::end_by(signal)),
         Err(failed) => {
             output::say(format_args!("twostep: {failed}"));
@@ -75,8 +79,20 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether that is all that it does: where its reader has seen enough, it is done.
+fn shows(command: &Command) -> bool {
+    match command {
+        Command::Status(_) | Command::List { .. } | Command::Audit { .. } | Command::Backup { list: true, .. } => true,
+        Command::Devices { remove, .. } => remove.is_none(),
+        Command::Recovery(Recovery::Call(call)) => {
+            matches!(call, RecoveryCall::Status | RecoveryCall::Monitor | RecoveryCall::ShowPassword)
+        }
+        _ => false,
+    }
+}
+
 /// To whoever types the name alone. The parser itself takes the options' defaults for words.
 fn help() -> ExitCode {
-    eprint!("{}", args::command().render_help());
+    let _ = write!(io::stderr(), "{}", args::command().render_help());
     ExitCode::from(2)
 }

@@ -30,8 +30,10 @@ pub enum Failed {
     Refused(String),
     /// Standard output can't be written.
     Output(io::Error),
-    /// Whoever reads our output has seen enough (`| head`).
+    /// Whoever reads our standard output has seen enough (`| head`).
     ReaderGone,
+    /// Nothing can be asked: standard input or standard error is out of order.
+    Asking(io::Error),
     /// Ctrl-C, or another signal, in place of an answer.
     Interrupted(Signal),
 }
@@ -60,6 +62,7 @@ impl fmt::Display for Failed {
             Self::Refused(why) => f.write_str(why),
             Self::Output(e) => write!(f, "standard output: {e}"),
             Self::ReaderGone => f.write_str("standard output is closed"),
+            Self::Asking(e) => write!(f, "standard input or standard error: {e}"),
             Self::Interrupted(signal) => write!(f, "ended by {signal}"),
         }
     }
@@ -80,10 +83,16 @@ impl From<client::Error> for Failed {
     }
 }
 
+/// Of a question, whichever error it is: that nobody reads it is no reason to think that it was answered.
 impl From<io::Error> for Failed {
     fn from(e: io::Error) -> Self {
-        if e.kind() == io::ErrorKind::BrokenPipe { Self::ReaderGone } else { Self::Output(e) }
+        Self::Asking(e)
     }
+}
+
+/// Of standard output.
+fn unwritten(e: io::Error) -> Failed {
+    if e.kind() == io::ErrorKind::BrokenPipe { Failed::ReaderGone } else { Failed::Output(e) }
 }
 
 /// A text as one line: what a terminal would obey is shown as an escape, as in the log.
@@ -122,9 +131,9 @@ pub fn end_with_reader() {
     });
 }
 
-/// Says one line to people, on standard error.
+/// Says one line to people, on standard error, where it can be written.
 pub fn say(line: impl fmt::Display) {
-    eprintln!("{}", Shown(line));
+    let _ = writeln!(io::stderr(), "{}", Shown(line));
 }
 
 /// Prints one line, at once: whoever follows a stream sees it as it happens.
@@ -141,8 +150,7 @@ pub fn line(line: impl fmt::Display) -> Result<(), Failed> {
 /// Where standard output can't be written.
 pub fn text(lines: impl fmt::Display) -> Result<(), Failed> {
     let mut out = io::stdout().lock();
-    write!(out, "{lines}")?;
-    Ok(out.flush()?)
+    write!(out, "{lines}").and_then(|()| out.flush()).map_err(unwritten)
 }
 
 /// A time as `2026-11-24T10:48:46Z`.
@@ -163,7 +171,7 @@ pub fn titles(methods: &[Method]) -> String {
 /// # Errors
 /// Where standard output can't be written.
 pub fn json(value: &impl Serialize) -> Result<(), Failed> {
-    let text = serde_json::to_string(value).map_err(io::Error::other)?;
+    let text = serde_json::to_string(value).map_err(|e| Failed::Output(e.into()))?;
     // The encoder leaves some of them in strings, and none stands elsewhere.
     let escaped = |letter: char| if is_hidden(letter) { format!("\\u{:04x}", u32::from(letter)) } else { letter.into() };
     line(text.chars().map(escaped).collect::<String>())

@@ -79,6 +79,7 @@ pub fn answer(dir: &Path, login: &Secret, challenge: &Challenge) -> Result<Answe
     let limit = Duration::from_secs(challenge.expires_in) + PATIENCE;
     // What waits is left behind where somebody goes another way; it ends with the login, or with this process.
     std::thread::spawn(move || {
+        terminal::leave_signals();
         // Nobody may be there any more.
         let _ = tell.send(outcome(&socket, &login, limit));
         drop(waker);

@@ -102,6 +102,13 @@ pub fn end_by(signal: Signal) -> u8 {
     128 + u8::try_from(signal as i32).unwrap_or(0)
 }
 
+/// Leaves to the other threads what is held back while they ask: one that takes a signal ends the process, whatever the terminal is like.
+pub fn leave_signals() {
+    let set: SigSet = HELD_BACK.into_iter().collect();
+    // Only a mask that is none fails.
+    let _ = set.thread_block();
+}
+
 fn typed(question: &str) -> Result<Secret, Failed> {
     let signals = HeldBack::begin()?;
     loop {

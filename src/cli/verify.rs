@@ -44,24 +44,30 @@ pub struct Asked<'a> {
 pub fn run(dir: &Path, asked: &Asked<'_>, json: bool) -> Result<(), Failed> {
     let mut client = engine::connect(dir, PATIENCE)?;
     let started = start(&mut client, asked)?;
-    // A script reads what was decided also where that lets nobody in.
-    if json && started.decision != Decision::Verify {
-        output::json(&started)?;
-    }
-    match started.decision {
-        Decision::NotRequired | Decision::Trusted if json => Ok(()),
-        Decision::NotRequired => output::line("not required: 2-step verification is off"),
-        Decision::Trusted => output::line("trusted device"),
+    let verdict = match started.decision {
+        Decision::NotRequired => Ok("not required: 2-step verification is off"),
+        Decision::Trusted => Ok("trusted device"),
         Decision::Verify => {
             let ended = answer(&mut client, dir, &started, asked.method)?.1;
-            if json {
-                output::json(&ended)?;
-            }
-            verdict(&ended)?;
-            if json { Ok(()) } else { output::line("verified") }
+            return tell(&ended, verdict(&ended).map(|()| "verified"), json);
         }
         Decision::SetupRequired => Err(Failed::Refused("enforced and not set up: finish `twostep setup` first".into())),
         Decision::Locked => Err(locked(started.retry_after)),
+    };
+    tell(&started, verdict, json)
+}
+
+/// Prints what was decided, for a script also where that lets nobody in. Whether anybody reads it changes nothing.
+fn tell(decided: &impl Serialize, verdict: Result<&str, Failed>, json: bool) -> Result<(), Failed> {
+    let printed = match &verdict {
+        _ if json => output::json(decided),
+        Ok(words) => output::line(words),
+        Err(_) => Ok(()),
+    };
+    verdict?;
+    match printed {
+        Err(Failed::ReaderGone) => Ok(()),
+        printed => printed,
     }
 }
 
@@ -128,7 +134,7 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
     let mut method = wanted.or(started.preferred).unwrap_or(Method::SecurityCode);
     let others = others(started, method);
     if !others.is_empty() {
-        eprintln!("(Enter alone is for another way: {})", output::titles(&others));
+        output::say(format_args!("(Enter alone is for another way: {})", output::titles(&others)));
     }
     let mut others = others.into_iter();
     let mut challenge = match begin(client, &login, method) {
@@ -177,7 +183,7 @@ fn answer(client: &mut Client, dir: &Path, started: &Started, wanted: Option<Met
 /// What an answer came to, to whoever may give another one.
 fn say(answered: &Answered) {
     match (answered.outcome, answered.hint.as_deref()) {
-        (Outcome::Wrong, None) => eprintln!("wrong"),
+        (Outcome::Wrong, None) => output::say("wrong"),
         (Outcome::Wrong, Some(hint)) => output::say(format_args!("wrong: {hint}")),
         (Outcome::AlreadyUsed, hint) => output::say(hint.unwrap_or("already used")),
         (Outcome::Verified, Some(hint)) => output::say(hint),
@@ -204,7 +210,7 @@ fn another(client: &mut Client, login: &Secret, others: &mut IntoIter<Method>, m
                 *method = next;
                 return Ok(challenge);
             }
-            Err(Failed::Refused(reason)) => eprintln!("{reason}"),
+            Err(Failed::Refused(reason)) => output::say(reason),
             Err(other) => return Err(other),
         }
     }
