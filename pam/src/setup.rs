@@ -162,7 +162,8 @@ impl Step<'_> {
             text.push('\n');
         }
         text.push_str(after);
-        self.ask(&text)?;
+        // They are in force, and nothing shows them again.
+        self.put(&text)?;
         Ok(())
     }
 }
@@ -234,6 +235,16 @@ mod tests {
         let played = play_on(facts(), script);
         assert_eq!(played.result, Ok(Pass::SetUp));
         assert!(!played.questions[1].contains('█') && !played.questions[1].contains(KEY));
+    }
+
+    #[test]
+    fn the_recovery_codes_are_shown_however_many_questions_came_before() {
+        let again = (0..19).map(|_| types(&["█"], "?"));
+        let finish = [types(&["█"], "123456"), confirm("123456", Confirmed, None), finished(), types(SUMMARY, "")];
+        assert_eq!(play_on(facts(), again.chain(finish).collect()).result, Ok(Pass::SetUp));
+        let again = (0..20).map(|_| types(&["█"], "?"));
+        let played = play_on(facts(), again.chain([Line::Tell(Tone::Error, "Too many questions")]).collect());
+        is_denied(&played, Why::TooMany);
     }
 
     const ADDRESS: &[&str] = &["Recovery e-mail address", "Enter: none"];

@@ -363,13 +363,10 @@ impl Step<'_> {
 
     /// Asks a question, with what there is to say before it.
     pub(crate) fn ask(&mut self, question: &str) -> Result<Said, Stop> {
-        self.questions += 1;
-        if self.questions > QUESTIONS {
+        if self.questions >= QUESTIONS {
             return deny(Why::TooMany, "Too many questions without an answer.");
         }
-        let text = self.with_notes(question);
-        let reply = self.talk.ask(&text)?;
-        let Reply::Typed(typed) = reply else {
+        let Reply::Typed(typed) = self.put(question)? else {
             self.note("That is no code.");
             return Ok(Said::NoCode);
         };
@@ -389,6 +386,13 @@ impl Step<'_> {
             text if text.len() == typed.expose().len() => Said::Code(typed),
             text => Said::Code(Secret::new(text.to_owned())),
         })
+    }
+
+    /// Puts a question however many there were, with what there is to say before it.
+    pub(crate) fn put(&mut self, question: &str) -> Result<Reply, Stop> {
+        self.questions += 1;
+        let text = self.with_notes(question);
+        Ok(self.talk.ask(&text)?)
     }
 
     /// The text in one allocation, since it may hold a key.
