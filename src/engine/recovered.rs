@@ -14,7 +14,8 @@ use super::desk::{Desk, Trouble, namesake, stored};
 use super::directory::Person;
 use super::login::phone::reconsider_all;
 use super::root::News;
-use super::store::{AuditEntry, Lookup, StoreError};
+use super::store::{AuditEntry, Lookup, StoreError, Tx};
+use crate::core::time::Wall;
 use crate::proto::privileged::Recovered;
 
 /// After a failure it is tried again this much later, then twice that, and so on.
@@ -98,6 +99,8 @@ async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, Sto
             while let Lookup::Other(gone) = tx.account(person.uid, &person.name)? {
                 tx.forget(gone.uid)?;
             }
+            // One account at a time is the button's: for whoever was before, that is over.
+            resume(tx, at, Some(person.uid))?;
             let mut stored = stored(tx, &person)?;
             if !stored.count_press(press) {
                 return Ok(false);
@@ -118,15 +121,18 @@ async fn write(desk: &Desk, person: Arc<Person>, press: i64) -> Result<bool, Sto
 /// Enforcement counts again for whoever was recovered.
 async fn resume_all(desk: &Desk) -> bool {
     let at = (desk.moment)().wall;
-    let resumed = desk.store.write(move |tx| {
-        for mut stored in tx.recovered_accounts()? {
-            stored.account.recovered = false;
-            tx.save(&stored)?;
-            let entry =
-                AuditEntry { at, event: "recovery_over".into(), user: Some(stored.name), by: "supervisor".into(), ..AuditEntry::default() };
-            tx.audit(&entry)?;
-        }
-        Ok(())
-    });
+    let resumed = desk.store.write(move |tx| resume(tx, at, None));
     resumed.await.map_err(|e| error!("the end of the recovery is not noted yet: {e}")).is_ok()
+}
+
+/// The same in a commit, but for the one that is recovered now.
+fn resume(tx: &Tx<'_>, at: Wall, but: Option<u32>) -> Result<(), StoreError> {
+    for mut stored in tx.recovered_accounts()?.into_iter().filter(|stored| Some(stored.uid) != but) {
+        stored.account.recovered = false;
+        tx.save(&stored)?;
+        let entry =
+            AuditEntry { at, event: "recovery_over".into(), user: Some(stored.name), by: "supervisor".into(), ..AuditEntry::default() };
+        tx.audit(&entry)?;
+    }
+    Ok(())
 }

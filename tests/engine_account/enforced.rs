@@ -113,6 +113,25 @@ fn whoever_was_seen_in_an_enforced_group_of_a_domain_that_is_away_sets_it_up_and
 }
 
 #[test]
+fn a_press_for_another_account_ends_what_the_press_before_has_suspended() {
+    let engine = Engine::with(granted(), move |tx| {
+        let mut stored = Stored::new(alice(), "alice");
+        stored.account.enforced = true;
+        tx.save(&stored)
+    });
+    let mut service = engine.alice();
+    // The news has no answer to wait for, so what it leads to is looked for: at most so many times.
+    let mut comes = |decision: &str| (0..10_000).any(|_| service.start()["decision"] == decision);
+    assert!(comes("setup_required"));
+    engine.say(&Order::Recovered(Recovered { account: "alice".into(), press: 1 }));
+    assert!(comes("not_required"));
+    // The configuration names another account since then.
+    engine.say(&Order::Recovered(Recovered { account: "bob".into(), press: 2 }));
+    assert!(comes("setup_required"));
+    assert_eq!(engine.audit().iter().filter(|event| *event == "recovery_over").count(), 1);
+}
+
+#[test]
 fn while_an_enforced_group_of_the_domain_is_not_known_nobody_turns_off_what_it_may_ask_for() {
     let sales = || Subject { kind: SubjectKind::DomainGroup, name: "sales".into() };
     let engine = Engine::with(granted(), move |tx| tx.set_group_enforced(&sales(), true).map(drop));
