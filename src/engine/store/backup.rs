@@ -89,6 +89,14 @@ pub(super) fn find(store: &Path, name: &str) -> Result<PathBuf, StoreError> {
     if path.symlink_metadata().is_ok_and(|file| file.is_file()) { Ok(path) } else { Err(none()) }
 }
 
+/// Takes one back that was made a moment ago.
+pub(super) fn withdraw(store: &Path, name: &str) {
+    let removed = find(store, name).and_then(|path| fs::remove_file(&path).map_err(|error| StoreError::io("removing", &path, &error)));
+    if let Err(error) = removed {
+        log::warn!("the backup {name} stays: {error}");
+    }
+}
+
 /// All backups, the oldest first.
 pub(super) fn list(store: &Path) -> Result<Vec<BackupFile>, StoreError> {
     let path = folder(store);

@@ -136,7 +136,8 @@ CREATE INDEX trusted_devices_ending ON trusted_devices (expires_at);
 ";
 
 /// Used steps no longer refer to their accounts: for each login SQLite looked the account up, on a page that nothing else needs. They still go with it,
-/// and whoever marks one has read the account in the same commit, or knows it by its [`State`](super::State).
+/// and whoever marks one has read or written the account in the same commit, or knows it by its [`State`](super::State). The trigger stands with the
+/// table `accounts`: one that takes its place needs it, too, and a REPLACE there would pass it by.
 const V4: &str = "
 CREATE TABLE marked_steps (
   uid INTEGER NOT NULL,
