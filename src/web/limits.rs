@@ -1,6 +1,7 @@
 //! How much anybody may ask for: connections, streams and requests, in all and per remote address.
 //!
-//! An IPv6 host can have a whole /64 of addresses, so that is what counts as one. Behind a reverse proxy the address is the one that the proxy
+//! An IPv6 host can have a whole /64 of addresses, so that is what counts as one; and a line often has a whole /48 of these, which has no more places
+//! than two such. Behind a reverse proxy the address is the one that the proxy
 //! saw. So all phones of one network may be one address, and many of them must find room in what one address gets: hence a connection counts
 //! for its address no longer once the engine has recognised a phone on it. What is kept per address is bounded, and nothing here has a timer:
 //! what is over is found out when somebody asks.
@@ -8,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,6 +39,13 @@ impl Remote {
         }))
     }
 
+    /// The /48 around an IPv6 address, which one line may have as a whole.
+    fn line(self) -> Option<Line> {
+        let Some(IpAddr::V6(six)) = self.0 else { return None };
+        let [a, b, c, ..] = six.segments();
+        Some(Line([a, b, c]))
+    }
+
     /// From the value of `X-Forwarded-For`: its last entry is the proxy's own word, all before it may be the client's.
     #[must_use]
     pub fn forwarded(value: &str) -> Self {
@@ -46,6 +55,10 @@ impl Remote {
         address.map_or(Self::UNKNOWN, Self::at)
     }
 }
+
+/// The first 48 bits of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Line([u16; 3]);
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,7 +75,39 @@ impl fmt::Display for Remote {
 pub struct Places {
     most: usize,
     most_each: usize,
-    taken: Mutex<(usize, HashMap<Remote, usize>)>,
+    taken: Mutex<Taken>,
+}
+
+/// The places that are taken.
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<Remote, usize>,
+    by_line: HashMap<Line, usize>,
+}
+
+impl Taken {
+    fn of(&self, remote: Remote) -> usize {
+        self.by_address.get(&remote).copied().unwrap_or(0)
+    }
+
+    fn of_line(&self, remote: Remote) -> usize {
+        remote.line().and_then(|line| self.by_line.get(&line)).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, remote: Remote) {
+        *self.by_address.entry(remote).or_default() += 1;
+        if let Some(line) = remote.line() {
+            *self.by_line.entry(line).or_default() += 1;
+        }
+    }
+
+    fn take_away(&mut self, remote: Remote) {
+        less(&mut self.by_address, remote);
+        if let Some(line) = remote.line() {
+            less(&mut self.by_line, line);
+        }
+    }
 }
 
 impl Places {
@@ -76,16 +121,15 @@ impl Places {
     #[must_use]
     pub fn take(self: &Arc<Self>, remote: Remote) -> Option<Place> {
         let mut taken = self.taken();
-        let own = taken.1.get(&remote).copied().unwrap_or(0);
-        if taken.0 >= self.most || own >= self.most_each {
+        if taken.all >= self.most || taken.of(remote) >= self.most_each || taken.of_line(remote) >= 2 * self.most_each {
             return None;
         }
-        taken.0 += 1;
-        taken.1.insert(remote, own + 1);
+        taken.all += 1;
+        taken.add(remote);
         Some(Place { places: Arc::clone(self), remote })
     }
 
-    fn taken(&self) -> MutexGuard<'_, (usize, HashMap<Remote, usize>)> {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
         // Counting can't panic half-way, so a poisoned lock is as good as any.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,9 +146,7 @@ impl Place {
     /// Counts in all alone, and not for its address, until what this gives is dropped.
     #[must_use]
     pub fn excuse(self: Arc<Self>) -> Excused {
-        let mut taken = self.places.taken();
-        less(&mut taken.1, self.remote);
-        drop(taken);
+        self.places.taken().take_away(self.remote);
         Excused(self)
     }
 }
@@ -115,22 +157,22 @@ pub struct Excused(Arc<Place>);
 
 impl Drop for Excused {
     fn drop(&mut self) {
-        *self.0.places.taken().1.entry(self.0.remote).or_default() += 1;
+        self.0.places.taken().add(self.0.remote);
     }
 }
 
-fn less(taken: &mut HashMap<Remote, usize>, remote: Remote) {
-    match taken.get_mut(&remote) {
+fn less<K: Eq + Hash>(taken: &mut HashMap<K, usize>, whose: K) {
+    match taken.get_mut(&whose) {
         Some(own) if *own > 1 => *own -= 1,
-        _ => drop(taken.remove(&remote)),
+        _ => drop(taken.remove(&whose)),
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
-        taken.0 -= 1;
-        less(&mut taken.1, self.remote);
+        taken.all -= 1;
+        taken.take_away(self.remote);
     }
 }
 
@@ -255,7 +297,21 @@ mod tests {
         assert!(places.take(other).is_none());
         drop(first);
         drop(places.take(one).unwrap());
-        assert_eq!(places.taken().1.len(), 2);
+        assert_eq!(places.taken().by_address.len(), 2);
+    }
+
+    #[test]
+    fn however_many_networks_a_line_has_it_gets_the_places_of_two() {
+        let places = Places::new(64, 2);
+        let held: Vec<_> = (0..9).filter_map(|network| places.take(remote(&format!("2001:db8:1:{network}::1")))).collect();
+        assert_eq!(held.len(), 4);
+        let other = Arc::new(places.take(remote("2001:db8:2::1")).unwrap());
+        // Whoever is recognised counts for neither.
+        let excused = Arc::clone(&other).excuse();
+        assert_eq!(places.taken().by_line.len(), 1);
+        drop((held, excused, other));
+        let taken = places.taken();
+        assert_eq!((taken.all, taken.by_address.len(), taken.by_line.len()), (0, 0, 0));
     }
 
     #[test]
@@ -273,7 +329,7 @@ mod tests {
         drop((first, second));
         drop(also);
         let taken = places.taken();
-        assert_eq!((taken.0, taken.1.len()), (0, 0));
+        assert_eq!((taken.all, taken.by_address.len()), (0, 0));
     }
 
     #[test]
