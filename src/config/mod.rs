@@ -149,7 +149,8 @@ pub struct Recovery {
     pub shell: String,
     /// The home folder of an account that is made anew.
     pub home: String,
-    /// How long another tool may hold the account files' lock before the press is reported as failed. At most 60 s.
+    /// How long another tool may hold the account files' lock before the press is reported as failed, and how long a lock file of shadow-utils
+    /// beside them is waited for before it is passed over as left over. At most 60 s.
     #[serde(with = "human")]
     pub lock_wait: Duration,
     /// How long one hook may run.

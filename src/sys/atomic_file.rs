@@ -319,29 +319,35 @@ pub struct AccountLock {
 }
 
 /// Takes the system's lock on the account files in `folder`, as lckpwdf(3) does: a write lock on all of `.pwd.lock`. It is tied to the open
-/// file and not to the process (F_OFD_SETLK), so that two threads of ours exclude each other too. shadow-utils' own `passwd.lock` and its
-/// like, which only count while the process named in them lives, are waited for as well.
+/// file and not to the process (F_OFD_SETLK), so that two threads of ours exclude each other too.
+///
+/// shadow-utils' own `passwd.lock` and its like, which only count while the process named in them lives, are waited for within the same
+/// `wait`, then passed over with a warning: their tools keep `.pwd.lock` for as long as such a file stands, so one that is seen under this
+/// lock is most probably left over, and its number in use again. Only a tool that takes no `.pwd.lock` (`--prefix`, another libc) is at work then.
 ///
 /// # Errors
-/// After `wait`, with the process that holds it; at once where the lock file cannot be opened.
+/// After `wait` without `.pwd.lock`, with the process that holds it; at once where that file cannot be opened or locked.
 pub fn lock_accounts(disk: &dyn Disk, folder: &Path, wait: Duration) -> Result<AccountLock, LockError> {
     let path = folder.join(".pwd.lock");
     let file = open_lock(disk, &path).map_err(LockError::File)?;
+    let failed = |source| LockError::File(FileError { step: Step::Lock, path: path.clone(), source });
     let start = clock::monotonic();
     let mut pause = Duration::from_millis(1);
     loop {
-        let holder = match try_lock(&file).map_err(|source| LockError::File(FileError { step: Step::Lock, path: path.clone(), source }))? {
-            None => match foreign_lock_file(folder) {
-                None => return Ok(AccountLock { _file: file }),
-                // Whoever holds a lock file may want this lock next: it is given back while we wait.
-                Some((path, pid)) => unlock(&file).map(|()| (path, Some(pid))),
-            },
-            Some(by) => Ok((path.clone(), by)),
-        };
-        let (held, by) = holder.map_err(|source| LockError::File(FileError { step: Step::Lock, path: path.clone(), source }))?;
         let waited = clock::monotonic() - start;
-        if waited >= wait {
-            return Err(LockError::Held { path: held, by, waited: wait });
+        let is_over = waited >= wait;
+        match try_lock(&file).map_err(failed)? {
+            None => {
+                let foreign = foreign_lock_files(folder);
+                if foreign.is_empty() || is_over {
+                    foreign.iter().for_each(|(path, pid)| warn_of_left_over(path, *pid));
+                    return Ok(AccountLock { _file: file });
+                }
+                // Others may want this lock and not care about that file: it is given back while we wait.
+                unlock(&file).map_err(failed)?;
+            }
+            Some(by) if is_over => return Err(LockError::Held { path, by, waited: wait }),
+            Some(_) => {}
         }
         std::thread::sleep(pause.min(wait - waited));
         pause = (pause * 2).min(Duration::from_millis(100));
@@ -386,15 +392,25 @@ fn unlock(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// A lock file of shadow-utils whose process lives.
-fn foreign_lock_file(folder: &Path) -> Option<(PathBuf, i32)> {
-    ["passwd.lock", "group.lock", "gshadow.lock", "shadow.lock"].into_iter().find_map(|name| {
+/// The lock files of shadow-utils whose process lives. One with our own number is none: we make no such files.
+fn foreign_lock_files(folder: &Path) -> Vec<(PathBuf, i32)> {
+    let named = ["passwd.lock", "group.lock", "gshadow.lock", "shadow.lock"].into_iter().filter_map(|name| {
         let path = folder.join(name);
         let mut text = [0; 32];
         let length = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).ok()?.read(&mut text).ok()?;
         let pid = std::str::from_utf8(&text[..length]).ok()?.trim_matches(['\0', '\n', ' ']).parse().ok().filter(|&pid: &i32| pid > 0)?;
-        matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(nix::Error::EPERM)).then_some((path, pid))
-    })
+        let is_foreign = pid.unsigned_abs() != std::process::id();
+        (is_foreign && matches!(kill(Pid::from_raw(pid), None), Ok(()) | Err(nix::Error::EPERM))).then_some((path, pid))
+    });
+    named.collect()
+}
+
+/// As long as such a file is there, useradd and its like refuse to work: the way out is told.
+fn warn_of_left_over(path: &Path, pid: i32) {
+    log::warn!(
+        "{} is taken as left over: process {pid} lives, but does not hold .pwd.lock as useradd and its like do; remove it unless that is one of them",
+        path.display()
+    );
 }
 
 #[cfg(test)]

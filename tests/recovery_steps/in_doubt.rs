@@ -8,7 +8,7 @@ use std::{fs, io};
 use twostep::config;
 use twostep::core::recovery::Phase;
 use twostep::supervisor::recovery::{Now, Recovery, RecoveryError, StartAction, WindowEnd};
-use twostep::sys::atomic_file::{Disk, Step};
+use twostep::sys::atomic_file::{self, AccountLock, Disk, RealDisk, Step};
 use twostep::sys::crypt;
 
 use super::{FIRED, HOUR, Nas, PASSWORD, at, fired, later, next_boot, no_adapter, prepared, sticker};
@@ -45,6 +45,11 @@ fn minutes_later(minutes: u64) -> Now {
 
 fn is_on(nas: &Nas) -> bool {
     crypt::verify(PASSWORD, &nas.field()) == Ok(true)
+}
+
+/// The lock on the account files, held as by another tool until dropped.
+fn lock_of_another(nas: &Nas) -> AccountLock {
+    atomic_file::try_lock_file(&RealDisk, &nas.etc(".pwd.lock")).unwrap().unwrap()
 }
 
 /// A daemon whose press is in doubt, on a NAS made by `nas`, with the account on or not; and what mends its disk.
@@ -181,12 +186,11 @@ fn an_account_that_one_of_two_presses_in_doubt_has_brought_back_has_a_window_als
     let (nas, mut daemon, mended) = in_doubt(Nas::new, true);
     daemon.fire("reset", prepared(&daemon), &minutes_later(1)).unwrap_err();
     mend(&mended);
-    // Held by a process that lives: ours.
-    fs::write(nas.etc("shadow.lock"), std::process::id().to_string()).unwrap();
+    let held = lock_of_another(&nas);
     let end = daemon.window_ended(&minutes_later(2)).unwrap();
     assert!(matches!(&end, WindowEnd::CarriedOut(done) if !done.warnings.is_empty()), "{end:?}");
     assert_eq!((daemon.window_ends(), is_on(&nas)), (Some(at("one", 220 + HOUR, 0).boot), true));
-    fs::remove_file(nas.etc("shadow.lock")).unwrap();
+    drop(held);
     assert!(matches!(daemon.window_ended(&at("one", 220 + HOUR, 0)).unwrap(), WindowEnd::TurnedOff));
 }
 
@@ -306,10 +310,8 @@ fn a_press_refused_while_another_is_in_doubt_does_not_forget_that_one() {
     let refused: [Press; 2] = [
         |_, daemon| drop(daemon.refused("reset", "there is no default password".into(), &minutes_later(1))),
         |nas, daemon| {
-            // Held by a process that lives: ours.
-            fs::write(nas.etc("shadow.lock"), std::process::id().to_string()).unwrap();
+            let _held = lock_of_another(nas);
             daemon.fire("reset", prepared(daemon), &minutes_later(1)).unwrap_err();
-            fs::remove_file(nas.etc("shadow.lock")).unwrap();
         },
     ];
     for (press, restarted) in refused.into_iter().flat_map(|press| [(press, false), (press, true)]) {

@@ -189,6 +189,17 @@ fn an_account_deleted_meanwhile_is_not_made_again() {
 }
 
 #[test]
+fn a_lock_file_that_a_tool_left_over_keeps_no_window_from_opening_and_none_from_ending() {
+    let nas = Nas::new();
+    // The first process lives as long as the system does: a number that is in use again.
+    fs::write(nas.etc("passwd.lock"), "1\0").unwrap();
+    let mut daemon = nas.pressed();
+    assert_eq!(crypt::verify(PASSWORD, &nas.field()), Ok(true));
+    assert!(matches!(daemon.window_ended(&later()).unwrap(), WindowEnd::TurnedOff));
+    assert_eq!((nas.field().as_str(), daemon.last().unwrap().phase), ("!", Phase::Off));
+}
+
+#[test]
 fn turning_off_works_without_any_press() {
     let nas = Nas::new();
     nas.set_password("$6$own$hash");
