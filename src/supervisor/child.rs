@@ -8,6 +8,7 @@
 //! The supervisor keeps the listening socket, so that clients wait in its backlog while no engine runs. Nothing the engine does delays
 //! the button: this is a task of its own, and each message is read only as far as its cap.
 
+mod user;
 mod words;
 
 use std::fs::{self, DirBuilder};
@@ -21,12 +22,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use log::{error, info, warn};
-use nix::unistd::{Gid, Uid, User};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use self::user::Ids;
 use super::guesses::Guesses;
 use super::key;
 use super::monitor::Monitor;
@@ -47,7 +48,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 const SENDING: Duration = Duration::from_secs(5);
 /// How long the last lines of an engine that has ended are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long the file with the mail server's password is waited for.
+/// How long the file with the mail server's password is waited for, and a domain that may know the engine's user.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An engine that ran this long is not in a crash loop.
 const STEADY: Duration = Duration::from_secs(60);
@@ -103,7 +104,7 @@ pub struct Keeper {
     handover: Value,
     paths: Paths,
     mail_password: Option<PathBuf>,
-    /// For that file, which may lie on a network mount.
+    /// For that file, which may lie on a network mount, and for that domain.
     elsewhere: Patience,
     user: Option<&'static str>,
     monitor: Monitor,
@@ -173,7 +174,11 @@ impl Keeper {
     async fn one_engine(&mut self) -> Ended {
         // Before the start: a slow TPM must not look like a silent supervisor.
         let (key, mail_password) = self.secrets().await;
-        let (mut child, channel) = match self.spawn() {
+        let started = match self.ids().await {
+            Ok(user) => self.spawn(user),
+            Err(e) => Err(e),
+        };
+        let (mut child, channel) = match started {
             Ok(started) => started,
             Err(e) => return Ended::Io(e),
         };
@@ -238,6 +243,12 @@ impl Keeper {
         (key.map_or_else(|reason| no_key(&reason), Some), mail_password.flatten())
     }
 
+    /// Those of the user that the engine becomes.
+    async fn ids(&self) -> io::Result<Option<Ids>> {
+        let Some(name) = self.user else { return Ok(None) };
+        user::ids(name, self.paths.accounts.join("passwd"), self.elsewhere.clone(), user::by_nss).await.map(Some)
+    }
+
     /// Everything from the engine passes here.
     fn admit(&mut self, ledger: &mut Ledger, notice: Notice) -> Result<(), OutOfTurn> {
         ledger.admit(&notice)?;
@@ -251,8 +262,7 @@ impl Keeper {
     }
 
     /// Starts the program again; standard input is the channel, standard output the listening socket, standard error a pipe (see [`words`]).
-    fn spawn(&mut self) -> std::io::Result<(Child, Channel)> {
-        let user = self.user.map(user_named).transpose()?;
+    fn spawn(&mut self, user: Option<Ids>) -> std::io::Result<(Child, Channel)> {
         lay_folder(&self.paths, user)?;
         let (ours, theirs) = UnixStream::pair()?;
         let listener = match &self.listener {
@@ -282,14 +292,8 @@ async fn send(channel: &mut Channel, order: &Order) -> Result<(), Ended> {
     }
 }
 
-fn user_named(name: &str) -> io::Result<(Uid, Gid)> {
-    let missing = || io::Error::other(format!("there is no user {name}: make it with `systemd-sysusers` or `useradd --system {name}`"));
-    let user = User::from_name(name)?.ok_or_else(missing)?;
-    Ok((user.uid, user.gid))
-}
-
 /// The engine's own folder.
-fn lay_folder(paths: &Paths, engine: Option<(Uid, Gid)>) -> io::Result<()> {
+fn lay_folder(paths: &Paths, engine: Option<Ids>) -> io::Result<()> {
     let own = paths.engine();
     DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(|e| named(&own, &e))?;
     match engine {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getgid, getuid};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -25,6 +25,11 @@ struct House {
 impl House {
     /// The engine notes each start with its pid, says `words` (for printf), and stays.
     fn with(words: &str) -> Self {
+        Self::with_user(words, None)
+    }
+
+    /// As that user, who has our own ids by this system's account files alone.
+    fn with_user(words: &str, user: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("engine");
         let starts = folder.path().join("starts").display().to_string();
@@ -34,6 +39,9 @@ impl House {
         script::lay(&program, 0o755, &script);
         let paths = Paths::scratch(folder.path());
         fs::create_dir(&paths.state).unwrap();
+        fs::create_dir(&paths.accounts).unwrap();
+        let passwd = user.map(|name| format!("{name}:x:{}:{}::/:/usr/sbin/nologin\n", getuid(), getgid()));
+        fs::write(paths.accounts.join("passwd"), passwd.unwrap_or_default()).unwrap();
         let spec = Spec {
             program,
             listener: Some(UnixListener::bind(folder.path().join("socket")).unwrap()),
@@ -42,7 +50,7 @@ impl House {
             guesses: Guesses::open(Arc::new(RealDisk), guesses(folder.path())),
             paths,
             mail_password: None,
-            user: None,
+            user,
         };
         let (tell, tells) = mpsc::unbounded_channel();
         let keeping = tokio::spawn(Keeper::new(spec, tells, None).run());
@@ -138,5 +146,12 @@ async fn the_engine_has_a_standard_error_of_its_own() {
     let engines = fs::read_to_string(house.folder.path().join("stderr")).unwrap();
     let ours = fs::read_link("/proc/self/fd/2").unwrap();
     assert!(engines.starts_with("pipe:") && engines.trim() != ours.to_str().unwrap(), "{engines} and {}", ours.display());
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_engines_user_is_the_one_of_the_account_files() {
+    let house = House::with_user(READY, Some("of-these-files-alone"));
+    house.started(1).await;
     house.close().await;
 }
