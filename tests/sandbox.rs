@@ -9,7 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -28,6 +30,9 @@ type Behaviour = fn(&Scene) -> Outcome;
 
 const NOBODY: u32 = 65_534;
 
+/// So many tasks a user may have here, once that is limited.
+const TASKS: u64 = 12;
+
 const BEHAVIOURS: &[(&str, Behaviour)] = &[
     ("it_does_not_become_root_again", it_does_not_become_root_again),
     ("it_reads_and_writes_its_own_state_only", it_reads_and_writes_its_own_state_only),
@@ -40,6 +45,8 @@ const BEHAVIOURS: &[(&str, Behaviour)] = &[
     ("without_mail_it_has_no_network", without_mail_it_has_no_network),
     ("with_mail_it_reaches_that_port_only", with_mail_it_reaches_that_port_only),
     ("it_does_not_take_all_memory_or_files", it_does_not_take_all_memory_or_files),
+    ("it_starts_no_more_threads_than_it_may", it_starts_no_more_threads_than_it_may),
+    ("others_with_its_number_take_none_of_its_threads", others_with_its_number_take_none_of_its_threads),
     ("it_gives_up_the_protection_of_its_parent", it_gives_up_the_protection_of_its_parent),
     ("others_do_not_look_into_it", others_do_not_look_into_it),
     ("a_missing_state_folder_ends_it", a_missing_state_folder_ends_it),
@@ -234,6 +241,68 @@ fn it_does_not_take_all_memory_or_files(scene: &Scene) -> Outcome {
     assert!(files <= 1024);
     let held: Vec<_> = (0..=files).map_while(|_| std::fs::File::open("/dev/null").ok()).collect();
     assert!(u64::try_from(held.len())? < files);
+    Ok(())
+}
+
+/// Becomes a user of its own number, under which no other test runs, since tasks are counted by it; false where there is none to become.
+fn becomes_another(number: u32) -> Result<bool, Box<dyn Error>> {
+    if !getuid().is_root() {
+        skipped(Lack::Root, "root's tasks are not limited, and there is no other user to become");
+        return Ok(false);
+    }
+    drop_to_user(Uid::from_raw(number), Gid::from_raw(number))?;
+    Ok(true)
+}
+
+/// How many threads it can have beside its first one, of a hundred, and why no more.
+fn threads_to_be_had() -> (u64, Option<ErrorKind>) {
+    let (end, ended) = channel::<()>();
+    let ended = Arc::new(Mutex::new(ended));
+    let mut threads = Vec::new();
+    let refused = loop {
+        let ended = Arc::clone(&ended);
+        // Each waits for the end of all.
+        match std::thread::Builder::new().stack_size(64 << 10).spawn(move || drop(ended.lock().map(|ended| ended.recv()))) {
+            Ok(thread) if threads.len() < 100 => threads.push(thread),
+            Ok(_) => break None,
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    drop(end);
+    (threads.len() as u64, refused)
+}
+
+fn it_starts_no_more_threads_than_it_may(scene: &Scene) -> Outcome {
+    if !becomes_another(60_101)? {
+        return Ok(());
+    }
+    let mut limits = Limits::new(&scene.state);
+    limits.tasks = Some(TASKS);
+    let lacks = confine(&limits)?;
+    assert!(!lacks.iter().any(|lack| lack.starts_with("threads")), "{lacks:?}");
+    assert_eq!(getrlimit(Resource::RLIMIT_NPROC)?, (TASKS, TASKS));
+    let (threads, refused) = threads_to_be_had();
+    // The kernel may still count one that has just ended.
+    assert!((TASKS - 2..TASKS).contains(&threads), "{threads} beside the first");
+    assert_eq!(refused, Some(ErrorKind::WouldBlock));
+    Ok(())
+}
+
+fn others_with_its_number_take_none_of_its_threads(scene: &Scene) -> Outcome {
+    if !becomes_another(60_102)? {
+        return Ok(());
+    }
+    let before = getrlimit(Resource::RLIMIT_NPROC)?;
+    // They end with us, whose end of their input closes.
+    let other = || Command::new("/bin/cat").stdin(Stdio::piped()).spawn();
+    let _others = (0..TASKS / 2).map(|_| other()).collect::<Result<Vec<_>, _>>()?;
+    let mut limits = Limits::new(&scene.state);
+    limits.tasks = Some(TASKS);
+    let lacks = confine(&limits)?;
+    assert!(lacks.iter().any(|lack| lack.contains("other programs run as uid 60102")), "{lacks:?}");
+    assert_eq!(getrlimit(Resource::RLIMIT_NPROC)?, before);
+    let (threads, _) = threads_to_be_had();
+    assert!(threads > TASKS, "{threads}");
     Ok(())
 }
 

@@ -58,6 +58,13 @@ const START_TIME: Duration = Duration::from_secs(10);
 /// Threads for what blocks: look-ups, account files, and a few for whatever else.
 const THREADS: usize = directory::AT_ONCE + directory::FILE_THREADS + 4;
 
+/// How many tasks the engine's user may have. Out of tasks the supervisor could not carry a press out, so at least half of the unit's `TasksMax=` is left to
+/// it, however many threads a compromised engine starts. And twice what the engine needs: without systemd a former one, whose supervisor was killed, may
+/// still be about to end.
+pub const TASKS: usize = 64;
+
+const _: () = assert!(TASKS >= 2 * (1 + THREADS + store::THREADS));
+
 /// How many sockets are heard before what they asked for goes to the store. Where all were heard first, the store's thread would wait for the event
 /// loop, then the event loop for that thread, and each of two processors be idle for a third of the time.
 const EVENTS: usize = 16;
@@ -224,22 +231,32 @@ fn sealing_key(digits: &Secret) -> Option<SealingKey> {
 fn confine(handover: &Handover) -> Result<(), Fault> {
     let refused = |e: sandbox::Fault| Fault::Confine(e.to_string());
     sandbox::give_up_memory_protection().map_err(refused)?;
-    if handover.paths.accounts == Paths::system().accounts {
+    if has_own_user(handover) {
         // The supervisor has done it; here it is confirmed.
         sandbox::drop_to_user(getuid(), getgid()).map_err(refused)?;
     }
+    let lacks = sandbox::confine(&limits(handover)).map_err(refused)?;
+    for lack in lacks {
+        warn!("sandbox: {lack}");
+    }
+    Ok(())
+}
+
+/// In a demo it is the user's own process.
+fn has_own_user(handover: &Handover) -> bool {
+    handover.paths.accounts == Paths::system().accounts
+}
+
+fn limits(handover: &Handover) -> Limits {
     let mut limits = Limits::new(&handover.paths.engine());
+    limits.tasks = has_own_user(handover).then_some(TASKS as u64);
     limits.readable.push(handover.paths.accounts.clone());
     let mail = &handover.config.mail;
     if mail.host.is_some() {
         limits.ports.push(mail.port());
         limits.readable.extend(mail.ca_file.as_ref().map(PathBuf::from));
     }
-    let lacks = sandbox::confine(&limits).map_err(refused)?;
-    for lack in lacks {
-        warn!("sandbox: {lack}");
-    }
-    Ok(())
+    limits
 }
 
 async fn desk(handover: &Handover, key: Option<SealingKey>, root: Root, mailer: Mailer) -> Arc<Desk> {
@@ -280,4 +297,19 @@ fn server(handover: &Handover, desk: &Arc<Desk>) -> Server {
         .interface(AccountInterface(Arc::clone(desk)))
         .interface(AdminInterface(Arc::clone(desk)))
         .interface(AuthenticatorInterface(Arc::clone(desk)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn only_an_engine_with_a_user_of_its_own_has_its_tasks_counted() {
+        let tasks = |paths| limits(&Handover { config: Config::default(), paths, owner: 0 }).tasks;
+        assert_eq!(tasks(Paths::system()), Some(64));
+        assert_eq!(tasks(Paths::scratch(Path::new("/demo"))), None, "the person who shows it has other programs");
+    }
 }

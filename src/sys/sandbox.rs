@@ -1,8 +1,8 @@
 //! What a process gives up: user, files, system calls.
 //!
-//! In this order, since each step needs what the next ones take away: [`drop_to_user`], then [`confine`]: limits on files and memory, no
-//! traces for others to read, no new privileges, Landlock, a list of system calls. All of it is for life and for every thread to come; both
-//! are therefore called before there is a second thread.
+//! In this order, since each step needs what the next ones take away: [`drop_to_user`], then [`confine`]: limits on files, memory and
+//! threads, no traces for others to read, no new privileges, Landlock, a list of system calls. All of it is for life and for every thread to
+//! come; both are therefore called before there is a second thread.
 //!
 //! What this does not do: hide the network or `/proc` (the unit does), keep a process from what it has open already.
 #![cfg_attr(not(test), forbid(unsafe_code))]
@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr,
@@ -67,6 +68,9 @@ pub struct Limits {
     pub files: u64,
     /// How much memory of its own it may use, in bytes.
     pub memory: u64,
+    /// How many tasks (a process has one for each of its threads) its user may have, at least twice what it needs. Only for a process that is alone with
+    /// its user: the kernel counts all tasks of one uid together, and none of root's.
+    pub tasks: Option<u64>,
 }
 
 impl Limits {
@@ -74,7 +78,7 @@ impl Limits {
     #[must_use]
     pub fn new(state: &Path) -> Self {
         let readable = LOOKUPS.iter().chain(&["/dev/urandom"]).map(PathBuf::from).collect();
-        Self { writable: vec![state.into()], readable, ports: Vec::new(), files: 1024, memory: 256 << 20 }
+        Self { writable: vec![state.into()], readable, ports: Vec::new(), files: 1024, memory: 256 << 20, tasks: None }
     }
 }
 
@@ -181,10 +185,12 @@ pub fn confine(limits: &Limits) -> Result<Vec<String>, Fault> {
     limit(Resource::RLIMIT_CORE, 0)?;
     limit(Resource::RLIMIT_NOFILE, limits.files)?;
     limit(Resource::RLIMIT_DATA, limits.memory)?;
+    let shared = limits.tasks.map(limit_tasks).transpose()?.flatten();
     // No core file, no ptrace by the same user, and /proc/PID belongs to root.
     prctl::set_dumpable(false).map_err(call("PR_SET_DUMPABLE"))?;
     prctl::set_no_new_privs().map_err(call("PR_SET_NO_NEW_PRIVS"))?;
-    let mut missing = restrict_files(limits)?;
+    let mut missing: Vec<_> = shared.into_iter().collect();
+    missing.extend(restrict_files(limits)?);
     missing.extend(calls::restrict(!limits.ports.is_empty())?);
     Ok(missing)
 }
@@ -193,6 +199,27 @@ pub fn confine(limits: &Limits) -> Result<Vec<String>, Fault> {
 fn limit(what: Resource, most: u64) -> Result<(), Fault> {
     let (_, hard) = getrlimit(what).map_err(call("getrlimit"))?;
     setrlimit(what, most.min(hard), most.min(hard)).map_err(call("setrlimit"))
+}
+
+/// Lowers the limit on tasks for good, unless others have half of it already: a container without user namespaces may have given the same number to a
+/// user of its own, whose tasks the kernel counts, too. Under the limit this process would then get no thread. Returns that in words for the log.
+fn limit_tasks(most: u64) -> Result<Option<String>, Fault> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NPROC).map_err(call("getrlimit"))?;
+    let set = |soft| setrlimit(Resource::RLIMIT_NPROC, soft, hard).map_err(call("setrlimit"));
+    set(soft.min(most / 2))?;
+    if starts_a_thread().is_ok() {
+        return limit(Resource::RLIMIT_NPROC, most).map(|()| None);
+    }
+    set(soft)?;
+    // Where there is none now either, others of its uid are not the reason.
+    starts_a_thread().map_err(|error| Fault::Call("clone", error))?;
+    Ok(Some(format!("threads: not limited, since other programs run as uid {} (in a container?): give this user another", Uid::current())))
+}
+
+/// One that has nothing to do, and is over.
+fn starts_a_thread() -> io::Result<()> {
+    // It can't panic.
+    thread::Builder::new().stack_size(64 << 10).spawn(|| ()).map(|thread| drop(thread.join()))
 }
 
 fn restrict_files(limits: &Limits) -> Result<Vec<String>, Fault> {

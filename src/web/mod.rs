@@ -244,7 +244,8 @@ fn confine(source: Option<&Source>) -> Result<(), Fault> {
             readable.extend([Some(file), real.as_ref()].into_iter().flatten().filter_map(|file| file.parent().map(PathBuf::from)));
         }
     }
-    let limits = sandbox::Limits { writable, readable, ports: Vec::new(), files: FILES, memory: MEMORY };
+    // It may run as anybody, who has other programs; and in its unit it is alone with its TasksMax=.
+    let limits = sandbox::Limits { writable, readable, ports: Vec::new(), files: FILES, memory: MEMORY, tasks: None };
     for lack in sandbox::confine(&limits)? {
         log::warn!("sandbox: {lack}");
     }

@@ -37,6 +37,13 @@ fn as_many_connections_as_the_engine_has_room_for_are_taken_and_one_more_is_refu
 }
 
 #[test]
+fn half_of_the_units_tasks_are_left_to_the_button() {
+    let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/twostepd.service")).unwrap();
+    let all: usize = unit.lines().find_map(|line| line.strip_prefix("TasksMax=")).unwrap().parse().unwrap();
+    assert!(all >= 2 * twostep::engine::TASKS, "{all}");
+}
+
+#[test]
 fn an_empty_file_means_the_defaults_and_a_mistyped_path_means_nothing() {
     assert_eq!(Config::parse("", "x").unwrap(), Config::default());
     let folder = tempfile::tempdir().unwrap();

@@ -83,6 +83,9 @@ use reader::Reader;
 use shared::{Call, Job, Shared};
 use writer::{Request, Writer};
 
+/// A writer, a reader, and one that makes a copy.
+pub(super) const THREADS: usize = 3;
+
 /// Batches that may wait for a thread.
 const QUEUE: usize = 2;
 
