@@ -7,28 +7,18 @@ use crate::core::time::{BootTime, Wall};
 use crate::core::totp::{Mark, TimeStep};
 use crate::engine::store::seal::SealingKey;
 
-const WIDER: &[&str] = &[
-    schema::STEPS[0],
-    schema::STEPS[1],
-    schema::STEPS[2],
-    schema::STEPS[3],
-    "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;",
-];
-const BROKEN: &[&str] = &[
-    schema::STEPS[0],
-    schema::STEPS[1],
-    schema::STEPS[2],
-    schema::STEPS[3],
-    "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;",
-];
+const WIDER: &str = "ALTER TABLE accounts ADD COLUMN colour TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;";
+const BROKEN: &str = "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT; ALTER TABLE nowhere ADD COLUMN x;";
 /// As on a disk that has no room.
-const TOO_LARGE: &[&str] = &[
-    schema::STEPS[0],
-    schema::STEPS[1],
-    schema::STEPS[2],
-    schema::STEPS[3],
-    "PRAGMA max_page_count = 1; CREATE TABLE more (x BLOB) STRICT; INSERT INTO more VALUES (zeroblob(1000000));",
-];
+const TOO_LARGE: &str = "PRAGMA max_page_count = 1; CREATE TABLE more (x BLOB) STRICT; INSERT INTO more VALUES (zeroblob(1000000));";
+
+/// The present version.
+const PRESENT: i32 = schema::STEPS.len() as i32;
+
+/// The steps of a program that knows one more.
+fn and(step: &'static str) -> &'static [&'static str] {
+    [schema::STEPS, &[step]].concat().leak()
+}
 
 fn place(folder: &Path, steps: &'static [&'static str]) -> Place {
     let keys = SealingKey::from_slice(&[3; 32]).map(|key| Keys::new(&key));
@@ -47,15 +37,15 @@ fn older(folder: &Path) {
 fn an_older_database_is_backed_up_then_migrated_and_keeps_its_accounts() {
     let folder = tempfile::tempdir().unwrap();
     older(folder.path());
-    let place = place(folder.path(), WIDER);
+    let place = place(folder.path(), and(WIDER));
     let db = place.open().unwrap();
-    assert_eq!(schema::version(&db).unwrap(), 5);
+    assert_eq!(schema::version(&db).unwrap(), PRESENT + 1);
     assert_eq!(db.query_row("SELECT name FROM accounts WHERE colour IS NULL", [], |row| row.get::<_, String>(0)).unwrap(), "alice");
     let backups = backup::list(folder.path()).unwrap();
     assert_eq!(backups.len(), 1);
     assert_eq!(backups[0].kind, Kind::Migration);
     let kept = Connection::open(backup::find(folder.path(), &backups[0].name).unwrap()).unwrap();
-    assert_eq!(schema::version(&kept).unwrap(), 4);
+    assert_eq!(schema::version(&kept).unwrap(), PRESENT);
 }
 
 #[test]
@@ -144,9 +134,9 @@ fn a_database_of_the_third_version_keeps_its_used_steps_and_they_still_go_with_t
 fn a_migration_that_fails_leaves_the_older_database_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     older(folder.path());
-    assert!(matches!(place(folder.path(), BROKEN).open(), Err(Failure::Unavailable(_))));
+    assert!(matches!(place(folder.path(), and(BROKEN)).open(), Err(Failure::Unavailable(_))));
     let db = place(folder.path(), schema::STEPS).open().unwrap();
-    assert_eq!(schema::version(&db).unwrap(), 4);
+    assert_eq!(schema::version(&db).unwrap(), PRESENT);
     assert_eq!(db.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'more'", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
 }
 
@@ -154,19 +144,19 @@ fn a_migration_that_fails_leaves_the_older_database_as_it_was() {
 fn a_migration_that_the_disk_has_no_room_for_takes_none_for_backups_of_each_try() {
     let folder = tempfile::tempdir().unwrap();
     older(folder.path());
-    let Err(Failure::Unavailable(error)) = place(folder.path(), TOO_LARGE).open() else { panic!("there was room") };
+    let Err(Failure::Unavailable(error)) = place(folder.path(), and(TOO_LARGE)).open() else { panic!("there was room") };
     assert_eq!(*error, StoreError::Full);
     assert_eq!(backup::list(folder.path()).unwrap(), []);
-    assert!(place(folder.path(), WIDER).open().is_ok());
+    assert!(place(folder.path(), and(WIDER)).open().is_ok());
 }
 
 #[test]
 fn a_newer_database_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
-    drop(place(folder.path(), WIDER).open().unwrap());
+    drop(place(folder.path(), and(WIDER)).open().unwrap());
     let refused = place(folder.path(), schema::STEPS).open();
-    assert_eq!(refused.err(), Some(Failure::TooNew { found: 5, known: 4 }));
-    assert!(place(folder.path(), WIDER).open().is_ok());
+    assert_eq!(refused.err(), Some(Failure::TooNew { found: PRESENT + 1, known: PRESENT }));
+    assert!(place(folder.path(), and(WIDER)).open().is_ok());
 }
 
 #[test]
